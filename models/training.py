@@ -1,0 +1,307 @@
+"""Trains the captioner `nic`: frozen trunk cached once, tail and head trained, one checkpoint an epoch.
+
+Recipe: maximum likelihood over all captions (AdamW, warm-up, cosine), dropout, horizontal flips (not where a caption says
+left or right), crops of the cached grid, the encoder's tail fine-tuned after a few epochs at a lower rate, an exponential
+moving average of the weights (Polyak and Juditsky, 1992) as the result. An auxiliary loss asks the projected cells, averaged,
+for the bag of words of all captions of the photo; its linear layer is thrown away after training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .encoder import Encoder, load_imagenet, to_pixels
+from .nic import NIC, NICConfig
+from .vocabulary import EOS, SPECIALS, Vocabulary, split_words
+
+Progress = Callable[[str, int, int, str], None]  # what, done, of how many, remark
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    epochs: int = 14
+    batch_size: int = 20  # photos, each with all its captions
+    learning_rate: float = 1e-3
+    tail_rate: float = 1e-4  # of the encoder's tail, from `tail_from` on
+    tail_from: int = 3  # epochs with a frozen tail before
+    weight_decay: float = 0.01
+    dropout: float = 0.4
+    bag_weight: float = 0.0
+    average: float = 0.998  # decay of the moving average, a step
+    min_count: int = 5
+    width: int = 512
+    train_stride: int = 32
+    stride: int = 16  # of the network that is written; same weights
+    encoder: str = "tf_efficientnet_lite0"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Photos of one split: cached trunk features and the ids of their captions, end token included."""
+
+    features: np.ndarray  # (photos, views, c, h, w) float16; view 1 is mirrored
+    captions: list[list[list[int]]]
+    mirrors: list[bool]  # whether the captions still hold for the mirrored photo
+
+    @classmethod
+    def build(cls, features: np.ndarray, texts: Sequence[list[str]], vocabulary: Vocabulary, longest: int) -> Corpus:
+        words = [[split_words(text)[:longest] for text in photo] for photo in texts]
+        captions = [[[*vocabulary.encode(caption), EOS] for caption in photo] for photo in words]
+        mirrors = [not any({"left", "right"} & set(caption) for caption in photo) for photo in words]
+        return cls(features, captions, mirrors)
+
+
+def cache_features(
+    encoder: Encoder, paths: Sequence[Path], folder: Path, *, size: int, views: int, progress: Progress
+) -> np.ndarray:
+    """Trunk features `(photos, views, c, h, w)` in float16, memory-mapped from `folder`; goes on where it was stopped."""
+    from ..images import load_image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = b"".join(p.detach().cpu().numpy().tobytes() for p in encoder.trunk.state_dict().values())
+    key = hashlib.sha256(repr(([str(p) for p in paths], size, views)).encode() + weights).hexdigest()[:16]
+    device = next(encoder.parameters()).device
+    with torch.inference_mode():
+        shape = encoder.trunk(torch.zeros(1, 3, size, size, device=device)).shape[1:]
+    whole = (len(paths), views, *shape)
+    file, marker = folder / f"{key}.npy", folder / f"{key}.done"
+    done = int(marker.read_text()) if marker.exists() and file.exists() else 0
+    mode = "r+" if done else "w+"
+    features = np.lib.format.open_memmap(file, mode=mode, dtype=np.float16, shape=None if done else whole)
+    trunk = encoder.trunk.to(memory_format=torch.channels_last)
+    for start in range(done, len(paths), 32):
+        batch = to_pixels([load_image(path) for path in paths[start : start + 32]], size).to(device)
+        for view in range(views):
+            pixels = batch.flip(3) if view else batch
+            with torch.inference_mode():
+                out = trunk(pixels.to(memory_format=torch.channels_last))
+            features[start : start + len(batch), view] = out.half().cpu().numpy()
+        features.flush()
+        marker.write_text(str(start + len(batch)))
+        progress("features", start + len(batch), len(paths), "")
+    return features
+
+
+def batches(corpus: Corpus, options: TrainingOptions, epoch: int) -> Iterator[tuple[Tensor, list[list[list[int]]]]]:
+    """Shuffled, mirrored and cropped photos `(b, c, h, w)` with their captions; the same for the same seed and epoch."""
+    rng = np.random.default_rng((options.seed, epoch))
+    order = rng.permutation(len(corpus.captions))
+    for start in range(0, len(order), options.batch_size):
+        chosen = order[start : start + options.batch_size]
+        views = [int(corpus.mirrors[i] and rng.random() < 0.5) for i in chosen]
+        features = torch.from_numpy(np.stack([corpus.features[i, v] for i, v in zip(chosen, views, strict=True)]))
+        side = features.shape[-1]
+        window = side if rng.random() < 0.5 else int(rng.integers(round(0.75 * side), side + 1))
+        top, left = rng.integers(side - window + 1, size=2)
+        yield features[..., top : top + window, left : left + window].float(), [corpus.captions[i] for i in chosen]
+
+
+def pad(captions: Sequence[list[int]]) -> Tensor:
+    """Lists of ids -> `(b, t)`, padded with -1."""
+    longest = max(map(len, captions))
+    return torch.tensor([ids + [-1] * (longest - len(ids)) for ids in captions])
+
+
+def caption_loss(model: NIC, cells: Tensor, captions: list[list[list[int]]], rows: int = 50) -> tuple[Tensor, int]:
+    """Summed negative log-likelihood in nats, and the number of tokens. Captions of like length run together."""
+    image = model.image_vector(cells)
+    flat = sorted(((ids, i) for i, photo in enumerate(captions) for ids in photo), key=lambda pair: -len(pair[0]))
+    total, tokens = cells.new_zeros(()), 0
+    for start in range(0, len(flat), rows):
+        part = flat[start : start + rows]
+        ids = pad([ids for ids, _ in part]).to(cells.device)
+        real = ids >= 0
+        states = model.states(image[torch.tensor([i for _, i in part], device=cells.device)], ids.clamp(min=0))
+        logits = model.readout(model.dropout(states[real]))
+        total = total + F.cross_entropy(logits, ids[real], reduction="sum")
+        tokens += int(real.sum())
+    return total, tokens
+
+
+def bag_loss(bag: nn.Linear, cells: Tensor, captions: list[list[list[int]]]) -> Tensor:
+    """Cross-entropy between the words of a photo's captions and a linear reading of its mean cell, nats a word."""
+    target = cells.new_zeros(len(captions), bag.out_features)
+    for row, photo in zip(target, captions, strict=True):
+        for ids in photo:
+            row[[i for i in set(ids) if i >= len(SPECIALS)]] += 1
+    target = target / target.sum(dim=1, keepdim=True).clamp(min=1)
+    log_probs: Tensor = bag(cells.mean(dim=(2, 3))).log_softmax(dim=1)
+    return -(target * log_probs).sum(dim=1).mean()
+
+
+@torch.no_grad()
+def dev_loss(model: NIC, corpus: Corpus, device: torch.device) -> float:
+    """Nats a token (end token included) on unmirrored, uncropped photos."""
+    model.eval()
+    total, tokens = 0.0, 0
+    for start in range(0, len(corpus.captions), 64):
+        features = torch.from_numpy(corpus.features[start : start + 64, 0]).float().to(device)
+        cells = model.project(model.encoder.tail(features))
+        loss, count = caption_loss(model, cells, corpus.captions[start : start + 64], rows=160)
+        total, tokens = total + loss.item(), tokens + count
+    return total / tokens
+
+
+class Run:
+    """Everything that changes while training: saved once an epoch, so that the same command resumes."""
+
+    def __init__(self, model: NIC, options: TrainingOptions, steps: int) -> None:
+        self.model, self.options = model, options
+        self.bag = nn.Linear(options.width, model.config.vocabulary_size)
+        tail = list(model.encoder.tail.parameters())
+        own = {id(p) for p in model.encoder.parameters()}
+        head = [p for p in model.parameters() if id(p) not in own] + list(self.bag.parameters())
+        self.optimizer = torch.optim.AdamW(
+            [{"params": head, "lr": options.learning_rate}, {"params": tail, "lr": options.tail_rate}],
+            weight_decay=options.weight_decay,
+            betas=(0.9, 0.98),
+        )
+        warm, total = steps // 2, steps * options.epochs
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            lambda step: min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))),
+        )
+        self.average = {k: v.clone() for k, v in model.state_dict().items()}
+        self.history: list[dict[str, float]] = []
+
+    def save(self, path: Path) -> None:
+        state = {
+            "options": asdict(self.options),
+            "model": self.model.state_dict(),
+            "bag": self.bag.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "history": self.history,
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, path)
+
+    def restore(self, path: Path) -> None:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["options"] != asdict(self.options):
+            raise ValueError(f"{path} belongs to a run with other options: choose another --out or delete it")
+        self.model.load_state_dict(state["model"])
+        self.bag.load_state_dict(state["bag"])
+        self.average = state["average"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.history = state["history"]
+
+    def update_average(self) -> None:
+        step = self.schedule.last_epoch
+        decay = min(self.options.average, (1 + step) / (10 + step))  # young weights are soon forgotten
+        for key, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                self.average[key].lerp_(value, 1 - decay)
+
+    def epoch(self, train: Corpus, device: torch.device, progress: Progress) -> float:
+        """One pass over the photos; the mean loss in nats a token."""
+        number, options, model = len(self.history), self.options, self.model
+        torch.manual_seed(options.seed * 1000 + number)
+        model.train()
+        model.encoder.eval()  # ImageNet's batch statistics stay
+        tuned = number >= options.tail_from
+        model.encoder.requires_grad_(False)
+        model.encoder.tail.requires_grad_(tuned)
+        total, tokens, steps = 0.0, 0, math.ceil(len(train.captions) / options.batch_size)
+        for step, (features, captions) in enumerate(batches(train, options, number)):
+            with torch.set_grad_enabled(tuned):
+                encoded = model.encoder.tail(features.to(device))
+            cells = model.project(encoded)
+            loss, count = caption_loss(model, cells, captions)
+            objective = loss / count
+            if options.bag_weight:
+                objective = objective + options.bag_weight * bag_loss(self.bag, cells, captions)
+            self.optimizer.zero_grad()
+            torch.autograd.backward(objective)
+            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            self.optimizer.step()
+            self.schedule.step()
+            self.update_average()
+            total, tokens = total + loss.item(), tokens + count
+            progress(f"epoch {number + 1}", step + 1, steps, f"train {total / tokens:.3f}")
+        return total / tokens
+
+
+def train_captioner(
+    *,
+    images: Path,
+    captions: dict[str, list[str]],
+    train: Sequence[str],
+    dev: Sequence[str],
+    out: Path,
+    options: TrainingOptions,
+    device: torch.device,
+    progress: Progress,
+) -> Path:
+    """Trains and writes `out/model.safetensors`, `out/config.json`, `out/log.jsonl`; returns `out`.
+
+    Killed at any moment, the same call goes on after the last finished epoch.
+    """
+    missing = [name for name in (*train, *dev) if not (images / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{len(missing)} photos are not in {images}, the first: {missing[0]}")
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    vocabulary = Vocabulary.from_captions((c for n in train for c in captions[n]), options.min_count)
+    config = NICConfig(
+        len(vocabulary), options.encoder, options.train_stride, width=options.width, dropout=options.dropout
+    )
+    model = NIC(config)
+    load_imagenet(model.encoder, options.encoder)
+    model.to(device)
+
+    def corpus(names: Sequence[str], views: int) -> Corpus:
+        paths = [images / name for name in names]
+        features = cache_features(
+            model.encoder, paths, out / "cache", size=config.image_size, views=views, progress=progress
+        )
+        return Corpus.build(features, [captions[n] for n in names], vocabulary, config.max_words)
+
+    train_corpus, dev_corpus = corpus(train, 2), corpus(dev, 1)
+    run = Run(model, options, math.ceil(len(train) / options.batch_size))
+    run.bag.to(device)
+    averaged = NIC(config).to(device)
+    checkpoint = out / "checkpoint.pt"
+    if checkpoint.exists():
+        run.restore(checkpoint)
+    while len(run.history) < options.epochs:
+        loss = run.epoch(train_corpus, device, progress)
+        averaged.load_state_dict(run.average)
+        record = {"epoch": len(run.history) + 1, "train": loss, "dev": dev_loss(averaged, dev_corpus, device)}
+        run.history.append(record)
+        run.save(checkpoint)
+        lines = [json.dumps(entry) for entry in run.history]
+        (out / "log.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        progress("dev", len(run.history), options.epochs, f"train {loss:.3f} dev {record['dev']:.3f} nats a token")
+    final = NIC(replace(config, output_stride=options.stride)).to(device)
+    final.load_state_dict(run.average)
+    final.baseline.copy_(mean_cell(final, train_corpus, device))
+    from .bundle import save_model
+
+    return save_model(final.eval(), vocabulary, out, training=asdict(options) | {"history": run.history})
+
+
+@torch.no_grad()
+def mean_cell(model: NIC, corpus: Corpus, device: torch.device) -> Tensor:
+    """The mean of the last spatial layer over photos and positions `(d,)`."""
+    model.eval()
+    total = torch.zeros(model.config.width, device=device)
+    for start in range(0, len(corpus.captions), 64):
+        features = torch.from_numpy(corpus.features[start : start + 64, 0]).float().to(device)
+        total += model.project(model.encoder.tail(features)).mean(dim=(2, 3)).sum(dim=0)
+    return total / len(corpus.captions)

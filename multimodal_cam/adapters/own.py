@@ -1,0 +1,217 @@
+"""Somebody's own PyTorch captioner for the engine: an encoder, a decoder, words. Nothing to subclass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ..geometry import Placement, squeeze
+from ..scores import ScoreFn, log_prob
+from ..spans import Span
+from . import PAD, Inputs, Unknown, pad_ids, refuse_unknown, squeeze_to_pixels
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN_COLOUR = tuple(round(255 * x) for x in IMAGENET_MEAN)
+
+
+class Tokenizer(Protocol):
+    """Text <-> ids. `Words` is one; anything with these methods is another."""
+
+    def encode(self, text: str, unknown: Unknown = "error") -> list[int]: ...
+    def tokens(self, ids: Sequence[int]) -> list[str]: ...
+    def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]: ...
+
+
+class Words:
+    """A tokenizer of whole, lower-cased words: `words[i]` has id `i`; `unk` is the id of the unknown word, if there is one."""
+
+    def __init__(self, words: Sequence[str], unk: int | None = None) -> None:
+        self.words, self.unk = list(words), unk
+        self.ids = {word: i for i, word in enumerate(self.words)}
+
+    def encode(self, text: str, unknown: Unknown = "error") -> list[int]:
+        words = self._split(text)
+        if unknown == "error" or self.unk is None:
+            refuse_unknown(words, self.ids)
+        return [self.ids.get(word, self.unk if self.unk is not None else PAD) for word in words]
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        return [self.words[i] for i in ids]
+
+    def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
+        words = self.tokens(ids) if text is None else self._split(text)
+        return [Span(w, i, i + 1, known=id != self.unk) for i, (w, id) in enumerate(zip(words, ids, strict=True))]
+
+    @staticmethod
+    def _split(text: str) -> list[str]:
+        return text.lower().replace(",", " ").replace(".", " ").split()
+
+
+class OwnCaptioner:
+    """See `captioner`."""
+
+    score: ScoreFn = staticmethod(log_prob)
+    method: str = "grad_cam"
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        layer: nn.Module,
+        affine: nn.Module | None,
+        readout: nn.Module | None,
+        tokenizer: Tokenizer,
+        preprocess: Callable[[Image.Image], Tensor] | None,
+        image_size: int,
+        placement: Callable[[int, int], Placement],
+        bos: int | None,
+        eos: int | None,
+        max_words: int,
+        name: str,
+    ) -> None:
+        self.module = nn.ModuleDict({"encoder": encoder, "decoder": decoder})
+        self.encoder, self.decoder, self.layer = encoder, decoder, layer
+        self.affine, self.readout = affine, readout
+        self.tokenizer, self.transform, self.image_size, self.placement = tokenizer, preprocess, image_size, placement
+        self.bos, self.eos, self.max_words, self.name = bos, eos, max_words, name
+        self.provenance: dict[str, str] = {}
+        self._baselines: dict[tuple[int, ...], Tensor] = {}
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    def preprocess(self, images: Sequence[Image.Image]) -> Inputs:
+        if self.transform is None:
+            pixels = squeeze_to_pixels(images, self.image_size, IMAGENET_MEAN, IMAGENET_STD)
+        else:
+            pixels = torch.stack([self.transform(image) for image in images])
+        weight = next(self.module.parameters())
+        return Inputs(pixels.to(weight), tuple(self.placement(*image.size) for image in images))
+
+    def generate(self, inputs: Inputs, question: str | None, **options: Any) -> Tensor:
+        """Greedy decoding; the only option is `beam=1`."""
+        if options.pop("beam", 1) != 1 or options:
+            raise ValueError(f"a captioner of your own is decoded greedily (beam=1), got {options or 'a wider beam'}")
+        if self.eos is None:
+            raise ValueError("this captioner has no end token: pass text=, or captioner(..., eos=ID)")
+        features = self.encoder(inputs.pixels)
+        ids = torch.full((len(inputs), 0), PAD, dtype=torch.long, device=self.device)
+        ended = torch.zeros(len(inputs), dtype=torch.bool, device=self.device)
+        while ids.shape[1] < self.max_words and not bool(ended.all()):
+            blank = torch.zeros_like(ended, dtype=torch.long)[:, None]  # the position that is asked for
+            logits = self._decode(features, torch.cat([ids.clamp(min=0), blank], dim=1))[:, -1]
+            banned = [i for i in (self.bos, getattr(self.tokenizer, "unk", None)) if i is not None]
+            if ids.shape[1] == 0:
+                banned.append(self.eos)  # a caption has at least one word
+            logits[:, banned] = -torch.inf
+            word = logits.argmax(dim=-1)
+            ended = ended | (word == self.eos)
+            ids = torch.cat([ids, torch.where(ended, PAD, word)[:, None]], dim=1)
+        return ids[:, : int((ids >= 0).sum(dim=1).max())]
+
+    def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
+        rows = [self.tokenizer.encode(text, unknown) for text in texts]
+        for text, row in zip(texts, rows, strict=True):
+            if not row:
+                raise ValueError(f"expected a text with words, got {text!r}")
+            if len(row) > self.max_words:
+                raise ValueError(f"the model says at most {self.max_words} tokens, the text has {len(row)}: {text!r}")
+        return pad_ids(rows, self.device)
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        return self.tokenizer.tokens(ids)
+
+    def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
+        return self.tokenizer.spans(ids, text)
+
+    def logits(self, inputs: Inputs, question: str | None, ids: Tensor, activations: Tensor | None = None) -> Tensor:
+        features = self.encoder(inputs.pixels) if activations is None else activations
+        return self._decode(features, ids.clamp(min=0))
+
+    def _decode(self, features: Tensor, ids: Tensor) -> Tensor:
+        with _differentiable_rnn(self.decoder, ids.device):
+            logits: Tensor = self.decoder(features, ids)
+        if logits.ndim != 3 or logits.shape[:2] != ids.shape:
+            raise ValueError(
+                f"decoder(features, ids): expected logits (b, t, v) = ({len(ids)}, {ids.shape[1]}, v), position i scoring "
+                f"ids[:, i], got {tuple(logits.shape)}"
+            )
+        return logits
+
+    def baseline(self, inputs: Inputs) -> Tensor:
+        """The layer's activations of a mean-colour image, computed once for each input size."""
+        key = tuple(inputs.pixels.shape[1:])
+        if key not in self._baselines:
+            one = Inputs(inputs.pixels[:1], inputs.placements[:1])
+            self._baselines[key] = self.encoder(self.blank(one).pixels)
+        return self._baselines[key]
+
+    def blank(self, inputs: Inputs) -> Inputs:
+        if self.transform is None:
+            return replace(inputs, pixels=torch.zeros_like(inputs.pixels))
+        pixels = self.preprocess([Image.new("RGB", (p.width, p.height), MEAN_COLOUR) for p in inputs.placements[:1]])
+        return replace(inputs, pixels=pixels.pixels.expand_as(inputs.pixels))
+
+
+def captioner(
+    *,
+    encoder: nn.Module,
+    decoder: nn.Module,
+    tokenizer: Tokenizer | Sequence[str] | Mapping[str, int],
+    affine: nn.Module | None = None,
+    readout: nn.Module | None = None,
+    preprocess: Callable[[Image.Image], Tensor] | None = None,
+    image_size: int = 224,
+    placement: Callable[[int, int], Placement] = squeeze,
+    bos: int | None = None,
+    eos: int | None = None,
+    unk: int | None = None,
+    max_words: int = 64,
+    name: str = "captioner",
+) -> OwnCaptioner:
+    """Your own captioner, ready for `explain`: `captioner(encoder=cnn, decoder=rnn, tokenizer=words)`.
+
+    `encoder(pixels)` gives a grid `(b, c, h, w)`: its output is the layer that is tapped (`explain(..., layer="encoder.layer3")`
+    taps another). `decoder(features, ids)` gives teacher-forced logits `(b, t, v)`; position `i` scores `ids[:, i]` and sees
+    only `ids[:, :i]`, so the decoder puts its own start token in front. `tokenizer` is a list of words, a dict `word -> id`,
+    or an object with `encode`, `tokens` and `spans` (see `Words`). Optional: `readout`, the decoder's last linear layer if it
+    runs once on hidden states `(b, t, d)`, and `affine`, the decoder's pooling or linear module that alone reads the features
+    (both make it faster); `preprocess`, one image -> `(3, H, W)` (default: squeezed to
+    `image_size`, ImageNet's mean and deviation), and `placement`, where its output lies on the image (`geometry.squeeze`,
+    `center_crop`, `letterbox`); `bos` (never said), `eos` (needed to generate) and `unk`, as ids.
+    """
+    if isinstance(tokenizer, Mapping):
+        if sorted(tokenizer.values()) != list(range(len(tokenizer))):
+            raise ValueError(f"tokenizer: expected the ids 0 to {len(tokenizer) - 1}, each once")
+        tokenizer = sorted(tokenizer, key=tokenizer.__getitem__)
+    if isinstance(tokenizer, Sequence):
+        tokenizer = Words(tokenizer, unk)
+    return OwnCaptioner(
+        encoder,
+        decoder,
+        encoder,
+        affine,
+        readout,
+        tokenizer,
+        preprocess,
+        image_size,
+        placement,
+        bos,
+        eos,
+        max_words,
+        name,
+    )
+
+
+def _differentiable_rnn(decoder: nn.Module, device: torch.device) -> AbstractContextManager[Any]:
+    """cuDNN refuses an RNN's backward pass in evaluation mode; PyTorch's own kernels do not."""
+    if device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in decoder.modules()):
+        return torch.backends.cudnn.flags(enabled=False)
+    return nullcontext()

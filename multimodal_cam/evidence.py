@@ -1,0 +1,41 @@
+"""Evidence: integrated gradients at the tapped layer, from no photo to the photo.
+
+Sundararajan, Taly, Yan, ICML 2017, eq. 1, with the layer's activations in the place of the input:
+
+    evidence = sum_c (A - A0)_c * mean over s of (d score / d A)_c at A0 + s (A - A0)
+
+By completeness (their proposition 1) the map's cells add up to `score(A) - score(A0)`, up to the error of the finite sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def mean_gradients(
+    gradients_at: Callable[[Tensor], Tensor],
+    activations: Tensor,
+    baseline: Tensor,
+    *,
+    nodes: int,
+    nodes_at_once: int,
+) -> Tensor:
+    """The mean gradient along the straight path from `baseline` to `activations`, by the midpoint rule.
+
+    `gradients_at` takes points `(n, b, c, h, w)` and gives the gradients of all tokens summed over them, `(t, b, c, h, w)`.
+    """
+    steps = (torch.arange(nodes, device=activations.device, dtype=activations.dtype) + 0.5) / nodes
+    change = activations - baseline
+    parts = [
+        gradients_at(baseline + steps[start : start + nodes_at_once].view(-1, 1, 1, 1, 1) * change)
+        for start in range(0, nodes, nodes_at_once)
+    ]
+    return torch.stack(parts).sum(dim=0) / nodes
+
+
+def evidence(activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor:
+    """Maps `(t, b, h, w)` in the unit of the score, from mean gradients `(t, b, c, h, w)`."""
+    return ((activations - baseline) * gradients).sum(dim=2)

@@ -1,0 +1,354 @@
+"""Explanation: what a model said about an image, and where each word came from. Knows no model; saves to a folder and back."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from .geometry import Placement, place
+from .spans import Span, join, noun_phrases
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL.Image import Image
+
+FORMAT = 1
+Scale = Literal["caption", "word"]
+
+
+class WordError(KeyError, ValueError):
+    """No such word in the text, or more than one."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One word, phrase or whole text of an explanation.
+
+    `map` is `(h, w)` float32, signed, raw, in the unit of the explained score; `score` that score and `log_prob` the
+    log-probability in nats, both summed over the tokens; `reliance` how many nats the photo added; `completeness` the gap
+    between the map's sum (plus `unplaced`) and the change of the score, None for methods that promise none. Tokens that the
+    model does not know are left out of the sums, and `known` is False.
+    """
+
+    span: Span
+    map: Tensor
+    score: float
+    log_prob: float
+    reliance: float
+    completeness: float | None
+    unplaced: float
+
+    @property
+    def text(self) -> str:
+        return self.span.text
+
+    @property
+    def known(self) -> bool:
+        return self.span.known
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing in the map speaks for this part: drawn, it is blank."""
+        return not bool((self.map > 0).any())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return self.map.numpy().astype(dtype or "float32", copy=bool(copy))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation:
+    """A text about `image`, one relevance map per word, and where it all came from.
+
+    `tokens` are the model's, `words` the runs of tokens that a person reads. `token_maps` `(t, h, w)` are raw and signed; a
+    method that is not linear in the gradients has none, its maps of words, phrases and the whole text are in `span_maps`.
+    All other `token_*` are `(t,)`. `token_changes` is the change of the explained score from no photo to the photo, for
+    `evidence` only.
+    """
+
+    image: Image
+    text: str
+    tokens: tuple[str, ...]
+    words: tuple[Span, ...]
+    placement: Placement
+    model: str
+    method: str
+    score: str
+    unit: str
+    layer: str
+    token_scores: Tensor
+    token_log_probs: Tensor
+    token_reliance: Tensor
+    token_maps: Tensor | None = None
+    span_maps: Mapping[tuple[int, int], Tensor] = field(default_factory=dict)
+    token_changes: Tensor | None = None
+    token_unplaced: Tensor | None = None
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        t = len(self.tokens)
+        for name in ("token_scores", "token_log_probs", "token_reliance", "token_changes", "token_unplaced"):
+            value = getattr(self, name)
+            if value is not None and tuple(value.shape) != (t,):
+                raise ValueError(f"{name}: expected shape ({t},), one number a token, got {tuple(value.shape)}")
+        if self.token_maps is not None and (self.token_maps.ndim != 3 or len(self.token_maps) != t):
+            raise ValueError(f"token_maps: expected ({t}, h, w), got {tuple(self.token_maps.shape)}")
+        if self.token_maps is None and any((w.start, w.stop) not in self.span_maps for w in self.words):
+            raise ValueError("an explanation needs token_maps or a map in span_maps for every word")
+        if any(word.stop > t for word in self.words):
+            raise ValueError(f"a word reaches beyond the {t} tokens: {self.words}")
+
+    def __repr__(self) -> str:
+        return f"Explanation({self.text!r}, method={self.method!r}, score={self.score!r}, model={self.model!r})"
+
+    # ---- words, phrases, whole text ------------------------------------------------------------------------------------
+
+    @property
+    def maps(self) -> Tensor:
+        """One map per word: `(k, h, w)` float32, signed, raw; NaN for a word that the model does not know."""
+        return torch.stack([self.map(word) for word in self.words])
+
+    @property
+    def scores(self) -> Tensor:
+        """The explained score of each word `(k,)`, in `unit`."""
+        return self._per_word(self.token_scores)
+
+    @property
+    def log_probs(self) -> Tensor:
+        """The log-probability of each word `(k,)`, in nats."""
+        return self._per_word(self.token_log_probs)
+
+    @property
+    def reliance(self) -> Tensor:
+        """`log p(word | photo) - log p(word | no photo)`, same prefix, `(k,)` in nats."""
+        return self._per_word(self.token_reliance)
+
+    @property
+    def unplaced(self) -> Tensor:
+        """What of each word's score came from places that no map can show `(k,)`; 0 for a CNN."""
+        return self._per_word(torch.zeros(len(self.tokens)) if self.token_unplaced is None else self.token_unplaced)
+
+    @property
+    def completeness(self) -> Tensor | None:
+        """`map.sum() + unplaced - change of the score` of each word `(k,)`; None unless the method is `evidence`."""
+        if self.token_changes is None:
+            return None
+        return self.maps.sum(dim=(1, 2)) + self.unplaced - self._per_word(self.token_changes)
+
+    def __getitem__(self, word: str | int) -> Part:
+        """A word by its text or index, or a run of words by its text (`e["brown dog"]`)."""
+        return self.part(self.find(word))
+
+    def find(self, word: str | int) -> Span:
+        """The span of `word`; raises WordError that lists the indices when it occurs more than once."""
+        if isinstance(word, int):
+            try:
+                return self.words[word]
+            except IndexError:
+                raise WordError(f"there is no word {word}: the text has {len(self.words)} words") from None
+        texts, wanted = [span.text.lower() for span in self.words], word.lower().split()
+        n = len(wanted)
+        hits = [i for i in range(len(texts) - n + 1) if n and texts[i : i + n] == wanted]
+        if len(hits) == 1:
+            return join(self.words[hits[0] : hits[0] + n])
+        if hits:
+            raise WordError(f"{word!r} occurs {len(hits)} times: choose by index, one of {', '.join(map(str, hits))}")
+        near = difflib.get_close_matches(word.lower(), texts, n=3)
+        hint = f"; near: {', '.join(near)}" if near else ""
+        raise WordError(f"{word!r} is not in {self.text!r}{hint}")
+
+    def part(self, span: Span) -> Part:
+        """Everything about a run of tokens."""
+        map = self.map(span)
+        unplaced = self._sum(self.token_unplaced, span) if self.token_unplaced is not None else 0.0
+        gap = None
+        if self.token_changes is not None:
+            gap = float(map.sum()) + unplaced - self._sum(self.token_changes, span)
+        return Part(
+            span,
+            map,
+            score=self._sum(self.token_scores, span),
+            log_prob=self._sum(self.token_log_probs, span),
+            reliance=self._sum(self.token_reliance, span),
+            completeness=gap,
+            unplaced=unplaced,
+        )
+
+    def phrases(self) -> list[Part]:
+        """The noun phrases of the text (spaCy), in order."""
+        return [self.part(span) for span in self.phrase_spans]
+
+    def whole(self) -> Part:
+        """The whole text: all its words, end token excluded."""
+        return self.part(join(self.words, self.text))
+
+    @cached_property
+    def phrase_spans(self) -> tuple[Span, ...]:
+        return tuple(noun_phrases(self.words))
+
+    def map(self, span: Span) -> Tensor:
+        """The map `(h, w)` of a run of tokens. Raises WordError when the method is not linear and has none for this run."""
+        if self.token_maps is not None:
+            return self._known_sum(self.token_maps, span)
+        try:
+            return self.span_maps[span.start, span.stop]
+        except KeyError:
+            raise WordError(
+                f"{self.method} is not linear: it has maps of words, noun phrases and the whole text, not of {span.text!r}"
+            ) from None
+
+    def _known_sum(self, values: Tensor, span: Span) -> Tensor:
+        unknown = {i for word in self.words if not word.known for i in range(word.start, word.stop)}
+        kept = [i for i in range(span.start, span.stop) if i not in unknown]
+        return values[kept].sum(dim=0) if kept else torch.full_like(values[0], torch.nan)
+
+    def _sum(self, values: Tensor, span: Span) -> float:
+        return float(self._known_sum(values, span))
+
+    def _per_word(self, values: Tensor) -> Tensor:
+        return torch.stack([self._known_sum(values, word) for word in self.words])
+
+    # ---- pictures ------------------------------------------------------------------------------------------------------
+
+    def heatmap(self, word: str | int | Span, scale: Scale = "caption") -> Tensor:
+        """What speaks for `word`, drawn on the original photo: `(H, W)` float32 in [0, 1].
+
+        Negative relevance is cut off (the paper's ReLU). `scale="caption"` divides by the strongest cell of any word, so that
+        words can be compared; `scale="word"` by the word's own. A word with nothing positive is 0 everywhere.
+        """
+        span = word if isinstance(word, Span) else self.find(word)
+        map = self.map(span).clamp(min=0)
+        if scale not in ("caption", "word"):
+            raise ValueError(f"unknown scale {scale!r}; choose from caption, word")
+        top = float(torch.cat([map[None], self.maps] if scale == "caption" else [map[None]]).nan_to_num(0).max())
+        drawn = place(map.nan_to_num(0)[None], self.placement)[0]
+        return (drawn / top).clamp(0, 1) if top > 0 else torch.zeros_like(drawn)
+
+    def figure(self, *, scale: Scale = "caption") -> Figure:
+        """A matplotlib figure: the photo, and one overlay per word."""
+        from .render.figure import figure
+
+        return figure(self, scale=scale)
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """One self-contained page to explore the words with; also written to `path` when it is given."""
+        from .render.html import page
+
+        html = page([self])
+        if path is not None:
+            Path(path).write_text(html, encoding="utf-8")
+        return html
+
+    # ---- to disk and back ----------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Writes `image.png`, `maps.safetensors` and, last, `manifest.json`; loads back with `Explanation.load`.
+
+        The folder appears whole or not at all. Raises FileExistsError when it holds something and `overwrite` is False.
+        """
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
+            raise FileExistsError(f"{folder} is not empty: choose another folder, or overwrite=True to replace it")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            self.image.save(partial / "image.png")
+            save_file(self._tensors(), partial / "maps.safetensors")
+            files = {name: _sha256(partial / name) for name in ("image.png", "maps.safetensors")}
+            manifest = json.dumps(self._manifest() | {"files": files}, indent=1, ensure_ascii=False)
+            (partial / "manifest.json").write_text(manifest, encoding="utf-8")
+            partial.chmod(0o755)
+            if folder.exists():
+                shutil.rmtree(folder)
+            partial.rename(folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Explanation:
+        """The explanation that `save` wrote; needs no model. Raises ValueError when the folder is not whole."""
+        from PIL import Image
+        from safetensors.torch import load_file
+
+        folder = Path(folder)
+        if not (folder / "manifest.json").is_file():
+            raise FileNotFoundError(f"{folder} holds no explanation: manifest.json is missing")
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            raise ValueError(f"{folder}: format {manifest['format']}, this version reads format {FORMAT}")
+        for name, digest in manifest["files"].items():
+            if not (folder / name).is_file() or _sha256(folder / name) != digest:
+                raise ValueError(f"{folder}: {name} is missing or not what was saved")
+        tensors: dict[str, Any] = load_file(folder / "maps.safetensors")
+        with Image.open(folder / "image.png") as image:
+            image.load()
+        span_maps = {
+            tuple(span): map for span, map in zip(manifest["spans"], tensors.pop("span_maps", ()), strict=True)
+        }
+        explanation = cls(
+            image=image,
+            tokens=tuple(manifest["tokens"]),
+            words=tuple(Span(**word) for word in manifest["words"]),
+            placement=Placement(**manifest["placement"] | {"frame": tuple(manifest["placement"]["frame"])}),
+            span_maps=span_maps,
+            **{name: manifest[name] for name in ("text", *_NAMES)},
+            provenance=manifest["provenance"],
+            **tensors,
+        )
+        if manifest["phrases"] is not None:
+            explanation.__dict__["phrase_spans"] = tuple(Span(**phrase) for phrase in manifest["phrases"])
+        return explanation
+
+    def _tensors(self) -> dict[str, Tensor]:
+        named = {name: getattr(self, name) for name in _TENSORS}
+        if self.span_maps:
+            named["span_maps"] = torch.stack(list(self.span_maps.values()))
+        return {name: value.contiguous() for name, value in named.items() if value is not None}
+
+    def _manifest(self) -> dict[str, Any]:
+        phrases: Sequence[Span] | None = self.__dict__.get("phrase_spans")
+        return {
+            "format": FORMAT,
+            "text": self.text,
+            **{name: getattr(self, name) for name in _NAMES},
+            "image": [self.placement.width, self.placement.height],
+            "placement": asdict(self.placement),
+            "tokens": self.tokens,
+            "words": [asdict(word) for word in self.words],
+            "phrases": None if phrases is None else [asdict(phrase) for phrase in phrases],
+            "spans": list(self.span_maps),
+            "provenance": dict(self.provenance),
+        }
+
+
+_NAMES = ("model", "method", "score", "unit", "layer")
+_TENSORS = (
+    "token_maps",
+    "token_scores",
+    "token_log_probs",
+    "token_reliance",
+    "token_changes",
+    "token_unplaced",
+)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

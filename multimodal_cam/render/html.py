@@ -1,0 +1,206 @@
+"""One self-contained HTML page to explore explanations with: no framework, no request to anywhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+from torch import Tensor
+
+from ..spans import Span, join
+from .colour import COOL, KNEE, OPACITY, WARM
+from .overlay import shrink
+from .text import signed
+
+if TYPE_CHECKING:
+    from ..explanation import Explanation, Part
+
+SIDE = 1024  # pixels: enough for a screen
+TITLE = "Where each word came from"
+
+
+def page(explanations: Sequence[Explanation], title: str | None = None) -> str:
+    """A whole HTML document: per explanation the photo, its caption as words to point at, and their maps.
+
+    The document forbids itself every request (Content-Security-Policy) and every script but its own.
+    """
+    script, style = _asset("page.js"), _asset("page.css")
+    return Template(_asset("page.html")).substitute(
+        title=escape(title or TITLE),
+        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'",
+        style=style,
+        script=script,
+        sections="\n".join(_section(i, explanation) for i, explanation in enumerate(explanations, start=1)),
+        data=_json(
+            {
+                "colour": {"warm": WARM, "cool": COOL, "knee": KNEE, "opacity": OPACITY},
+                "explanations": [_data(explanation) for explanation in explanations],
+            }
+        ),
+    )
+
+
+def save_page(explanations: Sequence[Explanation], path: str | Path, title: str | None = None) -> Path:
+    """Writes the page to `path`, whole or not at all."""
+    path, html = Path(path), page(explanations, title)
+    handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(html)
+        os.chmod(partial, 0o644)  # mkstemp's own mode keeps a page from everyone else, web servers too
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
+    return path
+
+
+# ---- what the script reads ---------------------------------------------------------------------------------
+
+
+def _data(explanation: Explanation) -> dict[str, Any]:
+    """Everything of one explanation but the photo: its words first, then noun phrases and the whole text."""
+    parts = [explanation.part(span) for span in _spans(explanation)]
+    return {
+        "frame": explanation.placement.frame,
+        "linear": explanation.token_maps is not None,
+        "unit": explanation.unit,
+        "score": explanation.score,
+        "parts": [_part(part, explanation.words) for part in parts],
+        "count": len(explanation.words),
+    }
+
+
+def _spans(explanation: Explanation) -> list[Span]:
+    """The words, then noun phrases of several words, then the whole text: each run of tokens once."""
+    words = {(word.start, word.stop): word for word in explanation.words}
+    if not words:
+        return []
+    longer = [*(_phrases(explanation) or ()), join(explanation.words, explanation.text)]
+    return list((words | {(span.start, span.stop): span for span in longer} | words).values())
+
+
+def _phrases(explanation: Explanation) -> Sequence[Span] | None:
+    """None without spaCy's pipeline: the page says so, and has words and the whole text."""
+    try:
+        return explanation.phrase_spans if explanation.words else ()  # with no words there is nothing to parse
+    except ImportError:
+        return None
+
+
+def _part(part: Part, words: Sequence[Span]) -> dict[str, Any]:
+    map = part.map
+    return {
+        "text": part.text,
+        "words": [i for i, word in enumerate(words) if part.span.start <= word.start and word.stop <= part.span.stop],
+        "known": part.known,
+        "reliance": _number(part.reliance),
+        "logProb": _number(part.log_prob),
+        "score": _number(part.score),
+        "gap": _number(part.completeness),
+        "unplaced": _number(part.unplaced),
+        "map": _grid(map) if bool(map.isfinite().all()) else None,
+    }
+
+
+def _grid(map: Tensor) -> dict[str, Any]:
+    """A map `(h, w)` as 16-bit steps in base64: 65,535 levels, under 3 characters a cell."""
+    step = float(map.abs().max()) / 32767
+    steps = (map.double() / step).round() if step else map
+    grid = base64.b64encode(steps.numpy().astype("<i2").tobytes()).decode()
+    return {"rows": map.shape[0], "columns": map.shape[1], "step": float(f"{step:.9g}"), "grid": grid}
+
+
+def _number(value: float | None) -> float | None:
+    """Five digits of it; None for what JSON cannot say (NaN, infinity)."""
+    return float(f"{value:.5g}") if value is not None and math.isfinite(value) else None
+
+
+def _json(data: Any) -> str:
+    """JSON that no text inside can end early: there is no `<` in it."""
+    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+# ---- what stands in the page before the script runs --------------------------------------------------------
+
+
+def _section(number: int, explanation: Explanation) -> str:
+    photo, count = shrink(explanation, SIDE).image, len(explanation.words)
+    buttons = [
+        _button(i, explanation.part(span), "whole text" if i >= count and span.text == explanation.text else None)
+        for i, span in enumerate(_spans(explanation))
+    ]
+    return Template(_asset("section.html")).substitute(
+        number=number,
+        text=escape(explanation.text) or "(no words)",
+        size=f'width="{photo.width}" height="{photo.height}"',
+        photo=_data_uri(photo),
+        words="\n".join(buttons[:count]),
+        longer="\n".join(buttons[count:]),
+        remarks="".join(f"<p class=remark>{remark}</p>" for remark in _remarks(explanation)),
+        facts="".join(f"<dt>{escape(name)}<dd>{escape(fact)}" for name, fact in _facts(explanation).items()),
+    )
+
+
+def _button(index: int, part: Part, label: str | None = None) -> str:
+    below = signed(part.reliance) if math.isfinite(part.reliance) else "unknown word"
+    return (
+        f'<button type="button" data-part="{index}" aria-pressed="false">'
+        f"<span>{escape(label or part.text)}</span> <small>{below}</small></button>"
+    )
+
+
+def _remarks(explanation: Explanation) -> list[str]:
+    remarks = []
+    if explanation.token_maps is None:
+        method = escape(explanation.method)
+        remarks.append(f"The maps of words do not add up under {method}: pick one word, a phrase or the whole text.")
+    if _phrases(explanation) is None:
+        remarks.append("No phrases: spaCy’s English pipeline was not installed where this page was made.")
+    return remarks
+
+
+def _facts(explanation: Explanation) -> dict[str, str]:
+    facts = {
+        "Model": explanation.model,
+        "Method": explanation.method,
+        "Explained score": f"{explanation.score}, in {explanation.unit}",
+        "Layer": explanation.layer,
+    }
+    if explanation.words:
+        whole = explanation.whole()
+        facts["The photo adds to the whole text"] = f"{signed(whole.reliance)} nats"
+        if whole.completeness is not None:
+            facts["The map of the whole text adds up to within"] = (
+                f"{max(abs(whole.completeness), 0.001):.2g} {explanation.unit}"
+            )
+    return facts | dict(explanation.provenance)
+
+
+def _data_uri(photo: Image.Image) -> str:
+    file = io.BytesIO()
+    photo.save(file, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+@cache
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+def _hash(source: str) -> str:
+    """The one inline script or style that the page allows, by its SHA-256."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"

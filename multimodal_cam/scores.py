@@ -1,0 +1,55 @@
+"""What is explained: functions `(logits (b, t, v), ids (b, t)) -> (b, t)`, one differentiable number per token.
+
+A token's score may depend on the logits of its own position only: the engine takes one product through the vocabulary layer
+for all tokens and relies on it. Padding (`id -1`) may get any finite number; the engine masks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+ScoreFn = Callable[[Tensor, Tensor], Tensor]
+
+
+def log_prob(logits: Tensor, ids: Tensor) -> Tensor:
+    """`log p(token | image, prefix)` in nats: what the paper back-propagates for captions."""
+    return _take(logits, ids) - logits.logsumexp(dim=-1)
+
+
+def logit(logits: Tensor, ids: Tensor) -> Tensor:
+    """The token's logit, before the softmax: what the paper back-propagates for classes and answers."""
+    return _take(logits, ids)
+
+
+def against(rivals: Tensor) -> ScoreFn:
+    """Score that says by how much a token beats `rivals` `(b, t)`: `log p(token) - log p(rival)`, in nats.
+
+    The normaliser cancels, so this is the difference of the two logits. Rows may be repeats of the `b` rows of `rivals`.
+    """
+
+    def contrast(logits: Tensor, ids: Tensor) -> Tensor:
+        others = rivals.repeat(len(ids) // len(rivals), 1)
+        return _take(logits, ids) - _take(logits, others)
+
+    return contrast
+
+
+def likeliest_rivals(logits: Tensor, ids: Tensor) -> Tensor:
+    """Ids `(b, t)` of the likeliest other token at each position."""
+    masked = logits.detach().scatter(-1, ids.clamp(min=0)[..., None], -torch.inf)
+    return masked.argmax(dim=-1)
+
+
+# name -> (the unit, a function that looks at the logits at the photo and returns the score); rivals stay what they were there
+SCORES: Mapping[str, tuple[str, Callable[[Tensor, Tensor], ScoreFn]]] = {
+    "contrast": ("nats", lambda logits, ids: against(likeliest_rivals(logits, ids))),
+    "log_prob": ("nats", lambda logits, ids: log_prob),
+    "logit": ("logit", lambda logits, ids: logit),
+}
+
+
+def _take(logits: Tensor, ids: Tensor) -> Tensor:
+    return logits.gather(-1, ids.clamp(min=0)[..., None])[..., 0]

@@ -1,0 +1,209 @@
+"""Hooks and autograd, and nowhere else: the network is cut at the tapped layer and before its readout.
+
+    pixels -> backbone -> [layer] -> (affine) -> head -> [readout] -> logits -> score
+
+The backbone runs without a graph. At the layer its output becomes a leaf; `token_gradients` gives the gradient of every
+token's score with respect to that leaf: one product through the readout for all tokens, then one through the head for each,
+batched. Nothing stays behind: no hook, no `.grad`, no flag, no mode, after an exception either.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+BUDGET = 2**27  # numbers that one batch of products may hold: half a gigabyte in float32
+
+
+class LayerTap:
+    """Watches `layer` while a network runs: `with LayerTap(layer, "name") as tap: network(...)`.
+
+    `activations` is the layer's output `(b, c, h, w)`, detached. With `leaf=True` the network goes on from a leaf with a
+    graph, `tap.leaf`; with `replace` it goes on from that tensor instead. Raises ValueError when the output is no grid.
+    """
+
+    def __init__(
+        self, layer: nn.Module, name: str = "layer", *, leaf: bool = False, replace: Tensor | None = None
+    ) -> None:
+        self.layer, self.name, self.wants_leaf, self.replace = layer, name, leaf, replace
+        self.calls = 0
+        self.leaf: Tensor | None = None
+        self._activations: Tensor | None = None
+
+    def __enter__(self) -> LayerTap:
+        self._handle = self.layer.register_forward_hook(self._hook)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._handle.remove()
+
+    def _hook(self, module: nn.Module, args: Any, output: Any) -> Tensor | None:
+        self.calls += 1
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            raise ValueError(
+                f"layer {self.name!r} gives {what}, expected a grid (b, c, h, w): choose a convolutional layer"
+            )
+        if self.replace is not None:
+            return self.replace
+        if not self.wants_leaf:
+            self._activations = output.detach().clone()  # what follows may write on the output in place
+            return None
+        self.leaf = output.detach().requires_grad_()
+        self._activations = self.leaf.detach()
+        torch.set_grad_enabled(True)  # until the surrounding no_grad() ends
+        return self.leaf.clone()
+
+    @property
+    def activations(self) -> Tensor:
+        """The layer's output. Raises RuntimeError when the layer did not run exactly once."""
+        if self.calls != 1 or self._activations is None:
+            raise RuntimeError(
+                f"layer {self.name!r} ran {self.calls} times in one forward pass, expected once: choose a layer that "
+                "the model runs once per image"
+            )
+        return self._activations
+
+
+class ReadoutTap:
+    """The second cut: makes the input of `readout` a leaf, so that one product gives all tokens' gradients there."""
+
+    def __init__(self, readout: nn.Module | None) -> None:
+        self.readout = readout
+        self.hidden: Tensor | None = None
+        self.leaf: Tensor | None = None
+
+    def __enter__(self) -> ReadoutTap:
+        self._stack = ExitStack()
+        if self.readout is not None:
+            self._stack.callback(self.readout.register_forward_pre_hook(self._hook).remove)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _hook(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        hidden = args[0]
+        if not torch.is_grad_enabled() or not hidden.requires_grad:
+            return None
+        if self.hidden is not None or hidden.ndim != 3:
+            raise RuntimeError("a readout must run once, on hidden states (b, t, d): use an adapter without one")
+        self.hidden = hidden
+        self.leaf = hidden.detach().requires_grad_()
+        return (self.leaf, *args[1:])
+
+
+class AffineTap:
+    """Makes one leaf of zeros, added to the output of `affine` for all `copies` of a batch.
+
+    Its gradient is the sum over the copies, taken behind the head's first, affine module, where tensors are small;
+    `pull_back` brings it to the module's input: an affine map has the same derivative at every copy.
+    """
+
+    def __init__(self, affine: nn.Module, copies: int) -> None:
+        self.affine, self.copies = affine, copies
+        self.leaf: Tensor | None = None
+
+    def __enter__(self) -> AffineTap:
+        self._handle = self.affine.register_forward_hook(self._hook)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._handle.remove()
+
+    def _hook(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        output = output.detach()
+        self.leaf = torch.zeros_like(output[: len(output) // self.copies]).requires_grad_()
+        return output + self.leaf.repeat(self.copies, *[1] * (output.ndim - 1))
+
+    def pull_back(self, gradients: Tensor, activations: Tensor) -> Tensor:
+        """Gradients `(t, b, ...)` behind the affine module -> `(t, b, c, h, w)` before it."""
+        leaf = activations.detach().requires_grad_()
+        with torch.enable_grad():
+            output = self.affine(leaf)
+        (pulled,) = torch.autograd.grad(output, leaf, gradients, is_grads_batched=True)
+        return pulled
+
+
+def token_gradients(scores: Tensor, leaf: Tensor, cut: ReadoutTap) -> tuple[Tensor, bool]:
+    """Gradient of each token's score with respect to `leaf`, summed over the rows of `scores` that depend on it.
+
+    `scores` is `(rows, t)`, the result `(t, *leaf.shape)` and whether the products were batched (False: looped, because some
+    operation has no batching rule or memory was short).
+    """
+    t = scores.shape[1]
+    if cut.hidden is None:
+        outputs, per_token = scores, torch.ones_like(scores)
+    else:
+        assert cut.leaf is not None
+        (per_token,) = torch.autograd.grad(scores, cut.leaf, torch.ones_like(scores))
+        outputs = cut.hidden
+    room = max(1, BUDGET // max(leaf.numel(), outputs.numel()))
+    results, batched, start = [], True, 0
+    while start < t:
+        stop = min(t, start + room) if batched else start + 1
+        cotangents = per_token.new_zeros((stop - start, *per_token.shape))
+        for row, position in enumerate(range(start, stop)):
+            cotangents[row, :, position] = per_token[:, position]
+        try:
+            results.append(_products(outputs, leaf, cotangents, batched))
+        except torch.OutOfMemoryError:
+            if stop - start == 1:
+                raise
+            room = (stop - start) // 2
+            continue
+        except RuntimeError as error:
+            if not batched or "vmap" not in str(error):
+                raise
+            log.info("products are looped, not batched: %s", error)
+            batched = False
+            continue
+        start = stop
+    return torch.cat(results), batched
+
+
+def _products(outputs: Tensor, leaf: Tensor, cotangents: Tensor, batched: bool) -> Tensor:
+    """Vector-Jacobian products `(m, *leaf.shape)` for `m` cotangents; the graph stays."""
+    (gradient,) = torch.autograd.grad(
+        outputs,
+        leaf,
+        grad_outputs=cotangents if batched else cotangents[0],
+        retain_graph=True,
+        allow_unused=True,
+        is_grads_batched=batched,
+    )
+    if gradient is None:
+        return leaf.new_zeros((len(cotangents), *leaf.shape))
+    return gradient if batched else gradient[None]
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, every submodule's own mode afterwards; right gradients through batch norms on the CPU."""
+    modes = {part: part.training for part in module.modules()}
+    norms = [part for part in modes if isinstance(part, nn.BatchNorm2d)]
+    with ExitStack() as stack:
+        for norm in norms:
+            stack.callback(norm.register_forward_hook(_contiguous_gradient).remove)
+        try:
+            module.eval()
+            yield
+        finally:
+            for part, mode in modes.items():
+                part.training = mode
+
+
+def _contiguous_gradient(module: nn.Module, args: Any, output: Tensor) -> None:
+    """PyTorch's CPU batch norm gives a wrong input gradient for one row when the incoming gradient is not contiguous."""
+    if output.requires_grad and output.device.type == "cpu":
+        output.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]

@@ -1,0 +1,361 @@
+"""Every kind of photo that people have, and every kind of mistake."""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+import sys
+import threading
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from multimodal_cam.images import MAX_PIXELS, load_image
+
+SAMPLES = Path(__file__).parent.parent / "data" / "samples"
+
+
+def gradient(width: int = 12, height: int = 8) -> Image.Image:
+    """Red grows to the right, green downwards: every flip and turn is seen."""
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return Image.fromarray(np.stack([x, y, np.full_like(x, 40)], axis=-1).astype(np.uint8))
+
+
+def png(width: int, height: int, *, bits: int, color: int, value: int) -> bytes:
+    """A one-coloured PNG, written by hand: Pillow writes neither 16-bit colour nor huge images cheaply."""
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[color]
+    sample = struct.pack(">H", value) if bits == 16 else bytes([value])
+    row = b"\0" + (bytes(-(-width // 8)) if bits == 1 else sample * (width * channels))
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(row * height))
+        + chunk(b"IEND", b"")
+    )
+
+
+def close(image: Image.Image, other: Image.Image, tolerance: float = 3) -> bool:
+    difference = np.asarray(image, dtype=float) - np.asarray(other.convert("RGB"), dtype=float)
+    return image.size == other.size and bool(np.abs(difference).mean() <= tolerance)
+
+
+# ---- what works ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", [str, Path])
+@pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.jpg")), ids=lambda path: path.stem)
+def test_sample_photos_load_from_str_and_path(path: Path, source: type) -> None:
+    image = load_image(source(path))
+    assert image.mode == "RGB"
+    assert max(image.size) <= 640
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3000, 40), (1, 500)])
+def test_extreme_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("RGB", size, (10, 20, 30)).save(tmp_path / "photo.png")
+    image = load_image(tmp_path / "photo.png")
+    assert image.size == size
+    assert image.getpixel((0, 0)) == (10, 20, 30)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "HSV", "RGBX"])
+def test_modes_become_rgb(mode: str) -> None:
+    converted = gradient().convert(mode)
+    image = load_image(converted)
+    assert image.mode == "RGB"
+    assert close(image, converted)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_cmyk_files(tmp_path: Path, suffix: str) -> None:
+    Image.new("CMYK", (9, 9), (0, 255, 255, 0)).save(tmp_path / f"photo.{suffix}")
+    red, green, blue = np.asarray(load_image(tmp_path / f"photo.{suffix}")).mean(axis=(0, 1))
+    assert red > 240
+    assert green < 15
+    assert blue < 15
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_grey_is_scaled_not_clipped(tmp_path: Path, suffix: str) -> None:
+    values = np.array([[0, 257, 32768, 65535]], dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / f"photo.{suffix}")
+    image = np.asarray(load_image(tmp_path / f"photo.{suffix}"))
+    assert image[0, :, 0].tolist() == [0, 1, 128, 255]
+    assert (image[..., 0] == image[..., 2]).all()
+
+
+@pytest.mark.parametrize("mode", ["I", "I;16", "I;16B"])
+def test_16_bit_pil_modes(mode: str) -> None:
+    image = Image.new(mode, (2, 2), 32768)
+    assert load_image(image).getpixel((0, 0)) == (128, 128, 128)
+
+
+def test_16_bit_colour_png(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(png(4, 3, bits=16, color=2, value=0x8040))
+    assert load_image(tmp_path / "photo.png").getpixel((0, 0)) == (128, 128, 128)
+
+
+def test_integers_beyond_16_bits_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"from 70000 to 70000, more than 16 bits: scale them"):
+        load_image(Image.new("I", (2, 2), 70_000))
+
+
+def test_floating_point_images_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"floating-point numbers.*scale them to 0\.\.255"):
+        load_image(Image.new("F", (2, 2), 0.5))
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("RGBA", (255, 0, 0, 0)), ("LA", (0, 0)), ("PA", (0, 0))])
+def test_transparency_is_composited_on_white_and_said(
+    mode: str, colour: tuple[int, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert load_image(Image.new(mode, (3, 3), colour)).getpixel((1, 1)) == (255, 255, 255)
+    assert "composited on white" in caplog.text
+
+
+def test_half_transparent_black_is_grey() -> None:
+    assert load_image(Image.new("RGBA", (3, 3), (0, 0, 0, 128))).getpixel((0, 0)) == (127, 127, 127)
+
+
+def test_palette_with_a_transparent_colour(tmp_path: Path) -> None:
+    palette = gradient().convert("P")
+    palette.save(tmp_path / "photo.png", transparency=palette.getpixel((0, 0)))
+    assert load_image(tmp_path / "photo.png").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_an_opaque_alpha_channel_is_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    assert close(load_image(gradient().convert("RGBA")), gradient(), 0)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_exif_rotated_photos_are_upright(tmp_path: Path, orientation: int, suffix: str) -> None:
+    undo = {
+        2: 0,
+        3: 3,
+        4: 1,
+        5: 5,
+        6: 2,
+        7: 6,
+        8: 4,
+    }  # what PIL does to the upright photo
+    stored = gradient() if orientation == 1 else gradient().transpose(Image.Transpose(undo[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / f"photo.{suffix}", exif=exif, quality=100)
+    image = load_image(tmp_path / f"photo.{suffix}")
+    assert close(image, gradient(), 12)
+    assert close(load_image(image), image, 0), "loading it again must not turn it again"
+    assert close(load_image(Image.open(tmp_path / f"photo.{suffix}")), image, 0)
+
+
+def test_broken_exif_is_ignored(tmp_path: Path) -> None:
+    gradient().save(tmp_path / "photo.jpg", exif=b"Exif\0\0II*\0\xff\xff\xff\xff broken")
+    assert load_image(tmp_path / "photo.jpg").size == (12, 8)
+
+
+def test_the_first_frame_of_an_animation_is_used_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = [Image.new("RGB", (6, 6), colour) for colour in ("red", "lime", "blue")]
+    frames[0].save(tmp_path / "photo.gif", save_all=True, append_images=frames[1:])
+    assert load_image(tmp_path / "photo.gif").getpixel((0, 0)) == (255, 0, 0)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "several frames: only the first is used" in caplog.text
+
+
+def test_a_still_gif_is_not_worth_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    gradient().save(tmp_path / "photo.gif")
+    assert load_image(tmp_path / "photo.gif").size == (12, 8)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "name", ["two words.png", "café ñ 猫.png", "<b>bold & [red]x[red].png", "-rf.png", "no_suffix"]
+)
+def test_odd_file_names(tmp_path: Path, name: str) -> None:
+    gradient().save(tmp_path / name, format="PNG")
+    assert close(load_image(tmp_path / name), gradient(), 0)
+
+
+def test_numpy_arrays_of_any_layout() -> None:
+    array = np.asarray(gradient())
+    assert close(load_image(array), gradient(), 0)
+    assert close(load_image(array[:, ::-1]), gradient().transpose(Image.Transpose.FLIP_LEFT_RIGHT), 0)
+
+
+def test_100_megapixels_work_without_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(png(10_000, 10_000, bits=1, color=0, value=0))
+    limit = Image.MAX_IMAGE_PIXELS
+    with warnings.catch_warnings(record=True) as caught:
+        assert load_image(tmp_path / "photo.png").size == (10_000, 10_000)
+    assert not caught
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def test_the_users_image_is_not_touched() -> None:
+    image = gradient().convert("RGBA")
+    image.info["note"] = "mine"
+    loaded = load_image(image)
+    loaded.putpixel((0, 0), (9, 9, 9))
+    assert image.mode == "RGBA"
+    assert image.info == {"note": "mine"}
+    assert image.getpixel((0, 0)) == (0, 0, 40, 255)
+    assert load_image(loaded) is not loaded
+
+
+def test_warning_filters_survive_many_threads(tmp_path: Path) -> None:
+    gradient().save(tmp_path / "photo.png")
+    before = list(warnings.filters)
+    threads = [
+        threading.Thread(target=lambda: [load_image(tmp_path / "photo.png") for _ in range(20)])
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(warnings.filters) == before
+
+
+# ---- what is refused -------------------------------------------------------------------------------------
+
+
+def test_missing_file() -> None:
+    with pytest.raises(FileNotFoundError, match=r"there is no file 'nowhere\.jpg' in .*: check the path"):
+        load_image("nowhere.jpg")
+
+
+def test_directory(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="is a directory: give its photos"):
+        load_image(tmp_path)
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(ValueError, match=r"is empty \(0 bytes\)"):
+        load_image(tmp_path / "photo.jpg")
+
+
+@pytest.mark.parametrize(
+    "data", [b"hello, I am a text file", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"II*\0"]
+)
+def test_a_file_that_is_no_image(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "photo.jpg").write_bytes(data)
+    with pytest.raises(
+        ValueError, match=r"photo\.jpg' is (no image that Pillow can read|truncated or damaged)"
+    ):
+        load_image(tmp_path / "photo.jpg")
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "gif", "tif", "bmp"])
+def test_a_truncated_file(tmp_path: Path, suffix: str) -> None:
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, format={"jpg": "JPEG", "tif": "TIFF"}.get(suffix, suffix.upper()))
+    (tmp_path / f"photo.{suffix}").write_bytes(file.getvalue()[: len(file.getvalue()) // 2])
+    with pytest.raises(ValueError, match=r"copy or download it again|no image that Pillow can read"):
+        load_image(tmp_path / f"photo.{suffix}")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no named pipes in the file system")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "photo.jpg")
+    with pytest.raises(ValueError, match="no regular file"):
+        load_image(tmp_path / "photo.jpg")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://x.org/a.jpg", "https://x.org/a.jpg", "ftp://x/a", "data:image/png;base64,AAAA"]
+)
+def test_urls_are_refused_in_words(url: str) -> None:
+    with pytest.raises(ValueError, match="fetches nothing: download the file and give its path"):
+        load_image(url)
+
+
+def test_more_pixels_than_the_limit(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(png(20_000, 9_000, bits=1, color=0, value=0))
+    with pytest.raises(
+        ValueError, match=f"more than {MAX_PIXELS:,} pixels, the most that is read: make it smaller"
+    ):
+        load_image(tmp_path / "photo.png")
+
+
+def test_arrays_and_images_obey_the_limit_too() -> None:
+    array = np.lib.stride_tricks.as_strided(np.zeros(3, np.uint8), (20_000, 9_000, 3), (0, 0, 1))
+    with pytest.raises(ValueError, match=f"more than {MAX_PIXELS:,} pixels"):
+        load_image(array)
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])
+def test_sides_of_zero(size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="at least one each way"):
+        load_image(Image.new("RGB", size))
+    with pytest.raises(ValueError, match="at least one pixel each way"):
+        load_image(np.zeros((*size, 3), np.uint8))
+
+
+def test_nan_is_counted() -> None:
+    array = np.zeros((4, 4, 3), np.float32)
+    array[0, 0] = np.nan
+    with pytest.raises(ValueError, match="float32 with 3 NaN values"):
+        load_image(array)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "how"),
+    [
+        ("float32", r"\(array \* 255\)\.round\(\)\.astype\('uint8'\)"),
+        ("bool", r"\* 255"),
+        ("int64", "scale"),
+        ("uint16", "scale"),
+    ],
+)
+def test_wrong_dtypes_say_how_to_convert(dtype: str, how: str) -> None:
+    with pytest.raises(TypeError, match=rf"of uint8, got {dtype}.*{how}"):
+        load_image(np.zeros((4, 4, 3), dtype))
+
+
+@pytest.mark.parametrize(
+    ("shape", "how"),
+    [
+        ((4, 5), "makes RGB of grey"),
+        ((3, 40, 50), "channels last"),
+        ((4, 5, 4), "transparency"),
+        ((4, 5, 1), "makes RGB of grey"),
+        ((2, 4, 5, 3), "one photo"),
+        ((4, 5, 7), ""),
+        ((), ""),
+    ],
+)
+def test_wrong_shapes_say_how_to_convert(shape: tuple[int, ...], how: str) -> None:
+    with pytest.raises(ValueError, match=rf"got shape \({', '.join(map(str, shape))}.*{how}"):
+        load_image(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("source", "how"),
+    [
+        (b"\xff\xd8", "BytesIO"),
+        (io.BytesIO(), r"open\(file\)"),
+        ([], "one photo"),
+        (None, "NoneType"),
+        (7, "int"),
+    ],
+)
+def test_what_is_no_photo_at_all(source: object, how: str) -> None:
+    with pytest.raises(TypeError, match=rf"expected a path, a PIL image or a numpy array.*{how}"):
+        load_image(source)  # type: ignore[arg-type]
