@@ -27,11 +27,9 @@ def read_captions(path: Path) -> dict[str, list[str]]:
 
 def read_split(path: Path, captions: dict[str, list[str]]) -> list[str]:
     """The image names of a split file (one a line). Raises ValueError when some have no caption."""
-    names = path.read_text(encoding="utf-8").split()
+    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     missing = [name for name in names if name not in captions]
     if missing or not names:
-        what = (
-            f"{len(missing)} of {len(names)} images have no caption, the first: {missing[0]}" if missing else "is empty"
-        )
+        what = f"{len(missing)} of {len(names)} images have no caption, the first: {missing[0]}" if missing else "is empty"
         raise ValueError(f"{path}: {what}")
     return names

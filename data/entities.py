@@ -63,9 +63,7 @@ def read_entities(folder: Path, image: str) -> tuple[Sentence, ...]:
     boxes = _read_boxes(annotations)
     lines = sentences.read_text(encoding="utf-8").splitlines()
     return tuple(
-        _read_sentence(line, boxes, f"{sentences}, line {number}")
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
+        _read_sentence(line, boxes, f"{sentences}, line {number}") for number, line in enumerate(lines, start=1) if line.strip()
     )
 
 
@@ -74,9 +72,7 @@ def _read_sentence(line: str, boxes: dict[str, tuple[Box, ...]], where: str) -> 
     phrases: list[Phrase] = []
     for plain, phrase in _pieces(line):
         if "[/EN#" in plain:
-            raise ValueError(
-                f"{where}: expected phrases as '[/EN#<chain>/<type> words]', got {plain.strip()!r}"
-            )
+            raise ValueError(f"{where}: expected phrases as '[/EN#<chain>/<type> words]', got {plain.strip()!r}")
         words += split_words(plain)
         if phrase is None or not split_words(phrase["words"]):
             continue

@@ -10,8 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from .nic import NIC, NICConfig
 from .vocabulary import Vocabulary
 
@@ -27,6 +25,7 @@ def save_model(model: NIC, vocabulary: Vocabulary, folder: Path, *, training: Ma
     del state["readout.weight"]  # the embedding's
     partial = folder / "model.partial"
     save_file(state, partial)
+    partial.chmod(0o644)
     os.replace(partial, folder / "model.safetensors")
     config = {
         "kind": "nic",

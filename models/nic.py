@@ -29,7 +29,7 @@ class NICConfig:
     output_stride: int = 16  # 14 x 14 cells; 32 gives 7 x 7 with the same weights
     image_size: int = 224
     width: int = 512  # of the projected cells, the embeddings and the LSTM state
-    dropout: float = 0.4
+    dropout: float = 0.3
     max_words: int = 20
 
 

@@ -30,14 +30,14 @@ Progress = Callable[[str, int, int, str], None]  # what, done, of how many, rema
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    epochs: int = 14
+    epochs: int = 11
     batch_size: int = 20  # photos, each with all its captions
     learning_rate: float = 1e-3
     tail_rate: float = 1e-4  # of the encoder's tail, from `tail_from` on
-    tail_from: int = 3  # epochs with a frozen tail before
+    tail_from: int = 2  # epochs with a frozen tail before
     weight_decay: float = 0.01
-    dropout: float = 0.4
-    bag_weight: float = 0.0
+    dropout: float = 0.3
+    bag_weight: float = 0.5  # of the auxiliary loss, in nats a word
     average: float = 0.998  # decay of the moving average, a step
     min_count: int = 5
     width: int = 512
@@ -70,6 +70,7 @@ def cache_features(
     from ..images import load_image
 
     folder.mkdir(parents=True, exist_ok=True)
+    encoder.eval()  # ImageNet's batch statistics, not the batch's: the network that speaks later has no batch
     weights = b"".join(p.detach().cpu().numpy().tobytes() for p in encoder.trunk.state_dict().values())
     key = hashlib.sha256(repr(([str(p) for p in paths], size, views)).encode() + weights).hexdigest()[:16]
     device = next(encoder.parameters()).device
@@ -168,7 +169,7 @@ class Run:
             weight_decay=options.weight_decay,
             betas=(0.9, 0.98),
         )
-        warm, total = steps // 2, steps * options.epochs
+        warm, total = max(1, steps // 2), steps * options.epochs
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
             lambda step: min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))),
@@ -258,18 +259,14 @@ def train_captioner(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     vocabulary = Vocabulary.from_captions((c for n in train for c in captions[n]), options.min_count)
-    config = NICConfig(
-        len(vocabulary), options.encoder, options.train_stride, width=options.width, dropout=options.dropout
-    )
+    config = NICConfig(len(vocabulary), options.encoder, options.train_stride, width=options.width, dropout=options.dropout)
     model = NIC(config)
     load_imagenet(model.encoder, options.encoder)
     model.to(device)
 
     def corpus(names: Sequence[str], views: int) -> Corpus:
         paths = [images / name for name in names]
-        features = cache_features(
-            model.encoder, paths, out / "cache", size=config.image_size, views=views, progress=progress
-        )
+        features = cache_features(model.encoder, paths, out / "cache", size=config.image_size, views=views, progress=progress)
         return Corpus.build(features, [captions[n] for n in names], vocabulary, config.max_words)
 
     train_corpus, dev_corpus = corpus(train, 2), corpus(dev, 1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from . import evidence
 from .adapters import Inputs, TaskAdapter
 from .methods import LINEAR, METHODS, CamMethod
-from .scores import SCORES, ScoreFn, log_prob
+from .scores import SCORES, ScoreFn, log_prob, refuse_mixing
 from .tap import BUDGET, AffineTap, LayerTap, ReadoutTap, token_gradients
 
 
@@ -42,9 +42,7 @@ class TokenMaps:
 class Batch:
     """A batch of images under teacher forcing; knows the photo's activations once the backbone has run."""
 
-    def __init__(
-        self, adapter: TaskAdapter, inputs: Inputs, question: str | None, ids: Tensor, request: Request
-    ) -> None:
+    def __init__(self, adapter: TaskAdapter, inputs: Inputs, question: str | None, ids: Tensor, request: Request) -> None:
         self.adapter, self.inputs, self.question, self.request = adapter, inputs, question, request
         self.ids, self.real = ids, ids >= 0
         self.batched = True
@@ -77,7 +75,7 @@ class Batch:
                 activations = known
                 leaf = known.detach().requires_grad_() if differentiate else None
                 with torch.set_grad_enabled(differentiate):
-                    logits = self._head(known if leaf is None else leaf.clone())
+                    logits = self._head(known if leaf is None else leaf)
             else:
                 with torch.no_grad(), self._tap(leaf=differentiate) as tap:
                     logits = self.adapter.logits(self.inputs, self.question, self.ids)
@@ -119,20 +117,12 @@ class Batch:
         return self._scored(logits, self.ids.repeat(copies, 1)) * self.real.repeat(copies, 1)
 
     def _gradients(self, scores: Tensor, leaf: Tensor, cut: ReadoutTap) -> Tensor:
-        if not scores.requires_grad:
-            raise ValueError(
-                f"the score does not depend on layer {self.request.layer_name!r}: the head takes another path; "
-                "choose a layer whose output the text comes from"
-            )
         gradients, batched = token_gradients(scores, leaf, cut)
         self.batched = self.batched and batched
         return _wide(gradients)
 
     def _scored(self, logits: Tensor, ids: Tensor) -> Tensor:
-        scores = self.score(_wide(logits), ids)
-        if scores.shape != ids.shape:
-            raise ValueError(f"score: expected one number a token {tuple(ids.shape)}, got {tuple(scores.shape)}")
-        return scores
+        return self.score(_wide(logits), ids)
 
     def _logits(self, activations: Tensor, copies: int = 1) -> Tensor:
         """Logits from given activations of the tapped layer, `copies` times the batch."""
@@ -142,7 +132,8 @@ class Batch:
             return self.adapter.logits(self.inputs.repeat(copies), self.question, self.ids.repeat(copies, 1))
 
     def _head(self, activations: Tensor, copies: int = 1) -> Tensor:
-        return self.adapter.logits(self.inputs, self.question, self.ids.repeat(copies, 1), activations)
+        own = activations.clone()  # heads may write on their input in place
+        return self.adapter.logits(self.inputs, self.question, self.ids.repeat(copies, 1), own)
 
     def _baseline(self, activations: Tensor) -> Tensor:
         if self._head_alone:
@@ -181,15 +172,16 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 def _resolve(score: str | ScoreFn, logits: Tensor, ids: Tensor) -> ScoreFn:
-    return SCORES[score][1](logits, ids) if isinstance(score, str) else score
+    if isinstance(score, str):
+        return SCORES[score][1](logits, ids)
+    refuse_mixing(score, _wide(logits), ids)
+    return score
 
 
 def _refuse_zero(gradients: Tensor, layer: str) -> None:
     if not gradients.isfinite().all():
-        raise ValueError(
-            f"the gradient at layer {layer!r} is not finite: check the model's weights and the photo's pixels"
-        )
+        raise ValueError(f"the gradient at layer {layer!r} is not finite: check the model's weights and the photo's pixels")
     if not gradients.any():
         raise ValueError(
-            f"the gradient at layer {layer!r} is zero everywhere: the text does not depend on its output; choose another layer"
+            f"the text does not depend on layer {layer!r}: its gradient is zero everywhere; choose a layer that the head reads"
         )

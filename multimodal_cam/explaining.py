@@ -19,7 +19,7 @@ from .adapters import PAD, Inputs, TaskAdapter, Unknown
 from .engine import Batch, Request, TokenMaps, span_map
 from .explanation import Explanation
 from .images import load_image
-from .methods import LINEAR, METHODS, CamMethod
+from .methods import METHODS, CamMethod
 from .scores import SCORES, ScoreFn
 from .spans import Span, join, noun_phrases
 from .tap import LayerTap, evaluating
@@ -41,7 +41,7 @@ class Failure:
 
 
 @overload
-def explain(model: TaskAdapter, images: Sequence[ImageSource], **options: Any) -> list[Explanation]: ...
+def explain(model: TaskAdapter, images: list[Any] | tuple[Any, ...], **options: Any) -> list[Explanation]: ...
 @overload
 def explain(model: TaskAdapter, images: ImageSource, **options: Any) -> Explanation: ...
 def explain(
@@ -59,7 +59,7 @@ def explain(
     progress: bool = False,
     on_error: OnError = "raise",
     **generation: Any,
-) -> Explanation | list[Explanation] | list[Explanation | Failure]:
+) -> Any:
     """Where `model` looked for each word that it says about an image, or for each word of `text`.
 
     One image (path, PIL image, or uint8 array `(H, W, 3)`) gives an Explanation, a list gives a list; `text` is then one for
@@ -69,7 +69,7 @@ def explain(
     words outside the vocabulary as `<unk>` and gives them NaN maps. `generation` goes to the model's decoder (`beam=3`).
 
     Raises TypeError or ValueError for bad input, FileNotFoundError for a missing photo; with `on_error="skip"` a photo that
-    fails leaves a `Failure` in its place in the list.
+    fails leaves a `Failure` in its place.
     """
     single = not isinstance(images, (list, tuple))
     sources: Sequence[ImageSource] = [images] if single else images  # type: ignore[assignment, list-item]
@@ -83,7 +83,7 @@ def explain(
             work = _Work(model, request, question, unknown, generation)
             results += work.run(sources[part], texts[part], on_error)
             report(len(results))
-    return results[0] if single and isinstance(results[0], Explanation) else results
+    return results[0] if single else results
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,7 @@ class _Work:
     unknown: Unknown
     generation: dict[str, Any]
 
-    def run(
-        self, sources: Sequence[ImageSource], texts: Sequence[str | None], on_error: OnError
-    ) -> list[Explanation | Failure]:
+    def run(self, sources: Sequence[ImageSource], texts: Sequence[str | None], on_error: OnError) -> list[Explanation | Failure]:
         """A batch; when it fails and failures are to be skipped, its images one by one, to find the one at fault."""
         try:
             return list(self.explain([load_image(source) for source in sources], texts))
@@ -126,9 +124,7 @@ class _Work:
             ids = self.model.generate(inputs, self.question, **self.generation)
         return ids, tap.activations if tap.calls == 1 else None
 
-    def _explanation(
-        self, image: Image, text: str | None, inputs: Inputs, ids: Tensor, found: TokenMaps, i: int
-    ) -> Explanation:
+    def _explanation(self, image: Image, text: str | None, inputs: Inputs, ids: Tensor, found: TokenMaps, i: int) -> Explanation:
         t = int((ids != PAD).sum())
         tokens = ids[:t].tolist()
         words = self.model.spans(tokens, text)
@@ -202,7 +198,7 @@ def find_layer(model: TaskAdapter, layer: str | nn.Module | None) -> tuple[nn.Mo
             raise ValueError(f"layer: this {type(layer).__name__} is not a part of the model {model.name!r}")
         return layer, names[layer]
     modules = dict(model.module.named_modules())
-    _choose("layer", layer, list(modules))
+    _choose("layer", layer, [name for name in modules if name])
     return modules[layer], layer
 
 
@@ -261,7 +257,7 @@ def _untouched(module: nn.Module) -> Iterator[None]:
 def _reporter(progress: bool, total: int) -> Iterator[Any]:
     """A function that takes the number of images done; a progress bar on stderr when one is wanted."""
     if not progress:
-        yield lambda done: None
+        yield lambda _: None
         return
     from rich.console import Console
     from rich.progress import Progress

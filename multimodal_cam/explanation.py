@@ -226,16 +226,22 @@ class Explanation:
     def heatmap(self, word: str | int | Span, scale: Scale = "caption") -> Tensor:
         """What speaks for `word`, drawn on the original photo: `(H, W)` float32 in [0, 1].
 
-        Negative relevance is cut off (the paper's ReLU). `scale="caption"` divides by the strongest cell of any word, so that
+        Negative relevance is cut off (the paper's ReLU). `scale="caption"` divides by the maximum of the strongest word, so that
         words can be compared; `scale="word"` by the word's own. A word with nothing positive is 0 everywhere.
         """
-        span = word if isinstance(word, Span) else self.find(word)
-        map = self.map(span).clamp(min=0)
         if scale not in ("caption", "word"):
             raise ValueError(f"unknown scale {scale!r}; choose from caption, word")
-        top = float(torch.cat([map[None], self.maps] if scale == "caption" else [map[None]]).nan_to_num(0).max())
-        drawn = place(map.nan_to_num(0)[None], self.placement)[0]
+        span = word if isinstance(word, Span) else self.find(word)
+        drawn = self._drawn(self.map(span))
+        strongest = drawn
+        if scale == "caption":
+            maps = self.maps.nan_to_num(0)
+            strongest = self._drawn(maps[maps.amax(dim=(1, 2)).argmax()])
+        top = max(float(strongest.max()), 0.0)
         return (drawn / top).clamp(0, 1) if top > 0 else torch.zeros_like(drawn)
+
+    def _drawn(self, map: Tensor) -> Tensor:
+        return place(map.nan_to_num(0).clamp(min=0)[None], self.placement)[0]
 
     def figure(self, *, scale: Scale = "caption") -> Figure:
         """A matplotlib figure: the photo, and one overlay per word."""
@@ -259,16 +265,14 @@ class Explanation:
 
         The folder appears whole or not at all. Raises FileExistsError when it holds something and `overwrite` is False.
         """
-        from safetensors.torch import save_file
-
         folder = Path(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
             raise FileExistsError(f"{folder} is not empty: choose another folder, or overwrite=True to replace it")
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            self.image.save(partial / "image.png")
-            save_file(self._tensors(), partial / "maps.safetensors")
+            self.image.save(partial / "image.png", compress_level=1)
+            _write_tensors(self._tensors(), partial / "maps.safetensors")
             files = {name: _sha256(partial / name) for name in ("image.png", "maps.safetensors")}
             manifest = json.dumps(self._manifest() | {"files": files}, indent=1, ensure_ascii=False)
             (partial / "manifest.json").write_text(manifest, encoding="utf-8")
@@ -299,9 +303,7 @@ class Explanation:
         tensors: dict[str, Any] = load_file(folder / "maps.safetensors")
         with Image.open(folder / "image.png") as image:
             image.load()
-        span_maps = {
-            tuple(span): map for span, map in zip(manifest["spans"], tensors.pop("span_maps", ()), strict=True)
-        }
+        span_maps = {tuple(span): map for span, map in zip(manifest["spans"], tensors.pop("span_maps", ()), strict=True)}
         explanation = cls(
             image=image,
             tokens=tuple(manifest["tokens"]),
@@ -347,6 +349,18 @@ _TENSORS = (
     "token_changes",
     "token_unplaced",
 )
+
+
+def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """A safetensors file that others may read, too; a disk that is full is an OSError like everywhere."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        raise OSError(f"cannot write {path}: {error}") from error
+    path.chmod(0o644)
 
 
 def _sha256(path: Path) -> str:

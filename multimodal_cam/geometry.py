@@ -53,9 +53,7 @@ def place(maps: Tensor, placement: Placement, size: tuple[int, int] | None = Non
     x0, y0, x1, y1 = placement.frame
     xs = ((torch.arange(width, device=maps.device) + 0.5) / width - x0) / (x1 - x0) * 2 - 1
     ys = ((torch.arange(height, device=maps.device) + 0.5) / height - y0) / (y1 - y0) * 2 - 1
-    grid = torch.stack([xs[None, :].expand(height, width), ys[:, None].expand(height, width)], dim=-1)[None].to(
-        maps.dtype
-    )
+    grid = torch.stack([xs[None, :].expand(height, width), ys[:, None].expand(height, width)], dim=-1)[None].to(maps.dtype)
     drawn = F.grid_sample(maps[None], grid, mode=mode, padding_mode="border", align_corners=False)[0]
     inside = (xs.abs() <= 1)[None, :] & (ys.abs() <= 1)[:, None]
     return drawn * inside

@@ -76,14 +76,10 @@ def _read(path: Path, name: str) -> Image.Image:
 
 def _check_path(path: Path, name: str) -> None:
     if path.is_dir():
-        raise IsADirectoryError(
-            f"{name!r} is a directory: give its photos, for example sorted(Path({name!r}).glob('*.jpg'))"
-        )
+        raise IsADirectoryError(f"{name!r} is a directory: give its photos, for example sorted(Path({name!r}).glob('*.jpg'))")
     if not path.exists():
         if URL.match(name):
-            raise ValueError(
-                f"{name!r} is a URL, and this library fetches nothing: download the file and give its path"
-            )
+            raise ValueError(f"{name!r} is a URL, and this library fetches nothing: download the file and give its path")
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise FileNotFoundError(f"there is no file {name!r}{where}: check the path")
     if not path.is_file():
@@ -157,9 +153,7 @@ def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
 
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
-        raise ValueError(
-            f"{name} holds integers from {values.min()} to {values.max()}, more than 16 bits: scale them to 0..255"
-        )
+        raise ValueError(f"{name} holds integers from {values.min()} to {values.max()}, more than 16 bits: scale them to 0..255")
     return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
 
 

@@ -45,9 +45,7 @@ def choose_device(device: str) -> torch.device:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"device {device!r} cannot be used here: {str(error).splitlines()[0]}; choose auto or cpu"
-        ) from error
+        raise ValueError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}; choose auto or cpu") from error
     return torch.device(device)
 
 

@@ -6,20 +6,21 @@ and for every photo a folder with its `figure.png` and what `Explanation.load` r
 
 from __future__ import annotations
 
+import errno
 import json
 import math
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .folders import RECORDS
+
 if TYPE_CHECKING:
+    from .adapters import TaskAdapter
+    from .explaining import Failure
     from .explanation import Explanation, Part, Scale
 
 FORMAT = 1
-RECORDS = "results.jsonl"
 PHOTOS_A_PAGE = 50
 SIDE = 1024  # pixels: what a page shows of a photo
 
@@ -27,34 +28,24 @@ SIDE = 1024  # pixels: what a page shows of a photo
 # ---- records -----------------------------------------------------------------------------------------------
 
 
-def record(explanation: Explanation, image: str, *, phrases: bool = False) -> dict[str, Any]:
+def record(image: str, result: Explanation | Failure, *, phrases: bool = False) -> dict[str, Any]:
     """What `--json` says about a photo: JSON types only, None where there is no number.
 
     `peak` is where a word's map is strongest, `[x, y]` in fractions of the photo from its top left corner; None
-    when nothing in the photo speaks for the word.
+    when nothing in the photo speaks for the word. A photo that failed has `error` and its `kind` instead.
     """
-    found: dict[str, Any] = {
-        "format": FORMAT,
-        "image": image,
-        "text": explanation.text,
-        "words": [_part(explanation, explanation.part(word)) for word in explanation.words],
-    }
+    from .explaining import Failure
+
+    found: dict[str, Any] = {"format": FORMAT, "image": image}
+    if isinstance(result, Failure):
+        return found | {"error": message(result.error), "kind": type(result.error).__name__}
+    found["text"] = result.text
+    found["words"] = [_part(result, result.part(word)) for word in result.words]
     if phrases:
-        found["phrases"] = [_part(explanation, part) for part in explanation.phrases()]
-    if explanation.words:
-        found["whole"] = _part(explanation, explanation.whole())
-    return found | {
-        "model": explanation.model,
-        "method": explanation.method,
-        "score": explanation.score,
-        "unit": explanation.unit,
-        "layer": explanation.layer,
-    }
-
-
-def failure_record(image: str, error: Exception) -> dict[str, Any]:
-    """What `--json` says about a photo that failed."""
-    return {"format": FORMAT, "image": image, "error": message(error), "kind": type(error).__name__}
+        found["phrases"] = [_part(result, part) for part in result.phrases()]
+    if result.words:
+        found["whole"] = _part(result, result.whole())
+    return found | {name: getattr(result, name) for name in ("model", "method", "score", "unit", "layer")}
 
 
 def message(error: BaseException) -> str:
@@ -92,6 +83,21 @@ def _number(value: float | None) -> float | None:
     return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
 
 
+# ---- photos, one after the other ---------------------------------------------------------------------------
+
+
+def explain_each(
+    model: TaskAdapter, photos: Sequence[str], *, batch_size: int = 32, **options: Any
+) -> Iterator[tuple[str, Explanation | Failure]]:
+    """`explain`, batch by batch, so that no more than a batch is in memory; a photo that fails is a Failure."""
+    from .explaining import explain
+
+    for start in range(0, len(photos), batch_size):
+        batch = list(photos[start : start + batch_size])
+        found = explain(model, batch, batch_size=batch_size, on_error="skip", **options)
+        yield from zip(batch, found, strict=True)
+
+
 # ---- folders -----------------------------------------------------------------------------------------------
 
 
@@ -104,20 +110,28 @@ class Report:
         self._waiting: list[Explanation] = []
         self._pages = 0
 
-    def add(self, explanation: Explanation, image: str) -> None:
-        """Writes the photo's own folder, and its record."""
+    def add(self, image: str, result: Explanation | Failure) -> None:
+        """Writes the photo's own folder and its record; of a failure, the record."""
+        from .explaining import Failure
+
+        self._record(record(image, result, phrases=self.phrases))
+        if isinstance(result, Failure):
+            return
+        folder = self._save(image, result)
+        result.figure(scale=self.scale).savefig(folder / "figure.png")
         from .render.overlay import shrink
 
-        folder = explanation.save(self.folder / self._name(image))
-        explanation.figure(scale=self.scale).savefig(folder / "figure.png")
-        self._record(record(explanation, image, phrases=self.phrases))
-        self._waiting.append(shrink(explanation, SIDE))
+        self._waiting.append(shrink(result, SIDE))
         if len(self._waiting) == PHOTOS_A_PAGE:
             self._page()
 
-    def fail(self, image: str, error: Exception) -> None:
-        """Writes the record of a photo that failed."""
-        self._record(failure_record(image, error))
+    def _save(self, image: str, explanation: Explanation) -> Path:
+        from safetensors import SafetensorError
+
+        try:
+            return explanation.save(self.folder / self._name(image))
+        except SafetensorError as error:  # what its writer makes of a full disk
+            raise OSError(errno.ENOSPC, str(error)) from error
 
     def finish(self) -> None:
         """Writes the page of the photos since the last one."""
@@ -146,128 +160,3 @@ class Report:
             name = f"{stem}-{number}"
         self._taken.add(name.casefold())
         return name
-
-
-@contextmanager
-def whole_or_nothing(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A hidden folder beside `target` that takes its place in the end; after an error it is gone.
-
-    Raises FileExistsError when `target` holds something (with `overwrite`: something that is no report), and
-    OSError when nothing can be written there.
-    """
-    _check_target(target, overwrite)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{target.name[:80]}-", dir=target.parent))
-    except OSError as error:
-        raise OSError(f"cannot write to {str(target)!r} ({error.strerror}): choose another folder") from error
-    try:
-        yield partial
-        partial.chmod(0o755)
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _check_target(target: Path, overwrite: bool) -> None:
-    if target.is_dir() and not any(target.iterdir()):
-        return
-    if target.is_dir() and overwrite and (target / RECORDS).is_file():
-        return
-    if target.is_dir() and overwrite:
-        raise FileExistsError(f"{str(target)!r} holds other things than a report: choose another folder")
-    if target.exists():
-        raise FileExistsError(f"{str(target)!r} is there already: choose another folder, or --overwrite to replace it")
-
-
-def unused(folder: Path) -> Path:
-    """`folder`, or the first of `folder-2`, `folder-3` that does not exist yet."""
-    candidate, number = folder, 1
-    while candidate.exists():
-        number += 1
-        candidate = folder.with_name(f"{folder.name}-{number}")
-    return candidate
-
-
-# ---- photos ------------------------------------------------------------------------------------------------
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
-
-
-def photos_in(arguments: Sequence[str]) -> list[str]:
-    """Files as they are; folders as the photos in them and below, sorted by path.
-
-    In folders, files count by their suffix (`SUFFIXES`); hidden ones and saved explanations are left out.
-    Raises ValueError for a folder without photos.
-    """
-    photos: list[str] = []
-    for argument in arguments:
-        if not Path(argument).is_dir():
-            photos.append(argument)
-            continue
-        found = sorted(str(path) for path in _walk(Path(argument)))
-        if not found:
-            raise ValueError(f"no photos in {argument!r}: looked for {', '.join(sorted(SUFFIXES))}")
-        photos += found
-    return photos
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    if (folder / "manifest.json").is_file() or (folder / RECORDS).is_file():
-        return
-    for path in folder.iterdir():
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            yield from _walk(path)
-        elif path.suffix.lower() in SUFFIXES and path.is_file():
-            yield path
-
-
-# ---- what there is -----------------------------------------------------------------------------------------
-
-
-def model_rows() -> list[dict[str, Any]]:
-    """The bundled models: name, task, default method, tapped layer, its grid, and the size of the vocabulary."""
-    from .loading import load
-    from .models.bundle import bundled
-
-    return [_model_row(load(name, device="cpu")) for name in bundled()]
-
-
-def _model_row(model: Any) -> dict[str, Any]:
-    import torch
-    from PIL import Image
-
-    from .explaining import find_layer
-    from .tap import LayerTap
-
-    inputs = model.preprocess([Image.new("RGB", (64, 64))])
-    layer, name = find_layer(model, None)
-    with torch.no_grad(), LayerTap(layer, name) as tap:
-        logits = model.logits(inputs, None, torch.zeros(1, 1, dtype=torch.long, device=inputs.pixels.device))
-    return {
-        "name": model.name,
-        "task": getattr(model, "task", "captioning"),
-        "method": model.method,
-        "layer": name,
-        "grid": list(tap.activations.shape[2:]),
-        "vocabulary": logits.shape[-1],
-    }
-
-
-def method_rows() -> list[dict[str, Any]]:
-    """The methods: name, whether phrase maps are sums of word maps, and the paper."""
-    from .methods import LINEAR, METHODS
-
-    rows = [{"name": "evidence", "linear": True, "paper": EVIDENCE}]
-    for name, function in METHODS.items():
-        paper = (function.__doc__ or "").strip().split("\n")[0].split(":")[0]
-        rows.append({"name": name, "linear": name in LINEAR, "paper": paper})
-    return sorted(rows, key=lambda row: str(row["name"]))
-
-
-EVIDENCE = "Integrated gradients at the layer, Sundararajan et al., ICML 2017, eq. 1"

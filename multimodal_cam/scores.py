@@ -46,9 +46,25 @@ def likeliest_rivals(logits: Tensor, ids: Tensor) -> Tensor:
 # name -> (the unit, a function that looks at the logits at the photo and returns the score); rivals stay what they were there
 SCORES: Mapping[str, tuple[str, Callable[[Tensor, Tensor], ScoreFn]]] = {
     "contrast": ("nats", lambda logits, ids: against(likeliest_rivals(logits, ids))),
-    "log_prob": ("nats", lambda logits, ids: log_prob),
-    "logit": ("logit", lambda logits, ids: logit),
+    "log_prob": ("nats", lambda *_: log_prob),
+    "logit": ("logit", lambda *_: logit),
 }
+
+
+def refuse_mixing(score: ScoreFn, logits: Tensor, ids: Tensor) -> None:
+    """Raises ValueError when `score` at a position depends on the logits of another: the engine could not tell them apart."""
+    leaf = logits.detach().requires_grad_()
+    with torch.enable_grad():
+        scores = score(leaf, ids)
+        if scores.shape != ids.shape or not scores.requires_grad:
+            raise ValueError(
+                f"score: expected one differentiable number a token, shape {tuple(ids.shape)}, got shape {tuple(scores.shape)}"
+            )
+        weights = torch.arange(1.0, 1 + ids.shape[1], device=logits.device, dtype=scores.dtype)
+        (plain,) = torch.autograd.grad(scores.sum(), leaf, retain_graph=True)
+        (weighted,) = torch.autograd.grad((scores * weights).sum(), leaf)
+    if not torch.allclose(weighted, plain * weights[:, None], rtol=1e-3, atol=1e-6 * float(weighted.abs().max())):
+        raise ValueError("score: a token's score may depend on the logits of its own position only")
 
 
 def _take(logits: Tensor, ids: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
 
+VMAP_REFUSALS = ("vmap", "Batching rule", "batching rule", "doesn't have storage")  # what PyTorch's errors say
 BUDGET = 2**27  # numbers that one batch of products may hold: half a gigabyte in float32
 
 
@@ -30,9 +31,7 @@ class LayerTap:
     graph, `tap.leaf`; with `replace` it goes on from that tensor instead. Raises ValueError when the output is no grid.
     """
 
-    def __init__(
-        self, layer: nn.Module, name: str = "layer", *, leaf: bool = False, replace: Tensor | None = None
-    ) -> None:
+    def __init__(self, layer: nn.Module, name: str = "layer", *, leaf: bool = False, replace: Tensor | None = None) -> None:
         self.layer, self.name, self.wants_leaf, self.replace = layer, name, leaf, replace
         self.calls = 0
         self.leaf: Tensor | None = None
@@ -45,13 +44,11 @@ class LayerTap:
     def __exit__(self, *error: object) -> None:
         self._handle.remove()
 
-    def _hook(self, module: nn.Module, args: Any, output: Any) -> Tensor | None:
+    def _hook(self, _module: nn.Module, _args: Any, output: Any) -> Tensor | None:
         self.calls += 1
         if not isinstance(output, Tensor) or output.ndim != 4:
             what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-            raise ValueError(
-                f"layer {self.name!r} gives {what}, expected a grid (b, c, h, w): choose a convolutional layer"
-            )
+            raise ValueError(f"layer {self.name!r} gives {what}, expected a grid (b, c, h, w): choose a convolutional layer")
         if self.replace is not None:
             return self.replace
         if not self.wants_leaf:
@@ -87,12 +84,10 @@ class ReadoutTap:
             self._stack.callback(self.readout.register_forward_pre_hook(self._hook).remove)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
 
-    def _hook(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def _hook(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         hidden = args[0]
         if not torch.is_grad_enabled() or not hidden.requires_grad:
             return None
@@ -121,7 +116,7 @@ class AffineTap:
     def __exit__(self, *error: object) -> None:
         self._handle.remove()
 
-    def _hook(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    def _hook(self, _module: nn.Module, _args: Any, output: Tensor) -> Tensor:
         output = output.detach()
         self.leaf = torch.zeros_like(output[: len(output) // self.copies]).requires_grad_()
         return output + self.leaf.repeat(self.copies, *[1] * (output.ndim - 1))
@@ -163,7 +158,7 @@ def token_gradients(scores: Tensor, leaf: Tensor, cut: ReadoutTap) -> tuple[Tens
             room = (stop - start) // 2
             continue
         except RuntimeError as error:
-            if not batched or "vmap" not in str(error):
+            if not batched or not any(sign in str(error) for sign in VMAP_REFUSALS):
                 raise
             log.info("products are looped, not batched: %s", error)
             batched = False
@@ -203,7 +198,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
                 part.training = mode
 
 
-def _contiguous_gradient(module: nn.Module, args: Any, output: Tensor) -> None:
+def _contiguous_gradient(_module: nn.Module, _args: Any, output: Tensor) -> None:
     """PyTorch's CPU batch norm gives a wrong input gradient for one row when the incoming gradient is not contiguous."""
     if output.requires_grad and output.device.type == "cpu":
         output.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]

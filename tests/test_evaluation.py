@@ -91,9 +91,7 @@ def test_planted_words_point_and_others_do_not(photos: Path) -> None:
 
 
 def test_captions_cut_short_leave_phrases_out(photos: Path) -> None:
-    result = evaluate_localisation(
-        planted(), photos / "images", photos, ["1_x.jpg"], methods=["grad_cam"], max_words=2
-    )
+    result = evaluate_localisation(planted(), photos / "images", photos, ["1_x.jpg"], methods=["grad_cam"], max_words=2)
     assert result.left_out["after the last word that fits"] == 4
     assert result.hits["grad_cam word"].tolist() == [1.0]
     assert result.hits["grad_cam other word"].isnan().all()

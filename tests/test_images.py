@@ -36,12 +36,7 @@ def png(width: int, height: int, *, bits: int, color: int, value: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(row * height))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row * height)) + chunk(b"IEND", b"")
 
 
 def close(image: Image.Image, other: Image.Image, tolerance: float = 3) -> bool:
@@ -165,9 +160,7 @@ def test_broken_exif_is_ignored(tmp_path: Path) -> None:
     assert load_image(tmp_path / "photo.jpg").size == (12, 8)
 
 
-def test_the_first_frame_of_an_animation_is_used_and_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_first_frame_of_an_animation_is_used_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     frames = [Image.new("RGB", (6, 6), colour) for colour in ("red", "lime", "blue")]
     frames[0].save(tmp_path / "photo.gif", save_all=True, append_images=frames[1:])
     assert load_image(tmp_path / "photo.gif").getpixel((0, 0)) == (255, 0, 0)
@@ -181,9 +174,7 @@ def test_a_still_gif_is_not_worth_a_word(tmp_path: Path, caplog: pytest.LogCaptu
     assert not caplog.records
 
 
-@pytest.mark.parametrize(
-    "name", ["two words.png", "café ñ 猫.png", "<b>bold & [red]x[red].png", "-rf.png", "no_suffix"]
-)
+@pytest.mark.parametrize("name", ["two words.png", "café ñ 猫.png", "<b>bold & [red]x[red].png", "-rf.png", "no_suffix"])
 def test_odd_file_names(tmp_path: Path, name: str) -> None:
     gradient().save(tmp_path / name, format="PNG")
     assert close(load_image(tmp_path / name), gradient(), 0)
@@ -218,10 +209,7 @@ def test_the_users_image_is_not_touched() -> None:
 def test_warning_filters_survive_many_threads(tmp_path: Path) -> None:
     gradient().save(tmp_path / "photo.png")
     before = list(warnings.filters)
-    threads = [
-        threading.Thread(target=lambda: [load_image(tmp_path / "photo.png") for _ in range(20)])
-        for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: [load_image(tmp_path / "photo.png") for _ in range(20)]) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -248,14 +236,10 @@ def test_empty_file(tmp_path: Path) -> None:
         load_image(tmp_path / "photo.jpg")
 
 
-@pytest.mark.parametrize(
-    "data", [b"hello, I am a text file", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"II*\0"]
-)
+@pytest.mark.parametrize("data", [b"hello, I am a text file", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"II*\0"])
 def test_a_file_that_is_no_image(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "photo.jpg").write_bytes(data)
-    with pytest.raises(
-        ValueError, match=r"photo\.jpg' is (no image that Pillow can read|truncated or damaged)"
-    ):
+    with pytest.raises(ValueError, match=r"photo\.jpg' is (no image that Pillow can read|truncated or damaged)"):
         load_image(tmp_path / "photo.jpg")
 
 
@@ -278,9 +262,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
         load_image(tmp_path / "photo.jpg")
 
 
-@pytest.mark.parametrize(
-    "url", ["http://x.org/a.jpg", "https://x.org/a.jpg", "ftp://x/a", "data:image/png;base64,AAAA"]
-)
+@pytest.mark.parametrize("url", ["http://x.org/a.jpg", "https://x.org/a.jpg", "ftp://x/a", "data:image/png;base64,AAAA"])
 def test_urls_are_refused_in_words(url: str) -> None:
     with pytest.raises(ValueError, match="fetches nothing: download the file and give its path"):
         load_image(url)
@@ -288,9 +270,7 @@ def test_urls_are_refused_in_words(url: str) -> None:
 
 def test_more_pixels_than_the_limit(tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(png(20_000, 9_000, bits=1, color=0, value=0))
-    with pytest.raises(
-        ValueError, match=f"more than {MAX_PIXELS:,} pixels, the most that is read: make it smaller"
-    ):
+    with pytest.raises(ValueError, match=f"more than {MAX_PIXELS:,} pixels, the most that is read: make it smaller"):
         load_image(tmp_path / "photo.png")
 
 

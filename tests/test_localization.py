@@ -15,9 +15,7 @@ from multimodal_cam.metrics.localization import (
     points_at_centre,
 )
 
-MAP = torch.tensor(
-    [[0.0, 1.0, 0.5, -9.0], [0.2, 0.1, 3.0, 0.0]]
-)  # the largest cell: row 1 of 2, column 2 of 4
+MAP = torch.tensor([[0.0, 1.0, 0.5, -9.0], [0.2, 0.1, 3.0, 0.0]])  # the largest cell: row 1 of 2, column 2 of 4
 
 
 def test_peak_is_the_centre_of_the_largest_cell() -> None:

@@ -59,13 +59,12 @@ def test_lightness_grows_in_equal_steps(sign: int) -> None:
     assert steps.max() / steps.mean() < 1.5
 
 
-def test_for_and_against_are_as_light_and_differ_on_both_axes() -> None:
-    """Red-green colour blindness leaves the axis from blue to yellow, the rarer kind the other one."""
+def test_for_and_against_are_as_light_and_differ_from_blue_to_yellow() -> None:
+    """That axis is the one which red-green colour blindness leaves."""
     heat = torch.linspace(0.2, 1, 20)
     warm, cool = oklab(colours(heat)), oklab(colours(-heat))
     assert (warm[:, 0] - cool[:, 0]).abs().max() < 0.03
     assert (warm[:, 2] - cool[:, 2]).min() > 0.1
-    assert (warm[:, 1] - cool[:, 1]).min() > 0.05
 
 
 def test_nothing_covers_nothing() -> None:
@@ -89,9 +88,9 @@ def test_overlay_changes_pixels_where_heat_is_and_no_others() -> None:
 
 def test_opacity_one_hides_the_photo_and_zero_the_heat() -> None:
     photo, heat = Image.new("RGB", (4, 3), "white"), torch.ones(3, 4)
-    full = torch.from_numpy(np.array(overlay(photo, heat, opacity=1)))
+    full = torch.from_numpy(np.array(overlay(photo, heat, opacity=1.0)))
     assert torch.equal(full[0, 0], (colours(torch.ones(())) * 255).round().to(torch.uint8))
-    assert overlay(photo, heat, opacity=0).tobytes() == photo.tobytes()
+    assert overlay(photo, heat, opacity=0.0).tobytes() == photo.tobytes()
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1"])
@@ -107,7 +106,7 @@ def test_overlay_refuses_another_size_and_opacity() -> None:
     with pytest.raises(ValueError, match=r"expected shape \(3, 4\), the image's, got \(4, 3\)"):
         overlay(Image.new("RGB", (4, 3)), torch.zeros(4, 3))
     with pytest.raises(ValueError, match="opacity"):
-        overlay(Image.new("RGB", (4, 3)), torch.zeros(3, 4), opacity=2)
+        overlay(Image.new("RGB", (4, 3)), torch.zeros(3, 4), opacity=2.0)
 
 
 def test_shrink_keeps_the_frame_and_a_pixel_at_least() -> None:
@@ -171,7 +170,8 @@ def test_page_asks_nobody_for_anything() -> None:
     html = page([toy_explanation()])
     assert "default-src 'none'" in html
     assert "unsafe" not in html
-    assert not re.search(r"https?:|//[a-z]|@import|url\(", without_photos(html).replace("// ", ""))
+    own = re.sub(r'id="data">.*?</script>', "", without_photos(html), flags=re.DOTALL)
+    assert not re.search(r"https?:|//[a-z]|@import|url\(|fetch|XMLHttp|innerHTML|eval", own)
 
 
 def test_page_holds_each_map_to_a_part_in_thirty_thousand() -> None:

@@ -41,9 +41,7 @@ class TaskAdapter(Protocol):
     module: nn.Module  # everything that has parameters: dotted layer names start here
     layer: nn.Module  # tapped by default
     readout: nn.Module | None  # hidden states (b, t, d) -> logits, position by position: the second cut
-    affine: (
-        nn.Module | None
-    )  # what the head does first with the layer's output, if that is affine: evidence gets faster
+    affine: nn.Module | None  # what the head does first with the layer's output, if that is affine: evidence gets faster
     score: ScoreFn  # explained by default
     method: str  # used by default
     provenance: dict[str, str]  # weights' hash and the like, for the record
@@ -91,9 +89,7 @@ def refuse_unknown(words: Iterable[str], known: Iterable[str]) -> None:
     for word in unknown:
         near = difflib.get_close_matches(word, known, n=3)
         hints.append(f"{word!r} (near: {', '.join(near)})" if near else f"{word!r}")
-    raise UnknownWordError(
-        f"the model cannot say {', '.join(hints)}: choose another word, or unknown='unk' to feed it as <unk>"
-    )
+    raise UnknownWordError(f"the model cannot say {', '.join(hints)}: choose another word, or unknown='unk' to feed it as <unk>")
 
 
 def pad_ids(rows: Sequence[Sequence[int]], device: torch.device | None = None) -> Tensor:

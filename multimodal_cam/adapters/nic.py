@@ -16,7 +16,7 @@ from ..models.nic import NIC
 from ..models.vocabulary import UNK, Vocabulary, split_words
 from ..scores import ScoreFn, log_prob
 from ..spans import Span
-from . import PAD, Inputs, Unknown, pad_ids, refuse_unknown
+from . import Inputs, Unknown, pad_ids, refuse_unknown
 
 
 class NICAdapter:

@@ -34,11 +34,7 @@ def caption_scores(generated: Mapping[str, str], references: Mapping[str, Sequen
 def _check(generated: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:
     differ = sorted(generated.keys() ^ references.keys())
     if differ:
-        raise ValueError(
-            f"{len(differ)} images have only a caption or only references, the first: {differ[0]}"
-        )
+        raise ValueError(f"{len(differ)} images have only a caption or only references, the first: {differ[0]}")
     bare = sorted(name for name, texts in references.items() if not texts or isinstance(texts, str))
     if bare or not references:
-        raise ValueError(
-            f"expected a list of references for every image, none for {bare[0] if bare else 'any'}"
-        )
+        raise ValueError(f"expected a list of references for every image, none for {bare[0] if bare else 'any'}")

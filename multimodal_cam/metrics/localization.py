@@ -34,9 +34,7 @@ def peak(map: Tensor, frame: Box = WHOLE) -> tuple[float, float] | None:
     if map.ndim != 2:
         raise ValueError(f"expected one map (h, w), got shape {tuple(map.shape)}")
     if bool(map.isnan().any()):
-        raise ValueError(
-            "the map holds NaN: leave words that the model does not know out of the pointing game"
-        )
+        raise ValueError("the map holds NaN: leave words that the model does not know out of the pointing game")
     if not bool((map > 0).any()):
         return None
     first = int((map == map.max()).flatten().int().argmax())
@@ -63,9 +61,7 @@ def points_at(map: Tensor, boxes: Sequence[Box], frame: Box = WHOLE) -> bool:
 def pointing(maps: Sequence[Tensor], boxes: Sequence[Sequence[Box]], frame: Box = WHOLE) -> Tensor:
     """The pointing game over many maps, each with its own boxes: hits `(k,)`, bool; their mean is the paper's
     accuracy."""
-    return torch.tensor(
-        [points_at(map, own, frame) for map, own in zip(maps, boxes, strict=True)], dtype=torch.bool
-    )
+    return torch.tensor([points_at(map, own, frame) for map, own in zip(maps, boxes, strict=True)], dtype=torch.bool)
 
 
 def points_at_centre(boxes: Sequence[Box]) -> bool:

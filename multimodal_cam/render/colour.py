@@ -1,8 +1,8 @@
 """The one colour scale: what speaks for a word is warm, what speaks against it cool, and 0 shows the photo.
 
 The warm arm is matplotlib's inferno from its purple upwards, the cool arm a blue of the same lightness. In OKLab
-the lightness of both grows in equal steps (perceptually even), and the arms differ along both of its colour axes,
-so that no colour blindness takes one for the other.
+the lightness of both grows in equal steps (perceptually even), and the arms differ from blue to yellow, the axis
+that red-green colour blindness leaves.
 """
 
 from __future__ import annotations

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 
+from ..explanation import Explanation, Scale
 from .colour import OPACITY, colours, cover
 from .overlay import overlay, shrink
 from .text import note
-
-if TYPE_CHECKING:
-    from ..explanation import Explanation, Scale
 
 COLUMNS = 5
 SIDE = 480  # pixels: sharp at the size of a panel, small in a file
@@ -32,7 +30,7 @@ def figure(explanation: Explanation, *, scale: Scale = "caption") -> Figure:
     rows = math.ceil(count / columns)
     height = min(4.0, max(0.5, 2.2 * small.image.height / small.image.width))
     canvas = Figure(figsize=(2.2 * columns + 0.3, (height + 0.75) * rows + 0.6), layout="constrained", dpi=120)
-    panels, bar = canvas.subfigures(2, 1, height_ratios=[(height + 0.75) * rows, 0.6])
+    [panels], [bar] = canvas.subfigures(2, 1, squeeze=False, height_ratios=[(height + 0.75) * rows, 0.6])
     axes = panels.subplots(rows, columns, squeeze=False).flat
     _panel(axes[0], small.image, "photo", _shortened(small.text))
     for i, axis in enumerate(axes[1:]):

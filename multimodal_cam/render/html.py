@@ -14,18 +14,16 @@ from functools import cache
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
+from ..explanation import Explanation, Part
 from ..spans import Span, join
 from .colour import COOL, KNEE, OPACITY, WARM
 from .overlay import shrink
 from .text import signed
-
-if TYPE_CHECKING:
-    from ..explanation import Explanation, Part
 
 SIDE = 1024  # pixels: enough for a screen
 TITLE = "Where each word came from"
@@ -184,9 +182,7 @@ def _facts(explanation: Explanation) -> dict[str, str]:
         whole = explanation.whole()
         facts["The photo adds to the whole text"] = f"{signed(whole.reliance)} nats"
         if whole.completeness is not None:
-            facts["The map of the whole text adds up to within"] = (
-                f"{max(abs(whole.completeness), 0.001):.2g} {explanation.unit}"
-            )
+            facts["The map of the whole text adds up to within"] = f"{max(abs(whole.completeness), 0.001):.2g} {explanation.unit}"
     return facts | dict(explanation.provenance)
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from ..explanation import Explanation
 from .colour import OPACITY, colours, cover
-
-if TYPE_CHECKING:
-    from ..explanation import Explanation
 
 
 def overlay(image: Image.Image, heat: Tensor, opacity: float = OPACITY) -> Image.Image:

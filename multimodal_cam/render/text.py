@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ..explanation import Part
+from ..explanation import Part
 
 
 def signed(value: float) -> str:

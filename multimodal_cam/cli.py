@@ -1,0 +1,412 @@
+"""The command line: parse, call, print. Results go to stdout, talk to stderr; nothing of ours loads before it runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from multimodal_cam import Failure, TaskAdapter
+
+INTERRUPTED = 130
+
+
+class Scale(StrEnum):
+    caption = "caption"
+    word = "word"
+
+
+class Unknown(StrEnum):
+    error = "error"
+    unk = "unk"
+
+
+class OnError(StrEnum):
+    fail = "raise"
+    skip = "skip"
+
+
+class Commands(TyperGroup):
+    """Says what a user can mend in one line; with --debug everything keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (ValueError, OSError, LookupError, ImportError, MemoryError) as error:
+            if ctx.params.get("debug"):
+                raise
+            from multimodal_cam.report import message
+
+            _say(f"error: {message(error)}")
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+train = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a network of ours.")
+evaluate = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure how good a model is.")
+app.add_typer(train, name="train")
+app.add_typer(evaluate, name="eval")
+
+Model = Annotated[str, typer.Option(help="A bundled name, a folder that `train` wrote, or module:function.")]
+Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Folder = Annotated[Path, typer.Option(exists=True, file_okay=False, help="The folder with the photos.")]
+Captions = Annotated[Path, typer.Option(exists=True, dir_okay=False, help="CSV file with the header image,caption.")]
+
+
+def main() -> None:
+    """The entry point `multimodal-cam`."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # file names may hold anything
+    app(prog_name="multimodal-cam")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from multimodal_cam import __version__
+
+        print(f"multimodal-cam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def multimodal_cam(
+    version: Annotated[
+        bool, typer.Option("--version", "-v", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option(envvar="MULTIMODAL_CAM_DEBUG", help="Show the traceback of errors.")] = False,
+) -> None:
+    """Where a captioning model looked when it said a word: a photo, its caption, one heatmap per word."""
+
+
+# ---- caption -----------------------------------------------------------------------------------------------
+
+
+@app.command()
+def caption(
+    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos, and folders of photos.")],
+    text: Annotated[str | None, typer.Option(help="Explain this text instead of the model's own.")] = None,
+    model: Model = "nic",
+    method: Annotated[str | None, typer.Option(help="See `multimodal-cam methods`.")] = None,
+    score: Annotated[str | None, typer.Option(help="log_prob, logit or contrast.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Dotted name of the layer to look at.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write [default: a new ./multimodal-cam-out].")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line; writes no files unless --out is given.")
+    ] = False,
+    phrases: Annotated[bool, typer.Option("--phrases", help="Noun phrases, too.")] = False,
+    beam: Annotated[int | None, typer.Option(min=1, help="Width of the beam search [default: 3].")] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Steps of the method evidence.")] = 16,
+    scale: Annotated[Scale, typer.Option(help="Colours of the PNG: one scale, or each word its own.")] = Scale.caption,
+    unknown: Annotated[Unknown, typer.Option(help="Words of --text that the model lacks.")] = Unknown.error,
+    on_error: Annotated[OnError, typer.Option(help="Stop at a photo that fails, or go on.")] = OnError.fail,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in --out.")] = False,
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos that run together.")] = 32,
+) -> None:
+    """Caption photos and show where each word came from.
+
+    Prints the captions; writes index.html and, for every photo, figure.png and its maps. Folders are searched
+    at every depth for .jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif. Exit code 1 when any photo failed.
+    """
+    import multimodal_cam as mc
+    from multimodal_cam.folders import photos_in, unused, whole_or_nothing
+    from multimodal_cam.report import Report, explain_each, record
+
+    _choice("--method", method, ["evidence", *mc.METHODS])
+    _choice("--score", score, mc.SCORES)
+    paths = photos_in(photos)
+    target = out or unused(Path("multimodal-cam-out"))
+    show = _json_line if as_json else _table if len(paths) == 1 else _caption_line
+    given = {"text": text, "method": method, "score": score, "layer": layer, "beam": beam}
+    options = {name: value for name, value in given.items() if value is not None}
+    failures: list[tuple[str, Failure]] = []
+    with ExitStack() as stack:
+        report = None
+        if out or not as_json:
+            folder = stack.enter_context(whole_or_nothing(target, overwrite=overwrite))
+            report = Report(folder, scale=scale.value, phrases=phrases)
+        adapter = _load(model, device)
+        advance = stack.enter_context(_bar("explaining", len(paths)))
+        results = explain_each(adapter, paths, batch_size=batch_size, nodes=nodes, unknown=unknown.value, **options)
+        for done, (path, result) in enumerate(results, start=1):
+            show(record(path, result, phrases=phrases))
+            if isinstance(result, mc.Failure):
+                if on_error is OnError.fail:
+                    raise result.error
+                failures.append((path, result))
+            if report is not None:
+                report.add(path, result)
+            advance(done)
+        if report is not None and len(failures) < len(paths):
+            report.finish()
+        elif report is not None:
+            _stop(failures, len(paths))
+    if report is not None:
+        _line(str(target / "index.html"), sys.stderr if as_json else sys.stdout)
+    if failures:
+        _stop(failures, len(paths))
+
+
+def _stop(failures: list[tuple[str, Failure]], total: int) -> NoReturn:
+    """Says what failed and why; exit code 1."""
+    from multimodal_cam.report import message
+
+    _say(f"{len(failures)} of {total} photos failed:")
+    for path, failure in failures:
+        _say(f"  {path}: {message(failure.error)}")
+    raise typer.Exit(1)
+
+
+def _json_line(found: dict[str, Any]) -> None:
+    print(json.dumps(found, allow_nan=False), flush=True)
+
+
+def _caption_line(found: dict[str, Any]) -> None:
+    if "text" in found:  # failures are told in the end
+        _line(f"{found['image']}: {found['text']}")
+
+
+def _table(found: dict[str, Any]) -> None:
+    """The caption, and a line for each word."""
+    _caption_line(found)
+    if "text" not in found:
+        return
+    scored = found["score"] != "log_prob"  # its numbers are the probabilities' logarithms
+    rows = []
+    for part in [*found["words"], *found.get("phrases", [])]:
+        x, y = part["peak"] or (None, None)
+        numbers = [part["probability"], *([part["score"]] if scored else []), part["reliance"], x, y]
+        rows.append([part["text"], *("-" if number is None else f"{number:.2f}" for number in numbers)])
+    _columns(["", "probability", *([found["score"]] if scored else []), "reliance", "peak x", "peak y"], rows)
+    _line("reliance: nats that the photo adds; peak: in fractions of the photo from its top left corner")
+
+
+# ---- what there is -----------------------------------------------------------------------------------------
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the models that come with the package."""
+    from multimodal_cam.listing import model_rows
+
+    _rows(model_rows(), as_json)
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """List the methods; maps of linear ones add up from words to phrases."""
+    from multimodal_cam.listing import method_rows
+
+    _rows(method_rows(), as_json)
+
+
+# ---- train and eval ----------------------------------------------------------------------------------------
+
+
+@train.command("captioner")
+def train_captioner(
+    images: Folder,
+    captions: Captions,
+    split: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Names to train on, one a line.")],
+    dev: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Names to watch the loss on.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the network, its log and cache.")],
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Photos, each with all captions.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0)] = None,
+    dropout: Annotated[float | None, typer.Option(min=0, max=1)] = None,
+    min_count: Annotated[int | None, typer.Option(min=1, help="Rarer words are unknown.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    device: Device = "auto",
+) -> None:
+    """Train a captioner on photos with captions, and write it to a folder that --model takes.
+
+    What is not given is the recipe's. Stopped at any moment, the same command goes on after the last epoch.
+    """
+    from dataclasses import replace
+
+    from multimodal_cam.data.captions import read_captions, read_split
+    from multimodal_cam.loading import choose_device
+    from multimodal_cam.models import training
+
+    given: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "dropout": dropout,
+        "min_count": min_count,
+        "seed": seed,
+    }
+    recipe = replace(training.TrainingOptions(), **{name: value for name, value in given.items() if value is not None})
+    texts = read_captions(captions)
+    try:
+        with _training_bars(recipe.epochs) as progress:
+            training.train_captioner(
+                images=images,
+                captions=texts,
+                train=read_split(split, texts),
+                dev=read_split(dev, texts),
+                out=out,
+                options=recipe,
+                device=choose_device(device),
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        _say("stopped: the same command goes on after the last finished epoch")
+        raise typer.Exit(INTERRUPTED) from None
+    _line(str(out))
+
+
+@contextmanager
+def _training_bars(epochs: int) -> Iterator[Callable[[str, int, int, str], None]]:
+    """The `progress` of a training run: a bar for what runs now, one for the epochs, one line for each epoch."""
+    with _progress() as bars:
+        overall = bars.add_task("epochs", total=epochs)
+        now = bars.add_task("starting", total=None)
+
+        def progress(what: str, done: int, total: int, remark: str) -> None:
+            if what == "dev":
+                bars.update(overall, completed=done, total=total, remark=remark)
+                bars.console.print(f"epoch {done} of {total}: {remark}", markup=False, highlight=False)
+            else:
+                bars.update(now, description=what, completed=done, total=total, remark=remark)
+
+        yield progress
+
+
+@evaluate.command("captions")
+def eval_captions(
+    images: Folder,
+    captions: Captions,
+    split: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Names of photos, one a line.")],
+    model: Model = "nic",
+    beam: Annotated[int, typer.Option(min=1, help="Width of the beam search.")] = 3,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first photos of the split.")] = None,
+    as_json: Json = False,
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos that run together.")] = 32,
+) -> None:
+    """BLEU-1 to BLEU-4 (0 to 1) and CIDEr (0 to 10) of a model's captions against human ones."""
+    from multimodal_cam.data.captions import read_captions, read_split
+    from multimodal_cam.evaluation import evaluate_captions
+
+    texts = read_captions(captions)
+    references = {name: texts[name] for name in read_split(split, texts)[:limit]}
+    adapter = _load(model, device)
+    with _bar("captioning", len(references)) as advance:
+        scores = evaluate_captions(
+            adapter,
+            images,
+            references,
+            batch_size=batch_size,
+            progress=lambda done, _: advance(done),
+            beam=beam,
+        )
+    if as_json:
+        print(json.dumps({"model": adapter.name, "photos": len(references), "beam": beam} | scores))
+    else:
+        for name, value in scores.items():
+            print(f"{name} {value:.3f}")
+
+
+# ---- what the commands share -------------------------------------------------------------------------------
+
+
+def _choice(option: str, value: str | None, choices: Iterable[str]) -> None:
+    if value is not None and value not in choices:
+        raise typer.BadParameter(f"unknown {value!r}; choose from {', '.join(sorted(choices))}", param_hint=option)
+
+
+def _load(name: str, device: str) -> TaskAdapter:
+    import multimodal_cam as mc
+
+    try:
+        return mc.load(name, device=device)
+    except ValueError as error:
+        if str(error).startswith("unknown model"):
+            raise typer.BadParameter(str(error), param_hint="--model") from error
+        raise
+
+
+def _line(text: str, file: TextIO | None = None) -> None:
+    """Prints one line; what a file name may hold of control characters does not reach the terminal."""
+    print("".join(c if c.isprintable() else "?" for c in text), file=file, flush=True)
+
+
+def _say(text: str) -> None:
+    _line(text, sys.stderr)
+
+
+def _rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        for row in rows:
+            print(json.dumps(row))
+    elif rows:
+        _columns(list(rows[0]), [[_shown(value) for value in row.values()] for row in rows])
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " x ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _columns(head: list[str], rows: list[list[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in [head, *rows]:
+        _line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@contextmanager
+def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr; gives a function that takes how many are done."""
+    if total == 1:
+        yield lambda _: None
+        return
+    with _progress() as bars:
+        task = bars.add_task(what, total=total)
+        yield lambda done: bars.update(task, completed=done)
+
+
+def _progress() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    class Remark(TextColumn):
+        def render(self, task: Any) -> Any:
+            from rich.text import Text
+
+            return Text(str(task.fields.get("remark", "")))
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        Remark(""),
+        console=Console(stderr=True),
+        redirect_stdout=sys.stdout.isatty(),  # on a terminal both go to the same place, else results stay results
+    )
+
+
+if __name__ == "__main__":
+    main()

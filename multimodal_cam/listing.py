@@ -1,0 +1,47 @@
+"""What there is to choose from: bundled models and methods, as rows of a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+EVIDENCE = "Integrated gradients at the layer, Sundararajan et al., ICML 2017, eq. 1"
+
+
+def model_rows() -> list[dict[str, Any]]:
+    """The bundled models: name, task, default method, tapped layer, its grid, and the size of the vocabulary."""
+    from .loading import load
+    from .models.bundle import bundled
+
+    return [_model_row(load(name, device="cpu")) for name in bundled()]
+
+
+def _model_row(model: Any) -> dict[str, Any]:
+    import torch
+    from PIL import Image
+
+    from .explaining import find_layer
+    from .tap import LayerTap
+
+    inputs = model.preprocess([Image.new("RGB", (64, 64))])
+    layer, name = find_layer(model, None)
+    with torch.no_grad(), LayerTap(layer, name) as tap:
+        logits = model.logits(inputs, None, torch.zeros(1, 1, dtype=torch.long, device=inputs.pixels.device))
+    return {
+        "name": model.name,
+        "task": getattr(model, "task", "captioning"),
+        "method": model.method,
+        "layer": name,
+        "grid": list(tap.activations.shape[2:]),
+        "vocabulary": logits.shape[-1],
+    }
+
+
+def method_rows() -> list[dict[str, Any]]:
+    """The methods: name, whether phrase maps are sums of word maps, and the paper."""
+    from .methods import LINEAR, METHODS
+
+    rows = [{"name": "evidence", "linear": True, "paper": EVIDENCE}]
+    for name, function in METHODS.items():
+        paper = (function.__doc__ or "").strip().split("\n")[0].split(":")[0]
+        rows.append({"name": name, "linear": name in LINEAR, "paper": paper})
+    return sorted(rows, key=lambda row: str(row["name"]))

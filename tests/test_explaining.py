@@ -1,0 +1,158 @@
+"""explain(): what goes in, what comes out, and what is refused in words."""
+
+import numpy as np
+import pytest
+import torch
+from networks import noise_image, small_captioner
+from PIL import Image
+
+import multimodal_cam as mc
+
+TEXT = "a red dog runs"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small_captioner()
+
+
+def test_the_result_says_where_it_comes_from(model):
+    e = mc.explain(model, noise_image(), text=TEXT)
+    assert (e.text, e.tokens, e.method, e.score, e.unit) == (TEXT, ("a", "red", "dog", "runs"), "grad_cam", "log_prob", "nats")
+    assert (e.model, e.layer) == ("captioner", "encoder")
+    assert e.maps.shape == (4, 4, 4)
+    assert e.maps.dtype == torch.float32
+    assert e.provenance["torch"] == torch.__version__
+    assert e.completeness is None
+    assert e.unplaced.tolist() == [0, 0, 0, 0]
+    assert mc.explain(model, noise_image(), text=TEXT, method="evidence").completeness.shape == (4,)
+
+
+def test_its_own_text_is_the_likeliest_word_each_time(model):
+    e = mc.explain(model, noise_image())
+    inputs, ids = model.preprocess([noise_image()]), model.tokenize([e.text])
+    model.module.eval()
+    with torch.no_grad():
+        logits = model.logits(inputs, None, ids)
+    logits[..., [0, 2]] = -torch.inf  # <bos>, <unk>
+    logits[:, 0, 1] = -torch.inf
+    assert torch.equal(logits.argmax(-1), ids)
+    expected = mc.explain(model, noise_image(), text=e.text)
+    torch.testing.assert_close(e.maps, expected.maps)  # activations known from generation or not: the same
+    torch.testing.assert_close(e.log_probs, expected.log_probs)
+
+
+@pytest.mark.parametrize("make", [lambda i, p: p, lambda i, p: str(p), lambda i, p: i, lambda i, p: np.asarray(i)])
+def test_paths_images_and_arrays_are_the_same_photo(model, tmp_path, make):
+    noise_image().save(tmp_path / "Foto – größer & <b>.png")
+    e = mc.explain(model, make(noise_image(), tmp_path / "Foto – größer & <b>.png"), text=TEXT)
+    assert torch.equal(e.maps, mc.explain(model, noise_image(), text=TEXT).maps)
+    assert e.image.size == (40, 30)
+
+
+def test_a_list_gives_a_list_whatever_the_batch_size(model):
+    images, texts = [noise_image(i) for i in range(5)], [TEXT, "a", "red ball", "a dog", "grass"]
+    apart = mc.explain(model, images, text=texts, batch_size=1)
+    together = mc.explain(model, images, text=texts, batch_size=3)
+    assert [e.text for e in apart] == [e.text for e in together] == texts
+    for one, other in zip(apart, together, strict=True):
+        torch.testing.assert_close(one.maps, other.maps, rtol=1e-4, atol=1e-6)
+    assert mc.explain(model, [noise_image()], text=TEXT)[0].text == TEXT
+    assert mc.explain(model, []) == []
+
+
+def test_failures_are_raised_or_skipped(model, tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    images = [noise_image(0), tmp_path / "empty.jpg", noise_image(1), "nowhere.png"]
+    with pytest.raises(ValueError, match=r"empty\.jpg"):
+        mc.explain(model, images, text=TEXT)
+    found = mc.explain(model, images, text=TEXT, on_error="skip")
+    assert [type(one).__name__ for one in found] == ["Explanation", "Failure", "Explanation", "Failure"]
+    assert isinstance(found[3].error, FileNotFoundError)
+    assert found[1].image == tmp_path / "empty.jpg"
+    assert isinstance(mc.explain(model, "nowhere.png", on_error="skip"), mc.Failure)
+
+
+def test_unknown_words_are_an_error_or_marked(model):
+    with pytest.raises(mc.UnknownWordError, match=r"cannot say 'dogg' \(near: dog\), 'xyzzy': .*unknown='unk'"):
+        mc.explain(model, noise_image(), text="a dogg runs xyzzy")
+    e = mc.explain(model, noise_image(), text="a dogg runs", unknown="unk")
+    assert [(w.text, w.known) for w in e.words] == [("a", True), ("dogg", False), ("runs", True)]
+    assert e.maps[1].isnan().all()
+    assert e.tokens[1] == "<unk>"
+    assert e.whole().map.isfinite().all()
+
+
+@pytest.mark.parametrize("method", sorted({*mc.METHODS} - mc.LINEAR))
+def test_methods_that_are_not_linear_have_maps_of_phrases_too(model, method):
+    e = mc.explain(model, noise_image(), text="a red dog runs on grass", method=method)
+    assert e.token_maps is None
+    assert [p.text for p in e.phrases()] == ["a red dog", "grass"]
+    assert e.phrases()[0].map.shape == e.whole().map.shape == (4, 4)
+    with pytest.raises(mc.WordError, match="not linear"):
+        e["dog runs"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"method": "gradcam"}, ValueError, "unknown method 'gradcam'; choose from eigen_grad_cam, evidence, grad_cam"),
+        ({"score": "logprob"}, ValueError, "unknown score 'logprob'; choose from contrast, log_prob, logit"),
+        (
+            {"layer": "encoder.lats"},
+            ValueError,
+            "unknown layer 'encoder.lats'; choose from encoder, encoder.first, encoder.norm, encoder.last",
+        ),
+        ({"text": ""}, ValueError, "text: expected words, got ''"),
+        ({"text": "  "}, ValueError, "text: expected words"),
+        ({"text": "..."}, ValueError, "expected a text with words, got '...'"),
+        ({"text": ["a", "dog"]}, ValueError, "expected one for each of the 1 images, got 2"),
+        ({"text": "a dog " * 5}, ValueError, "says at most 8 tokens, the text has 10"),
+        ({"nodes": 0, "text": TEXT}, ValueError, "nodes: expected 1 or more, got 0"),
+        ({"batch_size": 0}, ValueError, "batch_size: expected 1 or more"),
+        ({"unknown": "ignore"}, ValueError, "unknown unknown 'ignore'; choose from error, unk"),
+        ({"on_error": "pass"}, ValueError, "choose from raise, skip"),
+        ({"beam": 3}, ValueError, "decoded greedily"),
+    ],
+)
+def test_what_is_refused(model, options, error, message):
+    with pytest.raises(error, match=message):
+        mc.explain(model, noise_image(), **options)
+
+
+@pytest.mark.parametrize(
+    "image", [None, 3, b"bytes", np.zeros((4, 4)), np.full((4, 4, 3), np.nan), "https://example.org/dog.jpg"]
+)
+def test_what_is_no_photo(model, image):
+    with pytest.raises((TypeError, ValueError)):
+        mc.explain(model, image, text=TEXT)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3000, 40)])
+def test_extreme_photos(model, size):
+    e = mc.explain(model, Image.new("RGB", size, "red"), text=TEXT)
+    assert e.heatmap("dog").shape == (size[1], size[0])
+
+
+def test_the_decoder_is_told_what_it_should_give(model):
+    class Short(torch.nn.Module):
+        def forward(self, features, ids):
+            return torch.zeros(len(ids), 1, 10)
+
+    with pytest.raises(ValueError, match=r"expected logits \(b, t, v\) = \(1, 4, v\), position i scoring ids\[:, i\]"):
+        mc.explain(small_captioner(decoder=Short(), cuts=False), noise_image(), text=TEXT)
+
+
+def test_own_words_and_their_ids():
+    model = small_captioner()
+    with pytest.raises(ValueError, match="the ids 0 to 1, each once"):
+        mc.captioner(encoder=model.encoder, decoder=model.decoder, tokenizer={"a": 0, "dog": 2})
+    with pytest.raises(ValueError, match="no end token"):
+        mc.explain(mc.captioner(encoder=model.encoder, decoder=model.decoder, tokenizer=["a"], image_size=32), noise_image())
+
+
+def test_progress_goes_to_stderr(model, capsys):
+    mc.explain(model, [noise_image(i) for i in range(3)], text=TEXT, progress=True)
+    captured = capsys.readouterr()
+    assert "explaining" in captured.err
+    assert captured.out == ""

