@@ -1,0 +1,195 @@
+"""Training on a handful of photos: it learns, it resumes to the very same weights, it says what is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from networks import noise_image
+
+from multimodal_cam.data.captions import read_captions, read_split
+from multimodal_cam.models.bundle import load_model
+from multimodal_cam.models.training import Corpus, TrainingOptions, bag_loss, batches, cache_features, pad, train_captioner
+from multimodal_cam.models.vocabulary import EOS, Vocabulary
+
+TINY = TrainingOptions(epochs=3, batch_size=2, min_count=1, width=16, tail_from=1, train_stride=32, stride=32)
+
+
+def write_dataset(folder: Path, photos: int = 6) -> None:
+    images = folder / "images"
+    images.mkdir()
+    lines = ["image,caption"]
+    for i in range(photos):
+        noise_image(i, (50 + i, 40)).save(images / f"photo {i}.jpg")
+        lines += [f"photo {i}.jpg,A dog runs .", f'photo {i}.jpg,"A cat, on the left , sits ."']
+    (folder / "captions.txt").write_text("\n".join(lines))
+    (folder / "train.txt").write_text("\n".join(f"photo {i}.jpg" for i in range(photos - 2)))
+    (folder / "dev.txt").write_text("\n".join(f"photo {i}.jpg" for i in range(photos - 2, photos)))
+
+
+def train(folder: Path, out: str, options: TrainingOptions = TINY, progress=lambda *_: None) -> Path:
+    captions = read_captions(folder / "captions.txt")
+    return train_captioner(
+        images=folder / "images",
+        captions=captions,
+        train=read_split(folder / "train.txt", captions),
+        dev=read_split(folder / "dev.txt", captions),
+        out=folder / out,
+        options=options,
+        device=torch.device("cpu"),
+        progress=progress,
+    )
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data set")
+    write_dataset(folder)
+    return folder
+
+
+def test_training_writes_a_model_that_loads_and_a_log(dataset):
+    said = []
+    out = train(dataset, "run", progress=lambda *what: said.append(what))
+    model, vocabulary, _ = load_model(out)
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in log] == [1, 2, 3]
+    assert log[2]["train"] < log[0]["train"]
+    assert set(vocabulary.words[3:]) == {"a", "dog", "runs", "cat", "on", "the", "left", "sits"}
+    assert model.baseline.abs().sum() > 0
+    assert json.loads((out / "config.json").read_text())["training"]["seed"] == 0
+    assert [what[0] for what in said if what[0] == "dev"] == ["dev"] * 3
+    assert any(what[3].startswith("train") and "dev" in what[3] for what in said)
+
+
+def test_the_same_seed_gives_the_same_weights_another_seed_others(dataset):
+    first, second = (load_model(train(dataset, out))[0] for out in ("run", "again"))
+    other = load_model(train(dataset, "other", TrainingOptions(**vars(TINY) | {"seed": 1})))[0]
+    assert torch.equal(first.readout.weight, second.readout.weight)
+    assert not torch.equal(first.readout.weight, other.readout.weight)
+
+
+def test_stopped_and_resumed_equals_uninterrupted(dataset):
+    class Stop(Exception):
+        pass
+
+    def stop(what, done, total, remark):
+        if (what, done) == ("epoch 2", 1):
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(dataset, "stopped", progress=stop)
+    seen = []
+    resumed = train(dataset, "stopped", progress=lambda *what: seen.append(what[0]))
+    assert "epoch 1" not in seen
+    assert "features" not in seen
+    whole = load_model(train(dataset, "run"))[0]
+    for key, value in load_model(resumed)[0].state_dict().items():
+        assert torch.equal(value, whole.state_dict()[key]), key
+
+
+def test_other_options_are_not_mixed_into_a_run(dataset):
+    train(dataset, "run")
+    with pytest.raises(ValueError, match="belongs to a run with other options: choose another --out or delete it"):
+        train(dataset, "run", TrainingOptions(**vars(TINY) | {"seed": 5}))
+
+
+@pytest.mark.slow
+def test_killed_at_random_times_it_ends_with_the_same_weights(dataset):
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); from pathlib import Path; from test_training import train;"
+        f"train(Path({str(dataset)!r}), 'killed')"
+    )
+    for pause in (6.0, 7.5, 9.0):
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent.parent)
+        time.sleep(pause)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, check=True)
+    whole = load_model(train(dataset, "run"))[0].state_dict()
+    for key, value in load_model(dataset / "killed")[0].state_dict().items():
+        assert torch.allclose(value, whole[key], atol=1e-4), key
+
+
+def test_half_a_feature_cache_is_completed(dataset, tmp_path):
+    from multimodal_cam.models.encoder import Encoder
+
+    torch.manual_seed(0)
+    encoder = Encoder(output_stride=32)
+    paths = [dataset / "images" / f"photo {i}.jpg" for i in range(6)]
+    run = {"size": 64, "views": 2, "progress": lambda *_: None}
+    whole = cache_features(encoder, paths, tmp_path / "whole", **run).copy()
+    part = cache_features(encoder, paths, tmp_path / "part", **run)
+    part[2:] = 0
+    part.flush()
+    next((tmp_path / "part").glob("*.done")).write_text("2")
+    assert (cache_features(encoder, paths, tmp_path / "part", **run) == whole).all()
+    assert abs(whole[:, 0] - whole[:, 1]).max() > 0  # the second view is mirrored
+    assert not encoder.training
+
+
+def test_photos_are_mirrored_only_where_the_captions_allow():
+    import numpy as np
+
+    vocabulary = Vocabulary.from_captions(["a dog runs left right"], min_count=1)
+    features = np.stack([np.full((2, 1, 4, 4), 0.0), np.full((2, 1, 4, 4), 0.0)]).astype(np.float16)
+    features[:, 1] = 1
+    corpus = Corpus.build(features, [["a dog runs"], ["a dog runs left"]], vocabulary, longest=2)
+    assert corpus.mirrors == [True, True]  # cut after two words, the second caption no longer says left
+    corpus = Corpus.build(features, [["a dog runs"], ["a dog runs left"]], vocabulary, longest=20)
+    assert corpus.mirrors == [True, False]
+    assert corpus.captions[0][0][-1] == EOS
+    seen = {False: set(), True: set()}
+    for epoch in range(20):
+        for batch, captions in batches(corpus, TINY, epoch):
+            for photo, words in zip(batch, captions, strict=True):
+                seen[len(words[0]) == 5].add(float(photo.max()))
+    assert seen == {False: {0.0, 1.0}, True: {0.0}}
+
+
+def test_bag_loss_by_hand():
+    bag = torch.nn.Linear(2, 5)
+    torch.nn.init.zeros_(bag.weight)
+    torch.nn.init.zeros_(bag.bias)
+    loss = bag_loss(bag, torch.rand(1, 2, 3, 3), [[[3, 4, EOS], [3, EOS]]])
+    assert loss.item() == pytest.approx(torch.tensor(5.0).log().item())
+    assert pad([[3, 4], [5]]).tolist() == [[3, 4], [5, -1]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("photo,text\na.jpg,a dog", "expected the header 'image,caption', got 'photo,text'"),
+        ("image,caption\na.jpg", "line 2: expected 'image,caption', got 'a.jpg'"),
+        ("image,caption\n,a dog", "line 2"),
+        ("image,caption\n", "holds no captions"),
+    ],
+)
+def test_broken_caption_files(tmp_path, content, message):
+    (tmp_path / "captions.txt").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_captions(tmp_path / "captions.txt")
+
+
+def test_a_photo_that_is_missing_is_named_before_hours_are_spent(dataset, tmp_path):
+    captions = {"nowhere.jpg": ["a dog"]}
+    with pytest.raises(FileNotFoundError, match=r"1 photos are not in .*, the first: nowhere\.jpg"):
+        train_captioner(
+            images=dataset / "images",
+            captions=captions,
+            train=["nowhere.jpg"],
+            dev=[],
+            out=tmp_path,
+            options=TINY,
+            device=torch.device("cpu"),
+            progress=lambda *_: None,
+        )
+    (tmp_path / "split.txt").write_text("other.jpg\n")
+    with pytest.raises(ValueError, match=r"1 of 1 images have no caption, the first: other\.jpg"):
+        read_split(tmp_path / "split.txt", captions)
+    assert not os.listdir(tmp_path) or os.listdir(tmp_path) == ["split.txt"]
