@@ -37,7 +37,7 @@ check: $(INSTALLED)  ## ruff, mypy --strict, who may import whom
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED)  ## speed against rivals and a plain forward pass, captions, localisation; writes docs/benchmarks.md
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python tests/benchmarks/run.py
 
 clean:  ## remove the environment and everything that was made
 	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -21,10 +21,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..images import load_image
+from .bundle import save_model
 from .encoder import Encoder, load_imagenet, to_pixels
 from .nic import NIC, NICConfig
 from .vocabulary import EOS, SPECIALS, Vocabulary, split_words
 
+CAPTIONS_KEPT = 32  # of the dev photos: what the network said when it was trained, for tests of the files
 Progress = Callable[[str, int, int, str], None]  # what, done, of how many, remark
 
 
@@ -67,8 +70,6 @@ def cache_features(
     encoder: Encoder, paths: Sequence[Path], folder: Path, *, size: int, views: int, progress: Progress
 ) -> np.ndarray:
     """Trunk features `(photos, views, c, h, w)` in float16, memory-mapped from `folder`; goes on where it was stopped."""
-    from ..images import load_image
-
     folder.mkdir(parents=True, exist_ok=True)
     encoder.eval()  # ImageNet's batch statistics, not the batch's: the network that speaks later has no batch
     weights = b"".join(p.detach().cpu().numpy().tobytes() for p in encoder.trunk.state_dict().values())
@@ -285,12 +286,29 @@ def train_captioner(
         lines = [json.dumps(entry) for entry in run.history]
         (out / "log.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         progress("dev", len(run.history), options.epochs, f"train {loss:.3f} dev {record['dev']:.3f} nats a token")
-    final = NIC(replace(config, output_stride=options.stride)).to(device)
+    final = NIC(replace(config, output_stride=options.stride)).to(device).eval()
     final.load_state_dict(run.average)
     final.baseline.copy_(mean_cell(final, train_corpus, device))
-    from .bundle import save_model
+    round_to_half(final)
+    said = {name: caption(final, images / name, vocabulary) for name in dev[:CAPTIONS_KEPT]}
+    (out / "captions.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
+    return save_model(final, vocabulary, out, training=asdict(options) | {"history": run.history})
 
-    return save_model(final.eval(), vocabulary, out, training=asdict(options) | {"history": run.history})
+
+@torch.no_grad()
+def round_to_half(model: nn.Module) -> None:
+    """Weights become what they will be on disk, so that the network that is tested is the network that is loaded."""
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.half())
+
+
+def caption(model: NIC, photo: Path, vocabulary: Vocabulary) -> str:
+    """What the network says about a photo."""
+    with torch.no_grad():
+        pixels = to_pixels([load_image(photo)], model.config.image_size).to(model.baseline)
+        ids, _ = model.generate(model.cells(pixels))
+    return " ".join(vocabulary.decode(ids[0].tolist()))
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import hashlib
 import json
 import shutil
@@ -251,12 +252,9 @@ class Explanation:
 
     def to_html(self, path: str | Path | None = None) -> str:
         """One self-contained page to explore the words with; also written to `path` when it is given."""
-        from .render.html import page
+        from .render.html import page, save_page
 
-        html = page([self])
-        if path is not None:
-            Path(path).write_text(html, encoding="utf-8")
-        return html
+        return page([self]) if path is None else save_page([self], path).read_text(encoding="utf-8")
 
     # ---- to disk and back ----------------------------------------------------------------------------------------------
 
@@ -352,14 +350,14 @@ _TENSORS = (
 
 
 def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """A safetensors file that others may read, too; a disk that is full is an OSError like everywhere."""
+    """A safetensors file that others may read, too; a full disk is an OSError as everywhere."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
         save_file(tensors, path)
     except SafetensorError as error:
-        raise OSError(f"cannot write {path}: {error}") from error
+        raise OSError(errno.ENOSPC, f"{error}", str(path)) from error
     path.chmod(0o644)
 
 

@@ -6,7 +6,6 @@ and for every photo a folder with its `figure.png` and what `Explanation.load` r
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -117,21 +116,13 @@ class Report:
         self._record(record(image, result, phrases=self.phrases))
         if isinstance(result, Failure):
             return
-        folder = self._save(image, result)
+        folder = result.save(self.folder / self._name(image))
         result.figure(scale=self.scale).savefig(folder / "figure.png")
         from .render.overlay import shrink
 
         self._waiting.append(shrink(result, SIDE))
         if len(self._waiting) == PHOTOS_A_PAGE:
             self._page()
-
-    def _save(self, image: str, explanation: Explanation) -> Path:
-        from safetensors import SafetensorError
-
-        try:
-            return explanation.save(self.folder / self._name(image))
-        except SafetensorError as error:  # what its writer makes of a full disk
-            raise OSError(errno.ENOSPC, str(error)) from error
 
     def finish(self) -> None:
         """Writes the page of the photos since the last one."""

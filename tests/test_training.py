@@ -75,14 +75,14 @@ def test_the_same_seed_gives_the_same_weights_another_seed_others(dataset):
 
 
 def test_stopped_and_resumed_equals_uninterrupted(dataset):
-    class Stop(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(what, done, total, remark):
         if (what, done) == ("epoch 2", 1):
-            raise Stop
+            raise StoppedError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedError):
         train(dataset, "stopped", progress=stop)
     seen = []
     resumed = train(dataset, "stopped", progress=lambda *what: seen.append(what[0]))

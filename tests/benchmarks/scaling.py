@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,22 +69,15 @@ def _fresh(name: str, method: str, words: int) -> tuple[float, float]:
 
 
 def _peaks(name: str, method: str, words: int) -> tuple[float, float]:
-    """MB that a plain forward pass and `explain` need at their peaks, above what this process holds before."""
+    """MB at the peaks of a plain forward pass and of `explain`, above what the process held with the model alone."""
     model = random_nic(max_words=max(LENGTHS)) if name == "nic" else resnet50()
     image, caption = photo(), text(model, words)
-    forward(model, [image], caption)
-    return (
-        _peak(lambda: forward(model, [image], caption)),
-        _peak(lambda: mc.explain(model, image, text=caption, method=method)),
-    )
-
-
-def _peak(run: Callable[[], object]) -> float:
-    """Not `ru_maxrss`: a child process inherits its parent's, and it cannot be reset."""
-    RESET.write_text("5")
     before = _status("VmRSS")
-    run()
-    return (_status("VmHWM") - before) / 1024
+    forward(model, [image], caption)
+    plain = _status("VmHWM")
+    RESET.write_text("5")  # not `ru_maxrss`, which cannot be reset and which a child process inherits from its parent
+    mc.explain(model, image, text=caption, method=method)
+    return (plain - before) / 1024, (_status("VmHWM") - before) / 1024
 
 
 def _status(entry: str) -> int:
@@ -100,8 +93,8 @@ THROUGHPUT_SECTION = Section(
 )
 MEMORY_SECTION = Section(
     "Memory as texts grow",
-    "MB of resident memory that `explain` of one photo needs at its peak above what the process held before, beside a plain "
-    "forward pass with the same text; random weights, a fresh process each.",
+    "MB of resident memory at the peak of `explain` with one photo, above what the process held with the model alone, beside "
+    "those of a plain forward pass with the same text; random weights, a fresh process each.",
     memory,
 )
 

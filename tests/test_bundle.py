@@ -1,0 +1,69 @@
+"""The captioner that comes with the package: whole, small, and saying what it said when it was trained."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import multimodal_cam as mc
+from multimodal_cam.models.bundle import BUNDLED, bundled
+
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "flickr8k"
+SAMPLES = Path(mc.__file__).parent / "data" / "samples"
+
+
+@pytest.fixture(scope="module")
+def nic():
+    return mc.load("nic", device="cpu")
+
+
+def test_it_is_there_and_small():
+    assert bundled() == ["nic"]
+    assert (BUNDLED / "nic" / "model.safetensors").stat().st_size <= 30e6
+    assert (BUNDLED / "LICENSE").is_file()
+
+
+def test_it_says_what_it_said_when_it_was_trained(nic, tmp_path):
+    if not (SHARED / "images.tar").is_file():
+        pytest.skip("needs the photos of ../shared/data/flickr8k")
+    import tarfile
+
+    said = json.loads((BUNDLED / "nic" / "captions.json").read_text())
+    with tarfile.open(SHARED / "images.tar") as tar:
+        for name in said:
+            tar.extract(f"images/{name}", tmp_path, filter="data")
+    found = mc.explain(nic, [tmp_path / "images" / name for name in said], method="grad_cam")
+    assert [e.text for e in found] == list(said.values())
+
+
+def test_the_demo_photo_is_understood_and_its_dog_found(nic):
+    e = mc.explain(nic, SAMPLES / "dog.jpg")
+    assert "dog" in e.text
+    assert "grass" in e.text or "field" in e.text
+    dog = e["dog"]
+    assert dog.reliance > 0.5
+    assert dog.reliance > e.reliance[0]  # "a" owes the photo less
+    heat = e.heatmap("dog")
+    y, x = divmod(int(heat.argmax()), heat.shape[1])
+    left, top, right, bottom = DOG
+    assert left < x / heat.shape[1] < right
+    assert top < y / heat.shape[0] < bottom
+
+
+DOG = (0.1, 0.05, 0.95, 0.98)  # where the dog is, in fractions of the photo
+
+
+def test_evidence_adds_up_on_real_photos(nic):
+    photos = sorted(SAMPLES.glob("*.jpg"))
+    for e in mc.explain(nic, photos, nodes=64):
+        for gap, reliance in zip(e.completeness.tolist(), e.reliance.tolist(), strict=True):
+            assert abs(gap) <= max(0.01, 0.01 * abs(reliance))
+
+
+def test_one_photo_in_a_batch_or_alone(nic):
+    photos = sorted(SAMPLES.glob("*.jpg"))
+    together = mc.explain(nic, photos)
+    for photo, e in zip(photos, together, strict=True):
+        alone = mc.explain(nic, photo)
+        assert alone.text == e.text
+        assert (alone.maps - e.maps).abs().max() < 1e-4

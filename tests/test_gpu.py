@@ -1,0 +1,56 @@
+"""On a CUDA device: the same maps as on the CPU, cuDNN's LSTM in evaluation mode, half precision."""
+
+import pytest
+import torch
+from networks import FusedDecoder, noise_image, small_captioner
+
+import multimodal_cam as mc
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+TEXT = "a red dog runs"
+
+
+@pytest.mark.parametrize("method", ["evidence", *mc.METHODS])
+def test_the_same_maps_as_on_the_cpu(method):
+    maps = []
+    for device in ("cpu", "cuda"):
+        model = small_captioner()
+        model.module.to(device)
+        maps.append(mc.explain(model, [noise_image(0), noise_image(1)], text=TEXT, method=method)[1].maps)
+    torch.testing.assert_close(*maps, rtol=1e-2, atol=1e-4)
+    assert maps[1].device.type == "cpu"
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "evidence"])
+def test_cudnn_lstm_in_evaluation_mode(method):
+    maps = []
+    for device in ("cpu", "cuda"):
+        torch.manual_seed(0)
+        model = small_captioner(decoder=FusedDecoder(), cuts=False)
+        model.module.to(device)
+        maps.append(mc.explain(model, noise_image(), text=TEXT, method=method).maps)
+    torch.testing.assert_close(*maps, rtol=1e-2, atol=1e-4)
+    assert torch.backends.cudnn.enabled
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "evidence"])
+def test_bfloat16_is_near_float32(method):
+    maps = []
+    for dtype in (torch.float32, torch.bfloat16):
+        model = small_captioner()
+        model.module.to("cuda", dtype)
+        maps.append(mc.explain(model, noise_image(), text=TEXT, method=method).maps)
+    correlation = torch.corrcoef(torch.stack([m.flatten() for m in maps]))[0, 1]
+    assert correlation > 0.95
+
+
+def test_nic_speaks_alike():
+    from pathlib import Path
+
+    photo = Path(mc.__file__).parent / "data" / "samples" / "dog.jpg"
+    first, second = (mc.explain(mc.load("nic", device=device), photo) for device in ("cpu", "cuda"))
+    assert first.text == second.text
+    torch.testing.assert_close(first.maps, second.maps, rtol=1e-2, atol=1e-3)
