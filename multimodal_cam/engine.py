@@ -51,43 +51,53 @@ class Batch:
     def explain(self, activations: Tensor | None = None) -> TokenMaps:
         """One backbone pass (none when `activations` are known), then head passes only."""
         with torch.no_grad():
-            photo = self._first_pass(activations)
-            baseline = self._baseline(photo.activations)
-            nothing = self._logits(baseline.expand_as(photo.activations))
-        if photo.gradients is None:
-            photo.gradients = self._path_gradients(photo.activations, baseline)
-            photo.maps = evidence.evidence(photo.activations, baseline, photo.gradients)
-            photo.changes = photo.scores - self._mask(self._scored(nothing, self.ids))
-        elif self.request.method in LINEAR:
-            photo.maps = self._linear_maps(photo)
-        _refuse_zero(photo.gradients, self.request.layer_name)
-        if photo.maps is not None:
-            photo.gradients = None
-        photo.reliance = photo.log_probs - self._mask(log_prob(_wide(nothing), self.ids))
-        photo.notes = {"products": "batched" if self.batched else "looped"}
-        return photo
+            activations, logits, gradients = self._photo(activations)
+            baseline = self._baseline(activations)
+            nothing = self._logits(baseline.expand_as(activations))
+        if gradients is None:
+            gradients = self._path_gradients(activations, baseline)
+        _refuse_zero(gradients, self.request.layer_name)
+        maps = self._maps(activations, baseline, gradients)
+        scores, log_probs = self._masked(self.score, logits), self._masked(log_prob, logits)
+        return TokenMaps(
+            activations,
+            scores,
+            log_probs,
+            reliance=log_probs - self._masked(log_prob, nothing),
+            maps=maps,
+            gradients=gradients if maps is None else None,
+            changes=scores - self._masked(self.score, nothing) if self._along_path else None,
+            notes={"products": "batched" if self.batched else "looped"},
+        )
 
-    def _first_pass(self, known: Tensor | None) -> TokenMaps:
-        """The photo's activations, scores, and, for gradient methods, gradients: from one pass over the network."""
-        differentiate = self.request.method != "evidence"
+    def _photo(self, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The photo's activations, its logits, and the gradients there (None for `evidence`): one pass over the network."""
+        differentiate = not self._along_path
         with ReadoutTap(self.adapter.readout) as cut:
+            leaf: Tensor | None
             if known is not None and self._head_alone:
-                activations = known
-                leaf = known.detach().requires_grad_() if differentiate else None
+                activations, leaf = known, known.detach().requires_grad_(differentiate)
                 with torch.set_grad_enabled(differentiate):
-                    logits = self._head(known if leaf is None else leaf)
+                    logits = self._head(leaf)
             else:
                 with torch.no_grad(), self._tap(leaf=differentiate) as tap:
                     logits = self.adapter.logits(self.inputs, self.question, self.ids)
-                if tap.calls == 0:
-                    raise ValueError(f"layer {self.request.layer_name!r} never ran: choose one that this model uses")
                 activations, leaf = tap.activations, tap.leaf
             self.score = _resolve(self.request.score, logits.detach(), self.ids)
-            with torch.set_grad_enabled(differentiate):
-                scores = self._mask(self._scored(logits, self.ids))
-            gradients = None if leaf is None else self._gradients(scores, leaf, cut)
-        log_probs = self._mask(log_prob(_wide(logits.detach()), self.ids))
-        return TokenMaps(activations, scores.detach(), log_probs, log_probs, gradients=gradients)
+            if not differentiate or leaf is None:
+                return activations, logits, None
+            with torch.enable_grad():
+                scores = self._masked(self.score, logits)
+            return activations, logits.detach(), self._gradients(scores, leaf, cut)
+
+    def _maps(self, activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor | None:
+        """Token maps `(t, b, h, w)`; None for a method whose maps do not add up."""
+        if self._along_path:
+            return evidence.evidence(activations, baseline, gradients)
+        if self.request.method not in LINEAR:
+            return None
+        method = METHODS[str(self.request.method)]
+        return torch.stack([method(_wide(activations), token) for token in gradients])
 
     def _path_gradients(self, activations: Tensor, baseline: Tensor) -> Tensor:
         room = max(1, BUDGET // (4 * activations.numel()))
@@ -113,16 +123,16 @@ class Batch:
             return tap.pull_back(self._gradients(scores, tap.leaf, cut), points[0])
 
     def _repeated_scores(self, activations: Tensor, copies: int) -> Tensor:
-        logits = self._logits(activations, copies)
-        return self._scored(logits, self.ids.repeat(copies, 1)) * self.real.repeat(copies, 1)
+        scores = self.score(_wide(self._logits(activations, copies)), self.ids.repeat(copies, 1))
+        return scores * self.real.repeat(copies, 1)
+
+    def _masked(self, score: ScoreFn, logits: Tensor) -> Tensor:
+        return torch.where(self.real, score(_wide(logits), self.ids), 0)
 
     def _gradients(self, scores: Tensor, leaf: Tensor, cut: ReadoutTap) -> Tensor:
         gradients, batched = token_gradients(scores, leaf, cut)
         self.batched = self.batched and batched
         return _wide(gradients)
-
-    def _scored(self, logits: Tensor, ids: Tensor) -> Tensor:
-        return self.score(_wide(logits), ids)
 
     def _logits(self, activations: Tensor, copies: int = 1) -> Tensor:
         """Logits from given activations of the tapped layer, `copies` times the batch."""
@@ -143,20 +153,16 @@ class Batch:
         return tap.activations
 
     @property
+    def _along_path(self) -> bool:
+        return self.request.method == "evidence"
+
+    @property
     def _head_alone(self) -> bool:
         """Whether the adapter can start from the tapped layer; from another one the whole network runs, overridden there."""
         return self.request.layer is self.adapter.layer
 
     def _tap(self, *, leaf: bool = False, replace: Tensor | None = None) -> LayerTap:
         return LayerTap(self.request.layer, self.request.layer_name, leaf=leaf, replace=replace)
-
-    def _mask(self, values: Tensor) -> Tensor:
-        return torch.where(self.real, values, 0)
-
-    def _linear_maps(self, photo: TokenMaps) -> Tensor:
-        assert photo.gradients is not None
-        method = METHODS[str(self.request.method)]
-        return torch.stack([method(_wide(photo.activations), gradients) for gradients in photo.gradients])
 
 
 def span_map(found: TokenMaps, image: int, tokens: slice, method: CamMethod) -> Tensor:

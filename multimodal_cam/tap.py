@@ -61,9 +61,11 @@ class LayerTap:
 
     @property
     def activations(self) -> Tensor:
-        """The layer's output. Raises RuntimeError when the layer did not run exactly once."""
+        """The layer's output. Raises ValueError when the layer did not run exactly once."""
+        if self.calls == 0:
+            raise ValueError(f"layer {self.name!r} never ran: choose one that this model uses")
         if self.calls != 1 or self._activations is None:
-            raise RuntimeError(
+            raise ValueError(
                 f"layer {self.name!r} ran {self.calls} times in one forward pass, expected once: choose a layer that "
                 "the model runs once per image"
             )
