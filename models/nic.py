@@ -79,22 +79,23 @@ class NIC(nn.Module):
         """Image vectors `(b, d)` and ids `(b, t)` -> the LSTM states `(b, t, d)` from which each id is read."""
         start = torch.full_like(ids[:, :1], BOS)
         words = self.embedding(torch.cat([start, ids[:, :-1]], dim=1)) * self.config.width**0.5
-        inputs = self.dropout(torch.cat([image[:, None], words], dim=1))  # (b, 1 + t, d)
-        gates = self.input_gates(inputs).unbind(dim=1)  # the input half of all steps in one product
-        state, outputs = None, []
-        for gate in gates:
+        gates = self.input_gates(self.dropout(words))  # of all words in one product, apart from the image's: no gradient here
+        state = self.step(self.input_gates(self.dropout(image)), None)  # what follows the image alone predicts nothing
+        outputs = []
+        for gate in gates.unbind(dim=1):
             state = self.step(gate, state)
             outputs.append(state[0])
-        return torch.stack(outputs[1:], dim=1)  # what follows the image alone predicts nothing
+        return torch.stack(outputs, dim=1)
 
     def step(self, gates: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """One LSTM step: the input's share of the gates `(b, 4 d)`, the state `(h, c)` before -> the state after."""
         if state is not None:
             gates = gates + self.hidden_gates(state[0])
-        i, f, o, g = gates.chunk(4, dim=-1)
-        update = i.sigmoid() * g.tanh()
-        memory = update if state is None else f.sigmoid() * state[1] + update
-        return o.sigmoid() * memory.tanh(), memory
+        open_, new = gates.tensor_split([3 * self.config.width], dim=-1)
+        i, f, o = open_.sigmoid().chunk(3, dim=-1)
+        update = i * _tanh(new)
+        memory = update if state is None else f * state[1] + update
+        return o * _tanh(memory), memory
 
     @torch.no_grad()
     def generate(self, cells: Tensor, beam: int = 3, length_penalty: float = 0.7) -> tuple[Tensor, Tensor]:
@@ -139,3 +140,8 @@ class NIC(nn.Module):
             chosen = (rows + parent).flatten()
             state = (state[0][chosen], state[1][chosen])
         return best_ids[:, : int((best_ids >= 0).sum(1).max())], best_scores
+
+
+def _tanh(x: Tensor) -> Tensor:
+    """The hyperbolic tangent, by way of the sigmoid: unlike `torch.tanh` its backward pass is batched under `vmap`."""
+    return 2 * torch.sigmoid(2 * x) - 1

@@ -56,8 +56,8 @@ class Batch:
             nothing = self._logits(baseline.expand_as(activations))
         if gradients is None:
             gradients = self._path_gradients(activations, baseline)
-        _refuse_zero(gradients, self.request.layer_name)
         maps = self._maps(activations, baseline, gradients)
+        _check(gradients, gradients if maps is None else maps, self.request.layer_name)
         scores, log_probs = self._masked(self.score, logits), self._masked(log_prob, logits)
         return TokenMaps(
             activations,
@@ -184,10 +184,11 @@ def _resolve(score: str | ScoreFn, logits: Tensor, ids: Tensor) -> ScoreFn:
     return score
 
 
-def _refuse_zero(gradients: Tensor, layer: str) -> None:
-    if not gradients.isfinite().all():
+def _check(gradients: Tensor, found: Tensor, layer: str) -> None:
+    """Raises ValueError for gradients that are no numbers, or all 0. Looks at the smaller `found` first: it holds both."""
+    if not found.isfinite().all():
         raise ValueError(f"the gradient at layer {layer!r} is not finite: check the model's weights and the photo's pixels")
-    if not gradients.any():
+    if not found.any() and not gradients.any():
         raise ValueError(
             f"the text does not depend on layer {layer!r}: its gradient is zero everywhere; choose a layer that the head reads"
         )

@@ -5,6 +5,7 @@ Not called `explain.py`: a submodule of that name would hide the function `multi
 
 from __future__ import annotations
 
+import functools
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -235,6 +236,7 @@ def _name(thing: Any) -> str:
     return thing if isinstance(thing, str) else getattr(thing, "__name__", type(thing).__name__)
 
 
+@functools.cache
 def _versions() -> dict[str, str]:
     return {
         "multimodal_cam": version("multimodal-cam"),

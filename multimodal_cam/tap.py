@@ -21,7 +21,8 @@ from torch import Tensor, nn
 log = logging.getLogger(__name__)
 
 VMAP_REFUSALS = ("vmap", "Batching rule", "batching rule", "doesn't have storage")  # what PyTorch's errors say
-BUDGET = 2**27  # numbers that one batch of products may hold: half a gigabyte in float32
+BUDGET = 2**25  # numbers that a batch of products may hold at the layer: 128 MB in float32
+INSIDE = 8  # how many numbers a head holds for each of its hidden states: an LSTM's gates and their parts
 
 
 class LayerTap:
@@ -145,7 +146,7 @@ def token_gradients(scores: Tensor, leaf: Tensor, cut: ReadoutTap) -> tuple[Tens
         assert cut.leaf is not None
         (per_token,) = torch.autograd.grad(scores, cut.leaf, torch.ones_like(scores))
         outputs = cut.hidden
-    room = max(1, BUDGET // max(leaf.numel(), outputs.numel()))
+    room = max(1, BUDGET // max(leaf.numel(), INSIDE * outputs.numel()))
     results, batched, start = [], True, 0
     while start < t:
         stop = min(t, start + room) if batched else start + 1
@@ -166,7 +167,7 @@ def token_gradients(scores: Tensor, leaf: Tensor, cut: ReadoutTap) -> tuple[Tens
             batched = False
             continue
         start = stop
-    return torch.cat(results), batched
+    return results[0] if len(results) == 1 else torch.cat(results), batched
 
 
 def _products(outputs: Tensor, leaf: Tensor, cotangents: Tensor, batched: bool) -> Tensor:

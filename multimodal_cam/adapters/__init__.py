@@ -81,8 +81,8 @@ class UnknownWordError(ValueError):
 
 def refuse_unknown(words: Iterable[str], known: Iterable[str]) -> None:
     """Raises UnknownWordError for the words that are not `known`, with near ones."""
-    known = list(known)
-    unknown = [word for word in dict.fromkeys(words) if word not in set(known)]
+    known = dict.fromkeys(known)
+    unknown = [word for word in dict.fromkeys(words) if word not in known]
     if not unknown:
         return
     hints = []
