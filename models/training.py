@@ -15,7 +15,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +25,6 @@ from ..images import load_image
 from .bundle import save_model
 from .encoder import Encoder, load_imagenet, to_pixels
 from .nic import NIC, NICConfig
-from .self_critical import CiderD, self_critical_loss
 from .vocabulary import EOS, SPECIALS, Vocabulary, split_words
 
 CAPTIONS_KEPT = 32  # of the dev photos: what the network said when it was trained, for tests of the files
@@ -50,10 +48,6 @@ class TrainingOptions:
     stride: int = 16  # of the network that is written; same weights
     encoder: str = "tf_efficientnet_lite0"
     seed: int = 0
-    critical_epochs: int = 2  # of self-critical training behind the others; 0: none
-    critical_rate: float = 1e-4
-    critical_average: float = 0.99  # decay of the moving average then, a step
-    samples: int = 4  # captions that are drawn of a photo
 
 
 @dataclass(frozen=True)
@@ -194,10 +188,14 @@ class Run:
             "schedule": self.schedule.state_dict(),
             "history": self.history,
         }
-        save_state(state, path)
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, path)
 
     def restore(self, path: Path) -> None:
-        state = load_state(path, self.options)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["options"] != asdict(self.options):
+            raise ValueError(f"{path} belongs to a run with other options: choose another --out or delete it")
         self.model.load_state_dict(state["model"])
         self.bag.load_state_dict(state["bag"])
         self.average = state["average"]
@@ -239,26 +237,6 @@ class Run:
             total, tokens = total + loss.item(), tokens + count
             progress(f"epoch {number + 1}", step + 1, steps, f"train {total / tokens:.3f}")
         return total / tokens
-
-
-def write_log(history: list[dict[str, float]], out: Path) -> None:
-    """`log.jsonl`: one epoch a line."""
-    (out / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in history), encoding="utf-8")
-
-
-def save_state(state: dict[str, Any], path: Path) -> None:
-    """Writes a checkpoint whole or not at all."""
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
-
-
-def load_state(path: Path, options: TrainingOptions) -> dict[str, Any]:
-    """The checkpoint. Raises ValueError when it was written with other options."""
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    if state["options"] != asdict(options):
-        raise ValueError(f"{path} belongs to a run with other options: choose another --out or delete it")
-    return state
 
 
 def train_captioner(
@@ -305,20 +283,15 @@ def train_captioner(
         record = {"epoch": len(run.history) + 1, "train": loss, "dev": dev_loss(averaged, dev_corpus, device)}
         run.history.append(record)
         run.save(checkpoint)
-        write_log(run.history, out)
+        (out / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in run.history), encoding="utf-8")
         progress("dev", len(run.history), options.epochs, f"train {loss:.3f} dev {record['dev']:.3f} nats a token")
     final = NIC(replace(config, output_stride=options.stride)).to(device).eval()
     final.load_state_dict(run.average)
-    pooled = mean_cells(final, train_corpus, device, progress)
-    final.baseline.copy_(pooled.mean(dim=0))
-    history = run.history
-    if options.critical_epochs:
-        history = history + train_self_critically(final, pooled, train_corpus.captions, options, out, progress)
-        write_log(history, out)
+    final.baseline.copy_(mean_cell(final, train_corpus, device))
     round_to_half(final)
     said = {name: caption(final, images / name, vocabulary) for name in dev[:CAPTIONS_KEPT]}
     (out / "captions.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
-    return save_model(final, vocabulary, out, training=asdict(options) | {"history": history})
+    return save_model(final, vocabulary, out, training=asdict(options) | {"history": run.history})
 
 
 @torch.no_grad()
@@ -338,55 +311,11 @@ def caption(model: NIC, photo: Path, vocabulary: Vocabulary) -> str:
 
 
 @torch.no_grad()
-def mean_cells(model: NIC, corpus: Corpus, device: torch.device, progress: Progress) -> Tensor:
-    """The mean over positions of the last spatial layer, `(photos, d)`: all that the language half sees of a photo."""
+def mean_cell(model: NIC, corpus: Corpus, device: torch.device) -> Tensor:
+    """The mean of the last spatial layer over photos and positions `(d,)`."""
     model.eval()
-    pooled, count = [], len(corpus.captions)
-    for start in range(0, count, 32):
-        features = torch.from_numpy(corpus.features[start : start + 32, 0]).float().to(device)
-        pooled.append(model.project(model.encoder.tail(features)).mean(dim=(2, 3)))
-        progress("mean cells", min(count, start + 32), count, "")
-    return torch.cat(pooled)
-
-
-def train_self_critically(
-    model: NIC, pooled: Tensor, captions: list[list[list[int]]], options: TrainingOptions, out: Path, progress: Progress
-) -> list[dict[str, float]]:
-    """Trains the language half of `model` on what it says itself; its history. Resumes like the epochs before."""
-    model.eval().requires_grad_(False)  # no dropout: the captions that are rewarded are those that will be said
-    names = ("image_norm", "embedding", "input_gates", "hidden_gates", "readout")
-    trained = {name: p.requires_grad_() for name, p in model.named_parameters() if name.startswith(names)}
-    optimizer = torch.optim.Adam(trained.values(), lr=options.critical_rate, betas=(0.9, 0.98))
-    average = {name: p.detach().clone() for name, p in trained.items()}
-    history: list[dict[str, float]] = []
-    checkpoint = out / "critical.pt"
-    if checkpoint.exists():
-        state = load_state(checkpoint, options)
-        model.load_state_dict(state["model"])
-        average, history = state["average"], state["history"]
-        optimizer.load_state_dict(state["optimizer"])
-    reward, steps = CiderD(captions), math.ceil(len(captions) / options.batch_size)
-    while len(history) < options.critical_epochs:
-        epoch, total = len(history), 0.0
-        torch.manual_seed(options.seed * 1000 + 500 + epoch)
-        order = np.random.default_rng((options.seed, 500 + epoch)).permutation(len(captions))
-        for step in range(steps):
-            done = (epoch * steps + step) / (options.critical_epochs * steps)
-            optimizer.param_groups[0]["lr"] = options.critical_rate * 0.5 * (1 + math.cos(math.pi * done))
-            photos = order[step * options.batch_size : (step + 1) * options.batch_size].tolist()
-            loss, mean = self_critical_loss(model, pooled[photos], photos, reward, options.samples)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(trained.values(), 1.0)
-            optimizer.step()
-            for name, value in average.items():
-                value.lerp_(trained[name].detach(), 1 - options.critical_average)
-            total += mean
-            progress(f"self-critical epoch {epoch + 1}", step + 1, steps, f"CIDEr-D of samples {total / (step + 1):.3f}")
-        history.append({"epoch": options.epochs + epoch + 1, "reward": total / steps})
-        state = {"options": asdict(options), "model": model.state_dict(), "average": average, "history": history}
-        save_state(state | {"optimizer": optimizer.state_dict()}, checkpoint)
-    with torch.no_grad():
-        for name, value in average.items():
-            trained[name].copy_(value)
-    return history
+    total = torch.zeros(model.config.width, device=device)
+    for start in range(0, len(corpus.captions), 64):
+        features = torch.from_numpy(corpus.features[start : start + 64, 0]).float().to(device)
+        total += model.project(model.encoder.tail(features)).mean(dim=(2, 3)).sum(dim=0)
+    return total / len(corpus.captions)

@@ -58,8 +58,7 @@ def test_training_writes_a_model_that_loads_and_a_log(dataset):
     out = train(dataset, "run", progress=lambda *what: said.append(what))
     model, vocabulary, _ = load_model(out)
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    assert [entry["epoch"] for entry in log] == [1, 2, 3, 4, 5]
-    assert "reward" in log[4]
+    assert [entry["epoch"] for entry in log] == [1, 2, 3]
     assert log[2]["train"] < log[0]["train"]
     assert set(vocabulary.words[3:]) == {"a", "dog", "runs", "cat", "on", "the", "left", "sits"}
     assert model.baseline.abs().sum() > 0

@@ -23,7 +23,7 @@ from ..explanation import Explanation, Part
 from ..spans import Span, join
 from .colour import COOL, KNEE, OPACITY, WARM
 from .overlay import shrink
-from .text import signed
+from .text import signed, source
 
 SIDE = 1024  # pixels: enough for a screen
 TITLE = "Where each word came from"
@@ -149,6 +149,7 @@ def _section(number: int, explanation: Explanation) -> str:
         words="\n".join(buttons[:count]),
         longer="\n".join(buttons[count:]),
         remarks="".join(f"<p class=remark>{remark}</p>" for remark in _remarks(explanation)),
+        source=escape(source(explanation)),
         facts="".join(f"<dt>{escape(name)}<dd>{escape(fact)}" for name, fact in _facts(explanation).items()),
     )
 

@@ -61,8 +61,8 @@
   const signed = (value) => (Math.abs(value) < 0.005 ? "0.00" : (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2));
   const short = (value) => (value >= 1e-4 && value < 1e5 ? String(+value.toPrecision(2)) : value === 0 ? "0" : value.toExponential(1));
   const percent = (share) => {
-    if (share < 0.001) return "under 0.1 %";
-    if (share >= 0.9995 && share < 1) return "over 99.9 %";
+    if (share < 1e-5) return "< 0.001 %";
+    if (share >= 0.9995 && share < 1) return "> 99.9 %";
     return (share < 0.0995 ? +(100 * share).toPrecision(2) : share > 0.995 && share < 1 ? (100 * share).toFixed(1) : Math.round(100 * share)) + " %";
   };
   const figures = ({ reliance, logProb }) => reliance !== null && logProb !== null
@@ -92,10 +92,12 @@
       return { text: indices.map((i) => words[i].text).join(" + "), map: total(known.map((word) => word.map)), ...sums };
     };
 
-    const remark = (part) => {
+    const remark = (part, top) => {
       if (!part.map) return "The model does not know this word: it has no map.";
       const said = [];
       if (strongest(part.map) === 0) said.push("Nothing in the photo speaks for it: its map is empty.");
+      else if (score === "log_prob" && Math.abs(part.reliance ?? 1) < 0.25) said.push("The photo hardly changes it: its map means little.");
+      else if (strongest(part.map) < top / 3) said.push("Faint next to the strongest word: “Each its own” brings it out.");
       if (shown.some((i) => !words[i].known)) said.push("Words that the model does not know are left out.");
       if (part.gap !== null) {
         const what = score === "log_prob" ? "these nats" : `the change of the ${score}`;
@@ -105,13 +107,13 @@
       return said.join(" ");
     };
 
-    const describe = (part) => {
+    const describe = (part, top) => {
       const [nats, withPhoto, without] = figures(part);
       const rows = [["nats from the photo", nats], ["probability with it", withPhoto], ["without it", without]];
       if (score !== "log_prob" && part.score !== null) rows.push([`${score}, in ${unit}`, signed(part.score)]);
       find(".readout h3").textContent = part.text;
       find(".figures").replaceChildren(...rows.map(([name, value]) => element("div", "", element("dt", name), element("dd", value))));
-      find(".readout p").textContent = remark(part);
+      find(".readout p").textContent = remark(part, top);
     };
 
     const legend = (top) => {
@@ -142,7 +144,7 @@
       const top = part.map ? Math.max(strongest(part.map), ...compared) : 0;
       draw(canvas, part.map, frame, top);
       canvas.setAttribute("aria-label", `Heatmap of “${part.text}”: ` + (part.map && strongest(part.map) > 0 ? place(part.map, frame) : "empty"));
-      describe(part);
+      describe(part, top);
       legend(top);
     };
 

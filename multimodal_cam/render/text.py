@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from ..explanation import Part
+from ..explanation import Explanation, Part
 
 
 def signed(value: float) -> str:
     """`+1.50`, with a true minus sign, and no sign on what rounds to 0."""
     return f"{value:+.2f}".replace("-", "−") if abs(value) >= 0.005 else "0.00"
+
+
+def source(explanation: Explanation) -> str:
+    """What made the maps."""
+    return f"{explanation.model} · {explanation.method} of {explanation.score} · layer {explanation.layer}"
 
 
 def note(part: Part) -> str:
