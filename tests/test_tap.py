@@ -190,7 +190,7 @@ def test_two_hundred_calls_do_not_grow():
 
     def tensors():
         gc.collect()
-        return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+        return sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())  # isinstance wakes lazy modules
 
     for _ in range(20):
         call()
