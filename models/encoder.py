@@ -57,10 +57,13 @@ def load_imagenet(encoder: Encoder, name: str = "tf_efficientnet_lite0") -> Enco
     return encoder
 
 
-def to_pixels(images: Sequence[Image], size: int) -> Tensor:
-    """RGB images -> `(b, 3, size, size)`: the whole frame squeezed to a square, `(x - 127) / 128`."""
+def to_pixels(
+    images: Sequence[Image], size: int, mean: Sequence[float] = (127.0,) * 3, std: Sequence[float] = (128.0,) * 3
+) -> Tensor:
+    """RGB images -> `(b, 3, size, size)`: the whole frame squeezed to a square, `(x - mean) / std` of `x` in 0 to 255."""
     from PIL.Image import Resampling
 
     squeezed = [image.resize((size, size), Resampling.BICUBIC) for image in images]
     array = np.stack([np.asarray(image, dtype=np.float32) for image in squeezed])
-    return torch.from_numpy((array - 127.0) / 128.0).permute(0, 3, 1, 2).contiguous()
+    scaled = (array - np.asarray(mean, dtype=np.float32)) / np.asarray(std, dtype=np.float32)
+    return torch.from_numpy(scaled).permute(0, 3, 1, 2).contiguous()

@@ -77,11 +77,11 @@ def explain(
     texts = _texts(text, len(sources))
     request = _request(model, method, score, layer, nodes)
     _check(batch_size, unknown, on_error)
+    work = _Work(model, request, question, unknown, generation)
     results: list[Explanation | Failure] = []
     with _untouched(model.module), _reporter(progress, len(sources)) as report:
         for start in range(0, len(sources), batch_size):
             part = slice(start, start + batch_size)
-            work = _Work(model, request, question, unknown, generation)
             results += work.run(sources[part], texts[part], on_error)
             report(len(results))
     return results[0] if single else results
@@ -219,6 +219,8 @@ def _texts(text: str | Sequence[str] | None, count: int) -> list[str | None]:
         texts = list(text)
     if len(texts) != count:
         raise ValueError(f"text: expected one for each of the {count} images, got {len(texts)}")
+    if None in texts and any(texts):
+        raise ValueError("text: expected one for every image or for none; explain images without a text in a call of their own")
     for one in texts:
         if one is not None and not (isinstance(one, str) and one.strip()):
             raise ValueError(f"text: expected words, got {one!r}; leave it out to let the model speak")

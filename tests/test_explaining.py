@@ -151,6 +151,11 @@ def test_own_words_and_their_ids():
         mc.explain(mc.captioner(encoder=model.encoder, decoder=model.decoder, tokenizer=["a"], image_size=32), noise_image())
 
 
+def test_texts_for_some_images_only_are_refused(model):
+    with pytest.raises(ValueError, match="one for every image or for none"):
+        mc.explain(model, [noise_image(0), noise_image(1)], text=["a dog", None])
+
+
 def test_progress_goes_to_stderr(model, capsys):
     mc.explain(model, [noise_image(i) for i in range(3)], text=TEXT, progress=True)
     captured = capsys.readouterr()

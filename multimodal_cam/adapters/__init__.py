@@ -96,13 +96,3 @@ def pad_ids(rows: Sequence[Sequence[int]], device: torch.device | None = None) -
     """Lists of ids -> `(b, t)`, right-padded with `PAD`."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[PAD] * (longest - len(row))] for row in rows], device=device)
-
-
-def squeeze_to_pixels(images: Sequence[Image], size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """RGB images -> `(b, 3, size, size)`: the whole frame squeezed to a square, `(x / 255 - mean) / std`."""
-    import numpy as np
-    from PIL.Image import Resampling
-
-    squeezed = [np.asarray(image.resize((size, size), Resampling.BICUBIC), dtype=np.float32) for image in images]
-    pixels = torch.from_numpy(np.stack(squeezed)).permute(0, 3, 1, 2) / 255
-    return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)

@@ -12,12 +12,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..geometry import Placement, squeeze
+from ..models.encoder import to_pixels
 from ..scores import ScoreFn, log_prob
 from ..spans import Span
-from . import PAD, Inputs, Unknown, pad_ids, refuse_unknown, squeeze_to_pixels
+from . import PAD, Inputs, Unknown, pad_ids, refuse_unknown
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-MEAN_COLOUR = tuple(round(255 * x) for x in IMAGENET_MEAN)
+IMAGENET_MEAN = tuple(255 * x for x in (0.485, 0.456, 0.406))
+IMAGENET_STD = tuple(255 * x for x in (0.229, 0.224, 0.225))
+MEAN_COLOUR = tuple(round(x) for x in IMAGENET_MEAN)
 
 
 class Tokenizer(Protocol):
@@ -89,7 +91,7 @@ class OwnCaptioner:
 
     def preprocess(self, images: Sequence[Image.Image]) -> Inputs:
         if self.transform is None:
-            pixels = squeeze_to_pixels(images, self.image_size, IMAGENET_MEAN, IMAGENET_STD)
+            pixels = to_pixels(images, self.image_size, IMAGENET_MEAN, IMAGENET_STD)
         else:
             pixels = torch.stack([self.transform(image) for image in images])
         weight = next(self.module.parameters())
@@ -101,16 +103,16 @@ class OwnCaptioner:
             raise ValueError(f"a captioner of your own is decoded greedily (beam=1), got {options or 'a wider beam'}")
         if self.eos is None:
             raise ValueError("this captioner has no end token: pass text=, or captioner(..., eos=ID)")
+        never = [i for i in (self.bos, getattr(self.tokenizer, "unk", None)) if i is not None]
         features = self.encoder(inputs.pixels)
         ids = torch.full((len(inputs), 0), PAD, dtype=torch.long, device=self.device)
         ended = torch.zeros(len(inputs), dtype=torch.bool, device=self.device)
         while ids.shape[1] < self.max_words and not bool(ended.all()):
             blank = torch.zeros_like(ended, dtype=torch.long)[:, None]  # the position that is asked for
             logits = self._decode(features, torch.cat([ids.clamp(min=0), blank], dim=1))[:, -1]
-            banned = [i for i in (self.bos, getattr(self.tokenizer, "unk", None)) if i is not None]
+            logits[:, never] = -torch.inf
             if ids.shape[1] == 0:
-                banned.append(self.eos)  # a caption has at least one word
-            logits[:, banned] = -torch.inf
+                logits[:, self.eos] = -torch.inf  # a caption has at least one word
             word = logits.argmax(dim=-1)
             ended = ended | (word == self.eos)
             ids = torch.cat([ids, torch.where(ended, PAD, word)[:, None]], dim=1)
