@@ -1,0 +1,100 @@
+"""A question about a photo, its answer, and where the answer is: the record that all VQA readers yield, as JSON lines on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .entities import Box
+
+Broken = Callable[[str], None]  # takes one sentence about a thing that was left out
+
+
+@dataclass(frozen=True)
+class Question:
+    """`boxes`: where the answer is, `(x0, y0, x1, y1)` in fractions of the photo; none where it has no place.
+
+    `type`: what is asked for (`object`, `colour`, `number`, `location`, `action`, `yes/no`, or the dataset's own);
+    `caption`: what the question was made from; `answers`: what each of several people said (VQA v2 has 10), when they differ
+    from `answer`; `attention`: the file of a human attention map (VQA-HAT).
+    """
+
+    image: str
+    question: str
+    answer: str
+    type: str = ""
+    caption: str = ""
+    boxes: tuple[Box, ...] = ()
+    split: str = ""
+    answers: tuple[str, ...] = ()
+    attention: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("image", "question", "answer"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
+                raise ValueError(f"a question needs {name!r}, got {getattr(self, name)!r}")
+        for box in self.boxes:
+            if len(box) != 4 or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
+                raise ValueError(f"a box is x0, y0, x1, y1 in fractions of the photo, got {box}")
+
+    def to_json(self) -> dict[str, Any]:
+        """What stands on a line: the first seven fields always, the others where they say something."""
+        found: dict[str, Any] = {name: getattr(self, name) for name in ("image", "question", "answer", "type", "caption")}
+        found["boxes"] = [[round(x, 4) for x in box] for box in self.boxes]
+        found["split"] = self.split
+        if self.answers:
+            found["answers"] = list(self.answers)
+        if self.attention:
+            found["attention"] = self.attention
+        return found
+
+
+def write_questions(questions: Iterable[Question], path: Path) -> int:
+    """Writes one JSON object a line, the file whole or not at all; returns how many."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    count = 0
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            for count, question in enumerate(questions, start=1):
+                file.write(json.dumps(question.to_json(), ensure_ascii=False) + "\n")
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return count
+
+
+def read_questions(path: Path, broken: Broken | None = None) -> Iterator[Question]:
+    """The questions of a file, line by line. A line that is none is told to `broken` and left out; without it, ValueError."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield _question(json.loads(line))
+            except (ValueError, TypeError) as error:  # what json.loads raises is a ValueError
+                said = f"{path}, line {number}: expected a question as a JSON object, got {_short(line)} ({error})"
+                if broken is None:
+                    raise ValueError(said) from None
+                broken(said)
+
+
+def _question(found: Any) -> Question:
+    if not isinstance(found, dict):
+        raise ValueError(f"this is a {type(found).__name__}")
+    known = {name: value for name, value in found.items() if name in Question.__dataclass_fields__}
+    missing = {"image", "question", "answer"} - known.keys()
+    if missing:
+        raise ValueError(f"{', '.join(sorted(missing))} missing")
+    boxes = tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in known.pop("boxes", ()))
+    return Question(**known | {"answers": tuple(known.get("answers", ()))}, boxes=boxes)
+
+
+def _short(line: str) -> str:
+    line = line.strip()
+    return repr(line if len(line) <= 60 else line[:60] + "…")
