@@ -1,0 +1,244 @@
+"""Readers of questions in the datasets' own layouts; all yield the record `Question`.
+
+VQA v1 and v2 (Antol et al., ICCV 2015; Goyal et al., CVPR 2017), VQA-HAT (Das et al., EMNLP 2016), COCO-QA (Ren, Kiros,
+Zemel, NeurIPS 2015) and easy-VQA (https://github.com/vzhou842/easy-VQA).
+
+One record that is broken is told to `broken` and left out; without `broken` it is a ValueError, as in `read_questions`. A
+file that is broken as a whole (JSON cut short, parallel files of different lengths) is a ValueError always: none of its
+records can be trusted. The functions are generators: errors come with the first question that is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import reprlib
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .questions import Broken, Question
+
+T = TypeVar("T")
+Raw = TypeVar("Raw")
+
+_COCO_QA_FILES = ("questions.txt", "answers.txt", "img_ids.txt", "types.txt")
+_COCO_QA_TYPES = {"0": "object", "1": "number", "2": "colour", "3": "location"}
+_COCO_QA_PHOTOS = {"train": "train2014", "test": "val2014"}  # its test questions are about COCO's validation photos
+
+_EASY_TYPES = {
+    **dict.fromkeys(("yes", "no"), "yes/no"),
+    **dict.fromkeys(("circle", "rectangle", "triangle"), "object"),
+    **dict.fromkeys(("black", "blue", "brown", "gray", "green", "red", "teal", "yellow"), "colour"),
+}
+
+_MAP_NAME = re.compile(r"(?P<question>\d+)_(?P<person>\d+)\.png", re.ASCII)
+
+
+def read_vqa(questions: Path, annotations: Path, broken: Broken | None = None) -> Iterator[Question]:
+    """The questions of VQA v2 about COCO's photos, or of v1, whose layout is the same, in the file's order.
+
+    The files are `v2_OpenEnded_mscoco_train2014_questions.json` and `v2_mscoco_train2014_annotations.json`.
+
+    `answer` is what most people said, `answers` what all ten did, `type` the dataset's `answer_type` (`yes/no`, `number`,
+    `other`), `image` COCO's file name (`COCO_train2014_000000000009.jpg`), `split` the subtype without its year (`train`).
+    Broken: a question without annotation, a record that misses something. Raises ValueError for a file that is not whole.
+    """
+    for _, question in _read_vqa(questions, annotations, broken):
+        yield question
+
+
+def read_vqa_hat(questions: Path, annotations: Path, maps: Path, broken: Broken | None = None) -> Iterator[Question]:
+    """The questions of VQA v1 that have human attention maps, once for each map: the pictures `<question id>_<n>.png` in the
+    folder `maps` (its validation set has three people's maps of a question, its training set one).
+
+    `attention` is the map's path, for `read_attention`; else as in `read_vqa`. One record a map, so that no person's map is
+    lost; the maps of a question follow each other. Broken, beside what is in `read_vqa`: a picture with another name, a map
+    whose question was not read. Raises ValueError when there is no map at all.
+    """
+    drawn = _find_maps(maps, broken)
+    for number, question in _read_vqa(questions, annotations, broken):
+        for path in drawn.pop(number, ()):
+            yield replace(question, attention=str(path))
+    for number, paths in drawn.items():
+        _tell(f"{paths[0]}: expected a map of a question in {questions}, question {number} was not read from there", broken)
+
+
+def read_attention(path: Path | str, size: tuple[int, int] = (14, 14)) -> NDArray[np.float64]:
+    """A human attention map as `size` (rows, columns) numbers that sum to 1: the share of attention in each cell.
+
+    A cell is the mean of the pixels in it. Raises FileNotFoundError, ValueError for a file that is no picture or a picture
+    that is black everywhere.
+    """
+    rows, columns = size
+    with Path(path).open("rb") as file:
+        try:
+            grey = Image.open(file).convert("F")
+        except (OSError, SyntaxError) as error:  # Pillow raises the latter for broken PNG chunks
+            raise ValueError(f"{path}: expected an attention map as a picture ({error})") from None
+    cells = np.asarray(grey.resize((columns, rows), Image.Resampling.BOX), dtype=np.float64)
+    total = float(cells.sum())
+    if not total > 0:
+        raise ValueError(f"{path}: expected an attention map, this picture is black everywhere")
+    return cells / total
+
+
+def read_coco_qa(
+    folder: Path, split: str, broken: Broken | None = None, *, name: Callable[[int], str] | None = None
+) -> Iterator[Question]:
+    """The questions of COCO-QA's `split` (`train`, `test`): the parallel lines of `questions.txt`, `answers.txt`, `img_ids.txt`
+    and `types.txt` in `folder/split`.
+
+    `type` is `object`, `number`, `colour` or `location`. `image` is `name(id)`, by default COCO's file name in its 2014 edition:
+    training photos for `train`, validation photos for `test`. Broken: a line with another type, no id or nothing. Raises
+    ValueError for another split, and when the files differ in length: no line says which was lost.
+    """
+    _check_split(split)
+    columns = [_lines(folder / split / file) for file in _COCO_QA_FILES]
+    if len(set(map(len, columns))) > 1:
+        counts = ", ".join(f"{file} {len(lines)}" for file, lines in zip(_COCO_QA_FILES, columns, strict=True))
+        raise ValueError(f"{folder / split}: expected files of as many lines each, got {counts}")
+
+    def question(line: tuple[str, ...]) -> Question:
+        text, answer, image, kind = line
+        if not image.isdecimal() or kind not in _COCO_QA_TYPES:
+            raise ValueError(f"expected an image id and a type from 0 to 3, got {image!r} and {kind!r}")
+        photo = name(int(image)) if name else _coco_name(_COCO_QA_PHOTOS[split], int(image))
+        return Question(photo, text, answer, _COCO_QA_TYPES[kind], split=split)
+
+    yield from _whole(zip(*columns, strict=True), question, f"{folder / split}, line", broken)
+
+
+def read_easy_vqa(folder: Path, split: str, broken: Broken | None = None) -> Iterator[Question]:
+    """The questions of easy-VQA's `split` (`train`, `test`): `folder/split/questions.json`, where `folder` is the `data` of the
+    package easy-vqa.
+
+    `image` is the path below `folder` (`train/images/7.png`), for both splits number from 0. `type` follows from the answer:
+    `yes/no`, `object` (a shape) or `colour`, none for an answer that is not easy-VQA's. Broken: what is not `[question,
+    answer, image id]`. Raises ValueError for another split and for a file that is not whole.
+    """
+    _check_split(split)
+    path = folder / split / "questions.json"
+    records = _read_json(path)
+    if not isinstance(records, list):
+        raise ValueError(f"{path}: expected a list of [question, answer, image id], got {reprlib.repr(records)}")
+
+    def question(record: Any) -> Question:
+        if not (isinstance(record, list) and [type(part) for part in record] == [str, str, int]):
+            raise ValueError(f"expected [question, answer, image id], got {reprlib.repr(record)}")
+        text, answer, image = record
+        return Question(f"{split}/images/{image}.png", text, answer, _EASY_TYPES.get(answer, ""), split=split)
+
+    yield from _whole(records, question, f"{path}, question", broken)
+
+
+def _read_vqa(questions: Path, annotations: Path, broken: Broken | None) -> Iterator[tuple[int, Question]]:
+    """The questions with their ids."""
+    asked, subtype = _records(questions, "questions")
+    answered, _ = _records(annotations, "annotations")
+    by_question = dict(
+        _whole(answered, lambda record: (_field(record, "question_id", int), record), f"{annotations}, annotation", broken)
+    )
+
+    def question(record: Any) -> tuple[int, Question]:
+        number = _field(record, "question_id", int)
+        if number not in by_question:
+            raise ValueError(f"question {number} has no annotation in {annotations}")
+        return number, _vqa_question(record, by_question[number], subtype)
+
+    yield from _whole(asked, question, f"{questions}, question", broken)
+
+
+def _vqa_question(asked: Mapping[str, Any], answered: Mapping[str, Any], subtype: str) -> Question:
+    answers = _field(answered, "answers", list)
+    if not answers or not all(isinstance(answer, str) for answer in answers):
+        raise ValueError(f"expected 'answers' as a list of objects with an 'answer', got {reprlib.repr(answers)}")
+    return Question(
+        image=_coco_name(subtype, _field(asked, "image_id", int)),
+        question=_field(asked, "question", str),
+        answer=_field(answered, "multiple_choice_answer", str),
+        type=_field(answered, "answer_type", str),
+        split=subtype.rstrip("0123456789"),
+        answers=tuple(answers),
+    )
+
+
+def _records(path: Path, key: str) -> tuple[list[Any], str]:
+    """The list under `key`, and the subtype (`train2014`)."""
+    found = _read_json(path)
+    try:
+        return _field(found, key, list), _field(found, "data_subtype", str)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _read_json(path: Path) -> Any:
+    with path.open(encoding="utf-8") as file:
+        try:
+            return json.load(file, object_hook=_only_the_answer)
+        except ValueError as error:  # no JSON or no UTF-8
+            raise ValueError(f"{path}: expected a whole JSON file, this one is cut short or broken ({error})") from None
+
+
+def _only_the_answer(record: dict[str, Any]) -> Any:
+    """Of what one person said only the words: v2's training set has 4.4 million of these objects, few of them different."""
+    answer = record.get("answer")
+    return sys.intern(answer) if isinstance(answer, str) else record
+
+
+def _find_maps(folder: Path, broken: Broken | None) -> dict[int, list[Path]]:
+    """Question id -> its maps in order."""
+    drawn: dict[int, dict[int, Path]] = {}
+    for path in sorted(folder.glob("*.png")):
+        named = _MAP_NAME.fullmatch(path.name)
+        if named:
+            drawn.setdefault(int(named["question"]), {})[int(named["person"])] = path
+        else:
+            _tell(f"{path}: expected a map named <question id>_<n>.png", broken)
+    if not drawn:
+        raise ValueError(f"{folder}: expected attention maps named <question id>_<n>.png, found none")
+    return {question: [path for _, path in sorted(maps.items())] for question, maps in drawn.items()}
+
+
+def _whole(records: Iterable[Raw], make: Callable[[Raw], T], where: str, broken: Broken | None) -> Iterator[T]:
+    """What `make` makes of the records; one it raises ValueError for is told, with `where` and its number from 1."""
+    for number, record in enumerate(records, start=1):
+        try:
+            made = make(record)
+        except ValueError as error:
+            _tell(f"{where} {number}: {error}", broken)
+        else:
+            yield made
+
+
+def _tell(said: str, broken: Broken | None) -> None:
+    if broken is None:
+        raise ValueError(said)
+    broken(said)
+
+
+def _field(record: Any, key: str, kind: type[T]) -> T:
+    found = record.get(key) if isinstance(record, dict) else None
+    if not isinstance(found, kind):
+        raise ValueError(f"expected an object with {key!r} ({kind.__name__}), got {reprlib.repr(record)}")
+    return found
+
+
+def _check_split(split: str) -> None:
+    if split not in ("train", "test"):
+        raise ValueError(f"expected the split train or test, got {split!r}")
+
+
+def _coco_name(subtype: str, image: int) -> str:
+    return f"COCO_{subtype}_{image:012d}.jpg"
+
+
+def _lines(path: Path) -> list[str]:
+    """Not by `splitlines`: it also parts at signs that are no line ends here."""
+    return [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").rstrip().split("\n")]
