@@ -37,6 +37,9 @@ class Question:
         for name in ("image", "question", "answer"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
                 raise ValueError(f"a question needs {name!r}, got {getattr(self, name)!r}")
+        for name in ("type", "caption", "split", "attention"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"a question's {name!r} is text, got {getattr(self, name)!r}")
         for box in self.boxes:
             if len(box) != 4 or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
                 raise ValueError(f"a box is x0, y0, x1, y1 in fractions of the photo, got {box}")
@@ -44,7 +47,7 @@ class Question:
     def to_json(self) -> dict[str, Any]:
         """What stands on a line: the first seven fields always, the others where they say something."""
         found: dict[str, Any] = {name: getattr(self, name) for name in ("image", "question", "answer", "type", "caption")}
-        found["boxes"] = [[round(x, 4) for x in box] for box in self.boxes]
+        found["boxes"] = [[float(f"{x:.6g}") for x in box] for box in self.boxes]
         found["split"] = self.split
         if self.answers:
             found["answers"] = list(self.answers)
@@ -60,8 +63,9 @@ def write_questions(questions: Iterable[Question], path: Path) -> int:
     count = 0
     try:
         with partial.open("w", encoding="utf-8") as file:
-            for count, question in enumerate(questions, start=1):
+            for question in questions:
                 file.write(json.dumps(question.to_json(), ensure_ascii=False) + "\n")
+                count += 1
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -77,7 +81,7 @@ def read_questions(path: Path, broken: Broken | None = None) -> Iterator[Questio
                 continue
             try:
                 yield _question(json.loads(line))
-            except (ValueError, TypeError) as error:  # what json.loads raises is a ValueError
+            except (ValueError, TypeError, OverflowError, RecursionError) as error:  # JSON that is none is a ValueError
                 said = f"{path}, line {number}: expected a question as a JSON object, got {_short(line)} ({error})"
                 if broken is None:
                     raise ValueError(said) from None
@@ -91,6 +95,8 @@ def _question(found: Any) -> Question:
     missing = {"image", "question", "answer"} - known.keys()
     if missing:
         raise ValueError(f"{', '.join(sorted(missing))} missing")
+    if not isinstance(known.get("answers", []), list):
+        raise ValueError("answers is no list")
     boxes = tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in known.pop("boxes", ()))
     return Question(**known | {"answers": tuple(known.get("answers", ()))}, boxes=boxes)
 

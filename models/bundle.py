@@ -1,4 +1,7 @@
-"""A trained network in a folder: `model.safetensors` and `config.json` with vocabulary, hash and how it was trained."""
+"""A trained network in a folder: `model.safetensors` and `config.json` with vocabulary, hash and how it was trained.
+
+A network that shares its encoder with another one does not store it: `config.json` names that model and its hash.
+"""
 
 from __future__ import annotations
 
@@ -6,66 +9,115 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+
+from .lstm_q import LSTMQ, LSTMQConfig
 from .nic import NIC, NICConfig
 from .vocabulary import Vocabulary
 
 BUNDLED = Path(__file__).parent
-KINDS = {"nic": (NIC, NICConfig)}
+KINDS: Mapping[str, tuple[type[nn.Module], type]] = {"lstm-q": (LSTMQ, LSTMQConfig), "nic": (NIC, NICConfig)}
+TIED = {"nic": {"readout.weight": "embedding.weight"}}  # stored once
 
 
-def save_model(model: NIC, vocabulary: Vocabulary, folder: Path, *, training: Mapping[str, Any]) -> Path:
-    """Writes `folder/model.safetensors` in float16 and, last, `folder/config.json`; returns `folder`."""
+@dataclass(frozen=True)
+class Trained:
+    """What a folder holds: the network in evaluation mode, float32, its words and answers, and the weights' sha256."""
+
+    kind: str
+    network: Any
+    vocabulary: Vocabulary
+    answers: tuple[str, ...]
+    sha256: str
+
+
+def save_model(
+    network: nn.Module,
+    vocabulary: Vocabulary,
+    folder: Path,
+    *,
+    training: Mapping[str, Any],
+    answers: tuple[str, ...] = (),
+    encoder: str | Path | None = None,
+) -> Path:
+    """Writes `folder/model.safetensors` in float16 and, last, `folder/config.json`; returns `folder`.
+
+    `encoder`: the model (bundled name or folder) whose encoder this network uses; it is not stored again.
+    """
     from safetensors.torch import save_file
 
-    state = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    del state["readout.weight"]  # the embedding's
+    kind = next(kind for kind, (network_class, _) in KINDS.items() if type(network) is network_class)
+    state = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in network.state_dict().items()}
+    kept = {k: v for k, v in state.items() if k not in TIED.get(kind, {}) and not (encoder and k.startswith("encoder."))}
     partial = folder / "model.partial"
-    save_file(state, partial)
+    save_file(kept, partial)
     partial.chmod(0o644)
     os.replace(partial, folder / "model.safetensors")
-    config = {
-        "kind": "nic",
-        "config": asdict(model.config),
+    config: dict[str, Any] = {
+        "kind": kind,
+        "config": asdict(network.config),  # type: ignore[call-overload]
         "sha256": sha256(folder / "model.safetensors"),
-        "vocabulary": vocabulary.words,
-        "training": dict(training),
     }
+    if encoder is not None:
+        config["encoder"] = {"model": str(encoder), "sha256": sha256(model_folder(encoder) / "model.safetensors")}
+    config["vocabulary"] = vocabulary.words
+    if answers:
+        config["answers"] = answers
+    config["training"] = dict(training)
     partial = folder / "config.partial"
     partial.write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
     os.replace(partial, folder / "config.json")
     return folder
 
 
-def load_model(folder: Path) -> tuple[NIC, Vocabulary, str]:
-    """The network in evaluation mode, float32, its vocabulary, and the weights' sha256.
+def load_model(folder: Path) -> Trained:
+    """What `save_model` wrote. Raises ValueError when the weights are not those that `config.json` was written for."""
+    config, state = _read(folder)
+    if config["kind"] not in KINDS:
+        raise ValueError(f"{folder}: unknown kind of model {config['kind']!r}; choose from {', '.join(KINDS)}")
+    network_class, configuration = KINDS[config["kind"]]
+    network = network_class(configuration(**config["config"]))
+    if "encoder" in config:
+        lender = config["encoder"]
+        lent_config, lent = _read(model_folder(lender["model"]))
+        if lent_config["sha256"] != lender["sha256"]:
+            raise ValueError(
+                f"{folder} was trained on the encoder of {lender['model']} with sha256 {lender['sha256']}, there is one with "
+                f"{lent_config['sha256']}: train again, or bring that one back"
+            )
+        state |= {key: value for key, value in lent.items() if key.startswith("encoder.")}
+    state |= {key: state[twin] for key, twin in TIED.get(config["kind"], {}).items()}
+    network.load_state_dict(state)
+    answers = tuple(config.get("answers", ()))
+    return Trained(config["kind"], network.eval(), Vocabulary(tuple(config["vocabulary"])), answers, config["sha256"])
 
-    Raises ValueError when the weights are not those that `config.json` was written for.
-    """
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The folder's `config.json` and its tensors in float32, checked against the hash."""
     from safetensors.torch import load_file
 
     config_file, weights_file = folder / "config.json", folder / "model.safetensors"
     for file in (config_file, weights_file):
         if not file.is_file():
             raise FileNotFoundError(f"{folder} holds no trained model: {file.name} is missing")
-    config = json.loads(config_file.read_text(encoding="utf-8"))
+    config: dict[str, Any] = json.loads(config_file.read_text(encoding="utf-8"))
     digest = sha256(weights_file)
     if digest != config["sha256"]:
         raise ValueError(
             f"{weights_file} is damaged or not the file that config.json belongs to: expected sha256 {config['sha256']}, "
             f"got {digest}; fetch it again"
         )
-    if config["kind"] not in KINDS:
-        raise ValueError(f"{folder}: unknown kind of model {config['kind']!r}; choose from {', '.join(KINDS)}")
-    network, configuration = KINDS[config["kind"]]
-    model = network(configuration(**config["config"]))
-    state = load_file(weights_file)
-    state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    model.load_state_dict(state | {"readout.weight": state["embedding.weight"]})
-    return model.eval(), Vocabulary(tuple(config["vocabulary"])), digest
+    state: dict[str, Tensor] = load_file(weights_file)
+    return config, {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+
+
+def model_folder(name: str | Path) -> Path:
+    """The folder of a bundled model's name, or the folder itself."""
+    return BUNDLED / name if str(name) in bundled() else Path(name)
 
 
 def bundled() -> list[str]:

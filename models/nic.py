@@ -6,9 +6,6 @@
 The image enters once, before the first word, and is never seen again: no attention. Two things differ from the paper. Each
 cell is projected before the mean, so that the last spatial layer speaks about words and not about ImageNet classes; and the
 readout shares its matrix with the word embedding (Press and Wolf, EACL 2017).
-
-The LSTM is written out: its backward pass is then batched over words (`torch.autograd.grad(is_grads_batched=True)`), many
-times faster on CPU than the fused `nn.LSTM`, and cuDNN, which refuses a backward pass in eval mode, is not involved.
 """
 
 from __future__ import annotations
@@ -19,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .encoder import Encoder
+from .lstm import gates, lstm_step
 from .vocabulary import BOS, EOS, UNK
 
 
@@ -45,16 +43,12 @@ class NIC(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.image_norm = nn.LayerNorm(d)
         self.embedding = nn.Embedding(config.vocabulary_size, d)
-        self.input_gates = nn.Linear(d, 4 * d)
-        self.hidden_gates = nn.Linear(d, 4 * d, bias=False)
+        self.input_gates, self.hidden_gates = gates(d, d)
         self.readout = nn.Linear(d, config.vocabulary_size)
         self.dropout = nn.Dropout(config.dropout)
         self.register_buffer("baseline", torch.zeros(d))  # A0: the mean training cell, "no photo"
         self.baseline: Tensor
         nn.init.normal_(self.embedding.weight, std=d**-0.5)
-        nn.init.orthogonal_(self.hidden_gates.weight)
-        nn.init.zeros_(self.input_gates.bias)
-        nn.init.ones_(self.input_gates.bias.data[d : 2 * d])  # an open forget gate
         self.readout.weight = self.embedding.weight
 
     def forward(self, pixels: Tensor, ids: Tensor) -> Tensor:
@@ -79,10 +73,12 @@ class NIC(nn.Module):
         """Image vectors `(b, d)` and ids `(b, t)` -> the LSTM states `(b, t, d)` from which each id is read."""
         start = torch.full_like(ids[:, :1], BOS)
         words = self.embedding(torch.cat([start, ids[:, :-1]], dim=1)) * self.config.width**0.5
-        gates = self.input_gates(self.dropout(words))  # of all words in one product, apart from the image's: no gradient here
+        from_words = self.input_gates(
+            self.dropout(words)
+        )  # of all words in one product, apart from the image's: no gradient here
         state = self.step(self.input_gates(self.dropout(image)), None)  # what follows the image alone predicts nothing
         outputs = []
-        for gate in gates.unbind(dim=1):
+        for gate in from_words.unbind(dim=1):
             state = self.step(gate, state)
             outputs.append(state[0])
         return torch.stack(outputs, dim=1)
@@ -91,11 +87,7 @@ class NIC(nn.Module):
         """One LSTM step: the input's share of the gates `(b, 4 d)`, the state `(h, c)` before -> the state after."""
         if state is not None:
             gates = gates + self.hidden_gates(state[0])
-        open_, new = gates.tensor_split([3 * self.config.width], dim=-1)
-        i, f, o = open_.sigmoid().chunk(3, dim=-1)
-        update = i * _tanh(new)
-        memory = update if state is None else f * state[1] + update
-        return o * _tanh(memory), memory
+        return lstm_step(gates, None if state is None else state[1])
 
     @torch.no_grad()
     def generate(self, cells: Tensor, beam: int = 3, length_penalty: float = 0.7) -> tuple[Tensor, Tensor]:
@@ -140,8 +132,3 @@ class NIC(nn.Module):
             chosen = (rows + parent).flatten()
             state = (state[0][chosen], state[1][chosen])
         return best_ids[:, : int((best_ids >= 0).sum(1).max())], best_scores
-
-
-def _tanh(x: Tensor) -> Tensor:
-    """The hyperbolic tangent, by way of the sigmoid: unlike `torch.tanh` its backward pass is batched under `vmap`."""
-    return 2 * torch.sigmoid(2 * x) - 1

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from .adapters import TaskAdapter, UnknownWordError
     from .adapters.own import Words, captioner
     from .explaining import Failure, explain
-    from .explanation import Explanation, Part, WordError
+    from .explanation import Explanation, Part, QuestionWord
     from .loading import load
     from .methods import LINEAR, METHODS
     from .scores import SCORES
-    from .spans import Span
+    from .spans import Span, WordError
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Explanation",
     "Failure",
     "Part",
+    "QuestionWord",
     "Span",
     "TaskAdapter",
     "UnknownWordError",
@@ -44,11 +45,11 @@ _HOMES = {
     "adapters": ("TaskAdapter", "UnknownWordError"),
     "adapters.own": ("Words", "captioner"),
     "explaining": ("Failure", "explain"),
-    "explanation": ("Explanation", "Part", "WordError"),
+    "explanation": ("Explanation", "Part", "QuestionWord"),
     "loading": ("load",),
     "methods": ("LINEAR", "METHODS"),
     "scores": ("SCORES",),
-    "spans": ("Span",),
+    "spans": ("Span", "WordError"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

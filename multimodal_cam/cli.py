@@ -246,7 +246,7 @@ def train_captioner(
 
     from multimodal_cam.data.captions import read_captions, read_split
     from multimodal_cam.loading import choose_device
-    from multimodal_cam.models import training
+    from multimodal_cam.models import captioner_training as training
 
     given: dict[str, Any] = {
         "epochs": epochs,

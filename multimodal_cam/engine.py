@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from . import evidence
 from .adapters import Inputs, TaskAdapter
 from .methods import LINEAR, METHODS, CamMethod
-from .scores import SCORES, ScoreFn, log_prob, refuse_mixing
+from .scores import SCORES, ScoreFn, against, likeliest_rivals, log_prob, refuse_mixing, reversed_sign
 from .tap import BUDGET, AffineTap, LayerTap, ReadoutTap, token_gradients
 
 
@@ -23,34 +23,61 @@ class Request:
     method: str | CamMethod
     score: str | ScoreFn
     nodes: int = 16
+    counterfactual: bool = False
+    alternatives: int = 0
 
 
 @dataclass
 class TokenMaps:
-    """What the engine found: `b` images, `t` tokens, padding is 0. `maps` for linear methods, else `gradients`."""
+    """What the engine found: `b` rows, `t` tokens, `a` columns, padding is 0. `maps` for linear methods, else `gradients`.
+
+    Column 0 holds the tokens themselves, the others the likeliest alternatives at each position.
+    """
 
     activations: Tensor  # (b, c, h, w)
-    scores: Tensor  # (b, t)
-    log_probs: Tensor  # (b, t)
+    ids: Tensor  # (a, b, t)
+    scores: Tensor  # (a, b, t)
+    log_probs: Tensor  # (a, b, t)
     reliance: Tensor  # (b, t)
-    maps: Tensor | None = None  # (t, b, h, w)
-    gradients: Tensor | None = None  # (t, b, c, h, w)
+    maps: Tensor | None = None  # (a, t, b, h, w)
+    gradients: Tensor | None = None  # (a, t, b, c, h, w)
     changes: Tensor | None = None  # (b, t), evidence only
+    question: Tensor | None = None  # (t, b, q): what each token of the question adds to the score
     notes: dict[str, str] = field(default_factory=dict)
 
 
-class Batch:
-    """A batch of images under teacher forcing; knows the photo's activations once the backbone has run."""
+@dataclass(frozen=True)
+class Column:
+    """One token for each position, and the score that is explained of it."""
 
-    def __init__(self, adapter: TaskAdapter, inputs: Inputs, question: str | None, ids: Tensor, request: Request) -> None:
-        self.adapter, self.inputs, self.question, self.request = adapter, inputs, question, request
-        self.ids, self.real = ids, ids >= 0
+    ids: Tensor  # (b, t)
+    score: ScoreFn
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """`(rows, t)`, 0 at padding; rows are repeats of the batch."""
+        ids = self.ids.repeat(len(logits) // len(self.ids), 1)
+        return torch.where(ids >= 0, self.score(_wide(logits), ids), 0)
+
+
+class Batch:
+    """A batch of rows (image, question, text) under teacher forcing.
+
+    `rivals` `(b, t)`: tokens that the explained ones are compared with, `PAD` where the likeliest other one is.
+    """
+
+    def __init__(self, adapter: TaskAdapter, inputs: Inputs, ids: Tensor, request: Request, rivals: Tensor | None = None) -> None:
+        self.adapter, self.inputs, self.request = adapter, inputs, request
+        self.ids, self.real, self.rivals = ids, ids >= 0, rivals
         self.batched = True
-        self.score: ScoreFn = log_prob
+        self.columns: list[Column] = []
 
     def explain(self, activations: Tensor | None = None) -> TokenMaps:
         """One backbone pass (none when `activations` are known), then head passes only."""
         with torch.no_grad():
+            if not self._head_alone:
+                activations, self.inputs = None, self.inputs.apart()
+            elif activations is None and self.inputs.photo is not None:
+                activations = self._shared()
             activations, logits, gradients = self._photo(activations)
             baseline = self._baseline(activations)
             nothing = self._logits(baseline.expand_as(activations))
@@ -58,17 +85,26 @@ class Batch:
             gradients = self._path_gradients(activations, baseline)
         maps = self._maps(activations, baseline, gradients)
         _check(gradients, gradients if maps is None else maps, self.request.layer_name)
-        scores, log_probs = self._masked(self.score, logits), self._masked(log_prob, logits)
+        said = self.columns[0]
+        log_probs = [Column(column.ids, log_prob).scores(logits) for column in self.columns]
         return TokenMaps(
             activations,
-            scores,
-            log_probs,
-            reliance=log_probs - self._masked(log_prob, nothing),
+            ids=torch.stack([column.ids for column in self.columns]),
+            scores=torch.stack([column.scores(logits) for column in self.columns]),
+            log_probs=torch.stack(log_probs),
+            reliance=log_probs[0] - Column(said.ids, log_prob).scores(nothing),
             maps=maps,
             gradients=gradients if maps is None else None,
-            changes=scores - self._masked(self.score, nothing) if self._along_path else None,
+            changes=said.scores(logits) - said.scores(nothing) if self._along_path else None,
+            question=self._question(activations),
             notes={"products": "batched" if self.batched else "looped"},
         )
+
+    def _shared(self) -> Tensor:
+        """The activations `(b, c, h, w)` when several rows are about one image: the backbone runs once for each image."""
+        with self._tap() as tap:
+            self.adapter.logits(self.inputs, self.ids)
+        return self.inputs.spread(tap.activations)
 
     def _photo(self, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """The photo's activations, its logits, and the gradients there (None for `evidence`): one pass over the network."""
@@ -81,32 +117,64 @@ class Batch:
                     logits = self._head(leaf)
             else:
                 with torch.no_grad(), self._tap(leaf=differentiate) as tap:
-                    logits = self.adapter.logits(self.inputs, self.question, self.ids)
+                    logits = self.adapter.logits(self.inputs, self.ids)
                 activations, leaf = tap.activations, tap.leaf
-            self.score = _resolve(self.request.score, logits.detach(), self.ids)
+            self.columns = self._columns(logits.detach())
             if not differentiate or leaf is None:
                 return activations, logits, None
             with torch.enable_grad():
-                scores = self._masked(self.score, logits)
+                scores = self._scores(logits)
             return activations, logits.detach(), self._gradients(scores, leaf, cut)
 
+    def _columns(self, logits: Tensor) -> list[Column]:
+        """The tokens themselves, then the likeliest alternatives at each position, each with its score."""
+        return [Column(ids, self._score(logits, ids)) for ids in (self.ids, *self._alternatives(logits))]
+
+    def _alternatives(self, logits: Tensor) -> tuple[Tensor, ...]:
+        """The likeliest other tokens at each position: with the explained ones these hold the likeliest `alternatives`."""
+        count = min(self.request.alternatives, logits.shape[-1])
+        if count == 0:
+            return ()
+        own = self.ids.clamp(min=0)[..., None]
+        likely = logits.topk(count, dim=-1).indices
+        if count == logits.shape[-1] or bool(((likely == own).any(dim=-1) | ~self.real).all()):
+            count -= 1  # the explained tokens are among them
+        others = logits.scatter(-1, own, -torch.inf).topk(count, dim=-1).indices
+        return torch.where(self.real[..., None], others, self.ids[..., None]).unbind(dim=-1)
+
+    def _score(self, logits: Tensor, ids: Tensor) -> ScoreFn:
+        """The requested score of `ids`, resolved at the photo's logits: rivals stay what they are there."""
+        score = self.request.score
+        if self.rivals is not None:
+            score = against(torch.where(self.rivals >= 0, self.rivals, likeliest_rivals(logits, ids)))
+        elif isinstance(score, str):
+            score = SCORES[score][1](logits, ids)
+        else:
+            refuse_mixing(score, _wide(logits), ids)
+        return reversed_sign(score) if self.request.counterfactual else score
+
+    def _scores(self, logits: Tensor) -> Tensor:
+        """The scores `(rows, a, t)` of all columns."""
+        return torch.stack([column.scores(logits) for column in self.columns], dim=1)
+
     def _maps(self, activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor | None:
-        """Token maps `(t, b, h, w)`; None for a method whose maps do not add up."""
+        """Token maps `(a, t, b, h, w)`; None for a method whose maps do not add up."""
         if self._along_path:
             return evidence.evidence(activations, baseline, gradients)
         if self.request.method not in LINEAR:
             return None
         method = METHODS[str(self.request.method)]
-        return torch.stack([method(_wide(activations), token) for token in gradients])
+        tokens = [method(_wide(activations), token) for token in gradients.flatten(0, 1)]
+        maps = torch.stack(tokens)
+        return maps.view(*gradients.shape[:2], *maps.shape[1:])
 
     def _path_gradients(self, activations: Tensor, baseline: Tensor) -> Tensor:
-        room = max(1, BUDGET // (4 * activations.numel()))
         return evidence.mean_gradients(
-            self._summed_gradients, activations, baseline, nodes=self.request.nodes, nodes_at_once=room
+            self._summed_gradients, activations, baseline, nodes=self.request.nodes, nodes_at_once=_room(activations)
         )
 
     def _summed_gradients(self, points: Tensor) -> Tensor:
-        """Gradients of all tokens `(t, b, c, h, w)`, summed over points `(n, b, c, h, w)`.
+        """Gradients of all scores `(a, t, b, c, h, w)`, summed over points `(n, b, c, h, w)`.
 
         One leaf of zeros is added to all points: its gradient is the sum, and none of size `(t, n, ...)` is kept.
         """
@@ -115,19 +183,40 @@ class Batch:
         with ReadoutTap(self.adapter.readout) as cut, torch.enable_grad():
             if affine is None:
                 leaf = torch.zeros_like(points[0]).requires_grad_()
-                scores = self._repeated_scores((points + leaf).flatten(0, 1), n)
+                scores = self._scores(self._logits((points + leaf).flatten(0, 1), n))
                 return self._gradients(scores, leaf, cut)
             with AffineTap(affine, n) as tap:
-                scores = self._repeated_scores(points.flatten(0, 1), n)
+                scores = self._scores(self._logits(points.flatten(0, 1), n))
             assert tap.leaf is not None
             return tap.pull_back(self._gradients(scores, tap.leaf, cut), points[0])
 
-    def _repeated_scores(self, activations: Tensor, copies: int) -> Tensor:
-        scores = self.score(_wide(self._logits(activations, copies)), self.ids.repeat(copies, 1))
-        return scores * self.real.repeat(copies, 1)
+    def _question(self, activations: Tensor) -> Tensor | None:
+        """What each token of the question adds to the scores, `(t, b, q)`: the same along the question's embeddings.
 
-    def _masked(self, score: ScoreFn, logits: Tensor) -> Tensor:
-        return torch.where(self.real, score(_wide(logits), self.ids), 0)
+        Integrated gradients from embeddings of 0 where the maps are evidence, else gradient times input.
+        """
+        layer = self.adapter.question_layer
+        if layer is None or self.inputs.question is None:
+            return None
+        with torch.no_grad(), LayerTap(layer, "question", ndim=3) as tap:
+            self._logits(activations)
+        words = tap.activations
+        nothing = torch.zeros_like(words)
+
+        def gradients_at(points: Tensor) -> Tensor:
+            leaf = torch.zeros_like(words).requires_grad_()
+            with torch.enable_grad(), LayerTap(layer, "question", replace=(points + leaf).flatten(0, 1), ndim=3):
+                logits = self._logits(activations.repeat(len(points), 1, 1, 1), len(points))
+                scores = self.columns[0].scores(logits)[:, None]
+            with ReadoutTap(None) as cut:
+                return self._gradients(scores, leaf, cut)[0]
+
+        if self._along_path:
+            nodes, room = self.request.nodes, _room(activations)
+            gradients = evidence.mean_gradients(gradients_at, words, nothing, nodes=nodes, nodes_at_once=room)
+        else:
+            gradients = gradients_at(words[None])
+        return (words * gradients).sum(dim=-1)
 
     def _gradients(self, scores: Tensor, leaf: Tensor, cut: ReadoutTap) -> Tensor:
         gradients, batched = token_gradients(scores, leaf, cut)
@@ -139,17 +228,17 @@ class Batch:
         if self._head_alone:
             return self._head(activations, copies)
         with self._tap(replace=activations):
-            return self.adapter.logits(self.inputs.repeat(copies), self.question, self.ids.repeat(copies, 1))
+            return self.adapter.logits(self.inputs.repeat(copies), self.ids.repeat(copies, 1))
 
     def _head(self, activations: Tensor, copies: int = 1) -> Tensor:
         own = activations.clone()  # heads may write on their input in place
-        return self.adapter.logits(self.inputs, self.question, self.ids.repeat(copies, 1), own)
+        return self.adapter.logits(self.inputs, self.ids.repeat(copies, 1), own)
 
     def _baseline(self, activations: Tensor) -> Tensor:
         if self._head_alone:
             return self.adapter.baseline(self.inputs).to(activations)
         with self._tap() as tap:
-            self.adapter.logits(self.adapter.blank(self.inputs), self.question, self.ids)
+            self.adapter.logits(self.adapter.blank(self.inputs), self.ids)
         return tap.activations
 
     @property
@@ -165,23 +254,21 @@ class Batch:
         return LayerTap(self.request.layer, self.request.layer_name, leaf=leaf, replace=replace)
 
 
-def span_map(found: TokenMaps, image: int, tokens: slice, method: CamMethod) -> Tensor:
+def span_map(found: TokenMaps, row: int, tokens: slice, method: CamMethod, column: int = 0) -> Tensor:
     """The map `(h, w)` of a run of tokens by a method that is not linear: from the run's summed gradients."""
     assert found.gradients is not None
-    gradients = found.gradients[tokens, image].sum(dim=0, keepdim=True)
-    return method(_wide(found.activations[image : image + 1]), gradients)[0]
+    gradients = found.gradients[column, tokens, row].sum(dim=0, keepdim=True)
+    return method(_wide(found.activations[row : row + 1]), gradients)[0]
+
+
+def _room(activations: Tensor) -> int:
+    """How many copies of the batch may run at once."""
+    return max(1, BUDGET // (4 * activations.numel()))
 
 
 def _wide(tensor: Tensor) -> Tensor:
     """At least float32: sums over channels and words are not left to half precision."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-def _resolve(score: str | ScoreFn, logits: Tensor, ids: Tensor) -> ScoreFn:
-    if isinstance(score, str):
-        return SCORES[score][1](logits, ids)
-    refuse_mixing(score, _wide(logits), ids)
-    return score
 
 
 def _check(gradients: Tensor, found: Tensor, layer: str) -> None:

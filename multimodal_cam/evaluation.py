@@ -73,7 +73,7 @@ def say(
     with evaluating(model.module):
         for batch in _batches(names, batch_size):
             inputs = model.preprocess([load_image(images / name) for name in batch])
-            rows = model.generate(inputs, None, **generation).tolist()
+            rows = model.generate(inputs, **generation).tolist()
             for name, row in zip(batch, rows, strict=True):
                 said[name] = " ".join(word.text for word in model.spans([i for i in row if i != PAD]))
             progress(len(said), len(names))
@@ -214,7 +214,7 @@ def _control_hits(
 ) -> dict[str, list[float]]:
     with torch.no_grad(), evaluating(model.module), LayerTap(model.layer) as tap:
         inputs = model.preprocess([load_image(path) for path in paths])
-        model.logits(inputs, None, ids)
+        model.logits(inputs, ids)
     maps = tap.activations.float().mean(dim=1).cpu()
     framed = zip(maps, inputs.placements, targets, strict=True)
     return {

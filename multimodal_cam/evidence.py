@@ -25,17 +25,18 @@ def mean_gradients(
 ) -> Tensor:
     """The mean gradient along the straight path from `baseline` to `activations`, by the midpoint rule.
 
-    `gradients_at` takes points `(n, b, c, h, w)` and gives the gradients of all tokens summed over them, `(t, b, c, h, w)`.
+    `gradients_at` takes points `(n, b, c, h, w)` and gives the gradients of all scores summed over them, `(..., b, c, h, w)`;
+    instead of a grid any other activations `(b, ...)` will do.
     """
     steps = (torch.arange(nodes, device=activations.device, dtype=activations.dtype) + 0.5) / nodes
     change = activations - baseline
     parts = [
-        gradients_at(baseline + steps[start : start + nodes_at_once].view(-1, 1, 1, 1, 1) * change)
+        gradients_at(baseline + steps[start : start + nodes_at_once].view(-1, *[1] * change.ndim) * change)
         for start in range(0, nodes, nodes_at_once)
     ]
     return torch.stack(parts).sum(dim=0) / nodes
 
 
 def evidence(activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor:
-    """Maps `(t, b, h, w)` in the unit of the score, from mean gradients `(t, b, c, h, w)`."""
-    return ((activations - baseline) * gradients).sum(dim=2)
+    """Maps `(..., b, h, w)` in the unit of the score, from mean gradients `(..., b, c, h, w)`."""
+    return ((activations - baseline) * gradients).sum(dim=-3)

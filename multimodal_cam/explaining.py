@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import functools
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, overload
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from .explanation import Explanation
 from .images import load_image
 from .methods import METHODS, CamMethod
 from .scores import SCORES, ScoreFn
-from .spans import Span, join, noun_phrases
+from .spans import Span, find, join, noun_phrases
 from .tap import LayerTap, evaluating
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ def explain(
     images: ImageSource | Sequence[ImageSource],
     *,
     text: str | Sequence[str] | None = None,
-    question: str | None = None,
+    question: str | Sequence[str] | None = None,
+    instead_of: str | Mapping[str, str] | None = None,
+    counterfactual: bool = False,
     method: str | CamMethod | None = None,
     score: str | ScoreFn | None = None,
     layer: str | nn.Module | None = None,
@@ -61,10 +63,19 @@ def explain(
     on_error: OnError = "raise",
     **generation: Any,
 ) -> Any:
-    """Where `model` looked for each word that it says about an image, or for each word of `text`.
+    """Where `model` looked for each word that it says about an image, for each word of `text`, or for its answer to `question`.
 
-    One image (path, PIL image, or uint8 array `(H, W, 3)`) gives an Explanation, a list gives a list; `text` is then one for
-    all or a list. `method`: a name of `METHODS` or a function `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`.
+    One image (path, PIL image, or uint8 array `(H, W, 3)`) gives an Explanation, a list gives a list; `text` and `question`
+    are then one for all or a list. A list of questions (or texts) about one image gives a list, too; the backbone runs once
+    for an image, however many they are. `text` is what is explained in the place of what the model says itself: a caption, an
+    answer, a class.
+
+    `instead_of="ball"` explains by how much the answer beats another one (the difference of the two logits, in nats);
+    `instead_of={"dog": "cat"}` does so for a word of a caption, at its place, other words are compared with their likeliest
+    rivals. `counterfactual=True` shows what speaks against: the score's sign is reversed (Selvaraju et al., IJCV 2020,
+    sec. 3.3).
+
+    `method`: a name of `METHODS` or a function `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`.
     `score`: `log_prob`, `logit`, `contrast` or a function `(logits (b, t, v), ids (b, t)) -> (b, t)` whose value at a position
     depends on the logits there only. `layer`: a module or its dotted name. `nodes`: steps of `evidence`. `unknown="unk"` feeds
     words outside the vocabulary as `<unk>` and gives them NaN maps. `generation` goes to the model's decoder (`beam=3`).
@@ -74,17 +85,22 @@ def explain(
     """
     single = not isinstance(images, (list, tuple))
     sources: Sequence[ImageSource] = [images] if single else images  # type: ignore[assignment, list-item]
-    texts = _texts(text, len(sources))
-    request = _request(model, method, score, layer, nodes)
+    if single and (several := next((x for x in (question, text) if _is_list(x)), None)) is not None:
+        single, sources = False, [*sources] * len(several)
+    texts, questions = _one_each("text", text, len(sources)), _one_each("question", question, len(sources))
+    request = _request(model, method, score, layer, nodes, instead_of, counterfactual)
     _check(batch_size, unknown, on_error)
-    work = _Work(model, request, question, unknown, generation)
+    work = _Work(model, request, instead_of, unknown, generation)
     results: list[Explanation | Failure] = []
     with _untouched(model.module), _reporter(progress, len(sources)) as report:
         for start in range(0, len(sources), batch_size):
             part = slice(start, start + batch_size)
-            results += work.run(sources[part], texts[part], on_error)
+            results += work.run(list(zip(sources[part], texts[part], questions[part], strict=True)), on_error)
             report(len(results))
     return results[0] if single else results
+
+
+Row = tuple["ImageSource", str | None, str | None]  # image, text, question
 
 
 @dataclass(frozen=True)
@@ -93,28 +109,32 @@ class _Work:
 
     model: TaskAdapter
     request: Request
-    question: str | None
+    instead_of: str | Mapping[str, str] | None
     unknown: Unknown
     generation: dict[str, Any]
 
-    def run(self, sources: Sequence[ImageSource], texts: Sequence[str | None], on_error: OnError) -> list[Explanation | Failure]:
-        """A batch; when it fails and failures are to be skipped, its images one by one, to find the one at fault."""
+    def run(self, rows: Sequence[Row], on_error: OnError) -> list[Explanation | Failure]:
+        """A batch; when it fails and failures are to be skipped, its rows one by one, to find the one at fault."""
         try:
-            return list(self.explain([load_image(source) for source in sources], texts))
+            return list(self.explain(rows))
         except Exception as error:
             if on_error == "raise":
                 raise
-            if len(sources) == 1:
-                return [Failure(sources[0], error)]
-        pairs = zip(sources, texts, strict=True)
-        return [result for source, text in pairs for result in self.run([source], [text], on_error)]
+            if len(rows) == 1:
+                return [Failure(rows[0][0], error)]
+        return [result for row in rows for result in self.run([row], on_error)]
 
-    def explain(self, images: Sequence[Image], texts: Sequence[str | None]) -> Iterator[Explanation]:
-        inputs = self.model.preprocess(images)
+    def explain(self, rows: Sequence[Row]) -> Iterator[Explanation]:
+        loaded = {id(source): load_image(source) for source, _, _ in rows}  # an image that is asked several times loads once
+        images = [loaded[id(source)] for source, _, _ in rows]
+        texts, questions = [text for _, text, _ in rows], [question for _, _, question in rows if question is not None]
+        inputs = self.model.preprocess(images, questions or None)
         ids, activations = self._ids(inputs, texts)
-        found = Batch(self.model, inputs, self.question, ids, self.request).explain(activations)
-        for i, (image, text) in enumerate(zip(images, texts, strict=True)):
-            yield self._explanation(image, text, inputs, ids[i], found, i)
+        words = [self.model.spans(_real(row), text) for row, text in zip(ids, texts, strict=True)]
+        batch = Batch(self.model, inputs, ids, self.request, self._rivals(ids, words))
+        found = batch.explain(activations)
+        for i, (_, text, question) in enumerate(rows):
+            yield self._explanation(images[i], text, question, words[i], inputs, found, i)
 
     def _ids(self, inputs: Inputs, texts: Sequence[str | None]) -> tuple[Tensor, Tensor | None]:
         """The ids to explain; generating them also gives the activations, if the layer ran once."""
@@ -122,17 +142,55 @@ class _Work:
         if given:
             return self.model.tokenize(given, self.unknown), None
         with torch.no_grad(), LayerTap(self.request.layer, self.request.layer_name) as tap:
-            ids = self.model.generate(inputs, self.question, **self.generation)
-        return ids, tap.activations if tap.calls == 1 else None
+            ids = self.model.generate(inputs, **self.generation)
+        return ids, inputs.spread(tap.activations) if tap.calls == 1 else None
 
-    def _explanation(self, image: Image, text: str | None, inputs: Inputs, ids: Tensor, found: TokenMaps, i: int) -> Explanation:
-        t = int((ids != PAD).sum())
-        tokens = ids[:t].tolist()
-        words = self.model.spans(tokens, text)
+    def _rivals(self, ids: Tensor, words: Sequence[Sequence[Span]]) -> Tensor | None:
+        """The tokens to compare with, `PAD` where the likeliest other one is."""
+        if self.instead_of is None:
+            return None
+        rivals = torch.full_like(ids, PAD)
+        for row, own, spans in zip(rivals, ids, words, strict=True):
+            for word, other in self._swaps(spans).items():
+                swapped = " ".join(other if span is word else span.text for span in spans)
+                theirs = self.model.tokenize([swapped])[0]
+                run = range(word.start, min(word.stop, len(theirs)))
+                first = next((i for i in run if theirs[i] != own[i]), None)
+                if first is None:
+                    raise ValueError(f"instead_of: {other!r} and {word.text!r} are the same to {self.model.name}")
+                row[word.start : word.stop] = own[word.start : word.stop]  # no difference but at the first that differs
+                row[first] = theirs[first]
+        return rivals
+
+    def _swaps(self, words: Sequence[Span]) -> dict[Span, str]:
+        """Which words are compared with which others."""
+        if isinstance(self.instead_of, str):
+            if len(words) != 1:
+                said = " ".join(word.text for word in words)
+                raise ValueError(
+                    f"instead_of: {said!r} has {len(words)} words, say which: instead_of={{WORD: {self.instead_of!r}}}"
+                )
+            return {words[0]: self.instead_of}
+        assert self.instead_of is not None
+        return {find(words, word): other for word, other in self.instead_of.items()}
+
+    def _explanation(
+        self,
+        image: Image,
+        text: str | None,
+        question: str | None,
+        words: Sequence[Span],
+        inputs: Inputs,
+        found: TokenMaps,
+        i: int,
+    ) -> Explanation:
+        tokens = _real(found.ids[0, i])
+        t = len(tokens)
         request = self.request
         linear = found.maps is not None
         phrases = () if linear else tuple(noun_phrases(words))
         named = isinstance(request.score, str)
+        asked = () if question is None else tuple(self.model.question_spans(question))
         explanation = Explanation(
             image=image,
             text=" ".join(word.text for word in words) if text is None else text,
@@ -141,28 +199,61 @@ class _Work:
             placement=inputs.placements[i],
             model=self.model.name,
             method=_name(request.method),
-            score=_name(request.score),
+            score=("-" if request.counterfactual else "") + _name(request.score),
             unit=SCORES[str(request.score)][0] if named else "score",
             layer=request.layer_name,
-            token_scores=_result(found.scores[i, :t]),
-            token_log_probs=_result(found.log_probs[i, :t]),
+            token_scores=_result(found.scores[0, i, :t]),
+            token_log_probs=_result(found.log_probs[0, i, :t]),
             token_reliance=_result(found.reliance[i, :t]),
-            token_maps=_result(found.maps[:t, i]) if found.maps is not None else None,
+            token_maps=_result(found.maps[0, :t, i]) if found.maps is not None else None,
             span_maps={} if linear else self._span_maps(found, i, [*words, *phrases, join(words)]),
             token_changes=None if found.changes is None else _result(found.changes[i, :t]),
+            question=question,
+            question_spans=asked,
+            token_question=None if found.question is None else _result(found.question[:t, i, : asked[-1].stop]),
+            **self._alternatives(found, i, t),
             provenance=_versions() | self.model.provenance | found.notes | {"nodes": str(request.nodes)},
         )
         if not linear:
             explanation.__dict__["phrase_spans"] = phrases
         return explanation
 
-    def _span_maps(self, found: TokenMaps, i: int, spans: Sequence[Span]) -> dict[tuple[int, int], Tensor]:
-        method = METHODS[self.request.method] if isinstance(self.request.method, str) else self.request.method
+    def _alternatives(self, found: TokenMaps, i: int, t: int) -> dict[str, Any]:
+        """The other columns of a row: what else could have been said at each position, and its maps."""
+        others = found.ids[1:, i, :t]
+        if not len(others):
+            return {}
+        if found.maps is not None:
+            maps = found.maps[1:, :t, i]
+        else:
+            maps = torch.stack(
+                [
+                    torch.stack([span_map(found, i, slice(j, j + 1), self._method, column) for j in range(t)])
+                    for column in range(1, len(found.ids))
+                ]
+            )
         return {
-            (span.start, span.stop): _result(span_map(found, i, slice(span.start, span.stop), method))
+            "alternatives": tuple(tuple(self.model.tokens(ids)) for ids in others.T.tolist()),
+            "alternative_log_probs": _result(found.log_probs[1:, i, :t].T),
+            "alternative_scores": _result(found.scores[1:, i, :t].T),
+            "alternative_maps": _result(maps.transpose(0, 1)),
+        }
+
+    def _span_maps(self, found: TokenMaps, i: int, spans: Sequence[Span]) -> dict[tuple[int, int], Tensor]:
+        return {
+            (span.start, span.stop): _result(span_map(found, i, slice(span.start, span.stop), self._method))
             * (1.0 if span.known else torch.nan)
             for span in spans
         }
+
+    @property
+    def _method(self) -> CamMethod:
+        return METHODS[self.request.method] if isinstance(self.request.method, str) else self.request.method
+
+
+def _real(ids: Tensor) -> list[int]:
+    """One row's ids without its padding."""
+    return [i for i in ids.tolist() if i != PAD]
 
 
 def _result(tensor: Tensor) -> Tensor:
@@ -176,9 +267,14 @@ def _request(
     score: str | ScoreFn | None,
     layer: str | nn.Module | None,
     nodes: int,
+    instead_of: str | Mapping[str, str] | None,
+    counterfactual: bool,
 ) -> Request:
     method = model.method if method is None else method
-    score = _name(model.score) if score is None else score
+    if instead_of is not None and score not in (None, "contrast"):
+        raise ValueError(f"instead_of explains a difference of logits, score='contrast': leave score={_name(score)!r} out")
+    if score is None:
+        score = _name(model.score) if instead_of is None else "contrast"
     if isinstance(method, str) and method != "evidence":
         _choose("method", method, sorted(["evidence", *METHODS]))
     if isinstance(score, str):
@@ -186,7 +282,7 @@ def _request(
     if nodes < 1:
         raise ValueError(f"nodes: expected 1 or more, got {nodes}")
     module, name = find_layer(model, layer)
-    return Request(module, name, method, score, nodes)
+    return Request(module, name, method, score, nodes, counterfactual, model.alternatives)
 
 
 def find_layer(model: TaskAdapter, layer: str | nn.Module | None) -> tuple[nn.Module, str]:
@@ -212,19 +308,24 @@ def _choose(what: str, choice: str, choices: Sequence[str]) -> None:
     raise ValueError(f"unknown {what} {choice!r}; choose from {', '.join(shown)}")
 
 
-def _texts(text: str | Sequence[str] | None, count: int) -> list[str | None]:
-    if text is None or isinstance(text, str):
-        texts: list[str | None] = [text] * count
-    else:
-        texts = list(text)
-    if len(texts) != count:
-        raise ValueError(f"text: expected one for each of the {count} images, got {len(texts)}")
-    if None in texts and any(texts):
-        raise ValueError("text: expected one for every image or for none; explain images without a text in a call of their own")
-    for one in texts:
+def _is_list(given: object) -> TypeGuard[Sequence[str]]:
+    return isinstance(given, Sequence) and not isinstance(given, str)
+
+
+def _one_each(what: str, given: str | Sequence[str] | None, count: int) -> list[str | None]:
+    """The texts, or the questions: one for each image."""
+    each: list[str | None] = list(given) if _is_list(given) else [given] * count  # type: ignore[list-item]
+    if len(each) != count:
+        raise ValueError(f"{what}: expected one for each of the {count} images, got {len(each)}")
+    if None in each and any(each):
+        raise ValueError(
+            f"{what}: expected one for every image or for none; explain images without a {what} in a call of their own"
+        )
+    for one in each:
         if one is not None and not (isinstance(one, str) and one.strip()):
-            raise ValueError(f"text: expected words, got {one!r}; leave it out to let the model speak")
-    return texts
+            hint = "; leave it out to let the model speak" if what == "text" else ""
+            raise ValueError(f"{what}: expected words, got {one!r}{hint}")
+    return each
 
 
 def _check(batch_size: int, unknown: str, on_error: str) -> None:

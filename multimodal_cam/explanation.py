@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import hashlib
 import json
@@ -18,21 +17,15 @@ import torch
 from torch import Tensor
 
 from .geometry import Placement, place
-from .spans import Span, join, noun_phrases
+from .spans import Span, WordError, find, join, noun_phrases
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
 FORMAT = 1
+ANSWERS = 5  # that are shown of a question
 Scale = Literal["caption", "word"]
-
-
-class WordError(KeyError, ValueError):
-    """No such word in the text, or more than one."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +63,15 @@ class Part:
         return self.map.numpy().astype(dtype or "float32", copy=bool(copy))
 
 
+@dataclass(frozen=True)
+class QuestionWord:
+    """A word of the question and its `share`: what it adds to the explained score. `known=False`: the model reads `<unk>`."""
+
+    text: str
+    share: float
+    known: bool = True
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     """A text about `image`, one relevance map per word, and where it all came from.
@@ -78,6 +80,10 @@ class Explanation:
     method that is not linear in the gradients has none, its maps of words, phrases and the whole text are in `span_maps`.
     All other `token_*` are `(t,)`. `token_changes` is the change of the explained score from no photo to the photo, for
     `evidence` only.
+
+    A question has words, too: `question_spans`, and `token_question` `(t, q)`, what each of its tokens adds to each token's
+    score. `alternatives` are, for each token, the likeliest others in its place, with `alternative_log_probs` and
+    `alternative_scores` `(t, n)` and `alternative_maps` `(t, n, h, w)`: for an answer, the answers that were not given.
     """
 
     image: Image
@@ -97,6 +103,13 @@ class Explanation:
     span_maps: Mapping[tuple[int, int], Tensor] = field(default_factory=dict)
     token_changes: Tensor | None = None
     token_unplaced: Tensor | None = None
+    question: str | None = None
+    question_spans: tuple[Span, ...] = ()
+    token_question: Tensor | None = None
+    alternatives: tuple[tuple[str, ...], ...] = ()
+    alternative_log_probs: Tensor | None = None
+    alternative_scores: Tensor | None = None
+    alternative_maps: Tensor | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -160,16 +173,7 @@ class Explanation:
                 return self.words[word]
             except IndexError:
                 raise WordError(f"there is no word {word}: the text has {len(self.words)} words") from None
-        texts, wanted = [span.text.lower() for span in self.words], word.lower().split()
-        n = len(wanted)
-        hits = [i for i in range(len(texts) - n + 1) if n and texts[i : i + n] == wanted]
-        if len(hits) == 1:
-            return join(self.words[hits[0] : hits[0] + n])
-        if hits:
-            raise WordError(f"{word!r} occurs {len(hits)} times: choose by index, one of {', '.join(map(str, hits))}")
-        near = difflib.get_close_matches(word.lower(), texts, n=3)
-        hint = f"; near: {', '.join(near)}" if near else ""
-        raise WordError(f"{word!r} is not in {self.text!r}{hint}")
+        return find(self.words, word)
 
     def part(self, span: Span) -> Part:
         """Everything about a run of tokens."""
@@ -221,6 +225,44 @@ class Explanation:
 
     def _per_word(self, values: Tensor) -> Tensor:
         return torch.stack([self._known_sum(values, word) for word in self.words])
+
+    # ---- a question and its answers ------------------------------------------------------------------------------------
+
+    @property
+    def answers(self) -> tuple[tuple[str, float], ...]:
+        """The likeliest answers `(text, probability)`, best first; none for a text of several tokens."""
+        return tuple((self._answer_texts[i], p) for i, p in self._ranked_answers)
+
+    @property
+    def answer_maps(self) -> dict[str, Tensor]:
+        """The map `(h, w)` of each of `answers`: signed, raw, in the unit of the explained score."""
+        if self.alternative_maps is None:
+            return {}
+        maps = [self.map(self.words[0]), *self.alternative_maps[0]]
+        return {self._answer_texts[i]: maps[i] for i, _ in self._ranked_answers}
+
+    @property
+    def question_words(self) -> tuple[QuestionWord, ...]:
+        """The words of the question, each with what it adds to the score of the whole text: signed, in `unit`."""
+        if self.token_question is None:
+            return ()
+        shares = self._known_sum(self.token_question, join(self.words))
+        return tuple(
+            QuestionWord(word.text, float(shares[word.start : word.stop].sum()), word.known) for word in self.question_spans
+        )
+
+    @property
+    def _answer_texts(self) -> list[str]:
+        return [self.words[0].text, *self.alternatives[0]]
+
+    @property
+    def _ranked_answers(self) -> list[tuple[int, float]]:
+        """The index among the explained answer and its alternatives, and the probability, of the likeliest ones."""
+        if len(self.tokens) != 1 or self.alternative_log_probs is None:
+            return []
+        probabilities = torch.cat([self.token_log_probs, self.alternative_log_probs[0]]).exp().tolist()
+        count = ANSWERS if len(probabilities) > ANSWERS else len(probabilities)
+        return sorted(enumerate(probabilities), key=lambda pair: -pair[1])[:count]
 
     # ---- pictures ------------------------------------------------------------------------------------------------------
 
@@ -309,6 +351,9 @@ class Explanation:
             placement=Placement(**manifest["placement"] | {"frame": tuple(manifest["placement"]["frame"])}),
             span_maps=span_maps,
             **{name: manifest[name] for name in ("text", *_NAMES)},
+            question=manifest.get("question"),
+            question_spans=tuple(Span(**word) for word in manifest.get("question_words", ())),
+            alternatives=tuple(map(tuple, manifest.get("alternatives", ()))),
             provenance=manifest["provenance"],
             **tensors,
         )
@@ -334,6 +379,9 @@ class Explanation:
             "words": [asdict(word) for word in self.words],
             "phrases": None if phrases is None else [asdict(phrase) for phrase in phrases],
             "spans": list(self.span_maps),
+            "question": self.question,
+            "question_words": [asdict(word) for word in self.question_spans],
+            "alternatives": self.alternatives,
             "provenance": dict(self.provenance),
         }
 
@@ -346,6 +394,10 @@ _TENSORS = (
     "token_reliance",
     "token_changes",
     "token_unplaced",
+    "token_question",
+    "alternative_log_probs",
+    "alternative_scores",
+    "alternative_maps",
 )
 
 

@@ -22,13 +22,13 @@ def _model_row(model: Any) -> dict[str, Any]:
     from .explaining import find_layer
     from .tap import LayerTap
 
-    inputs = model.preprocess([Image.new("RGB", (64, 64))])
+    inputs = model.preprocess([Image.new("RGB", (64, 64))], ["what is there?"] if model.task == "vqa" else None)
     layer, name = find_layer(model, None)
     with torch.no_grad(), LayerTap(layer, name) as tap:
-        logits = model.logits(inputs, None, torch.zeros(1, 1, dtype=torch.long, device=inputs.pixels.device))
+        logits = model.logits(inputs, torch.zeros(1, 1, dtype=torch.long, device=inputs.pixels.device))
     return {
         "name": model.name,
-        "task": getattr(model, "task", "captioning"),
+        "task": model.task,
         "method": model.method,
         "layer": name,
         "grid": list(tap.activations.shape[2:]),

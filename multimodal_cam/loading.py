@@ -50,8 +50,13 @@ def choose_device(device: str) -> torch.device:
 
 
 def _load_folder(folder: Path, name: str, device: torch.device) -> TaskAdapter:
+    from .adapters.labels import Labels
+    from .adapters.lstm_q import LSTMQAdapter
     from .adapters.nic import NICAdapter
     from .models.bundle import load_model
 
-    model, vocabulary, digest = load_model(folder)
-    return NICAdapter(model.to(device), vocabulary, name, digest)
+    trained = load_model(folder)
+    network = trained.network.to(device)
+    if trained.kind == "lstm-q":
+        return LSTMQAdapter(network, trained.vocabulary, Labels(trained.answers), name, trained.sha256)
+    return NICAdapter(network, trained.vocabulary, name, trained.sha256)

@@ -37,6 +37,15 @@ def against(rivals: Tensor) -> ScoreFn:
     return contrast
 
 
+def reversed_sign(score: ScoreFn) -> ScoreFn:
+    """What speaks against a token: the paper's counterfactual explanation, the gradient's sign reversed (IJCV 2020, sec. 3.3)."""
+
+    def counterfactual(logits: Tensor, ids: Tensor) -> Tensor:
+        return -score(logits, ids)
+
+    return counterfactual
+
+
 def likeliest_rivals(logits: Tensor, ids: Tensor) -> Tensor:
     """Ids `(b, t)` of the likeliest other token at each position."""
     masked = logits.detach().scatter(-1, ids.clamp(min=0)[..., None], -torch.inf)

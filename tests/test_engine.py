@@ -18,7 +18,7 @@ METHODS = ["evidence", *mc.METHODS]
 def batch(model, images, texts, *, method="grad_cam", score="log_prob", nodes=16, dtype=torch.float32):
     model.module.to(dtype)
     inputs, ids = model.preprocess(images), model.tokenize(texts)
-    return Batch(model, inputs, None, ids, Request(model.layer, "encoder", method, score, nodes))
+    return Batch(model, inputs, ids, Request(model.layer, "encoder", method, score, nodes))
 
 
 def word_scores(model, score=log_prob):
@@ -94,9 +94,9 @@ def test_gradients_are_finite_differences(kind, rows):
                 moved = found.activations.clone()
                 moved[row, c, y, x] += sign * step
                 with torch.no_grad():
-                    sides.append(log_prob(model.logits(work.inputs, None, work.ids, moved), work.ids)[row, t])
+                    sides.append(log_prob(model.logits(work.inputs, work.ids, moved), work.ids)[row, t])
             difference = (sides[0] - sides[1]) / (2 * step)
-            assert found.gradients[t, row, c, y, x].item() == pytest.approx(difference.item(), rel=1e-6, abs=1e-8)
+            assert found.gradients[0, t, row, c, y, x].item() == pytest.approx(difference.item(), rel=1e-6, abs=1e-8)
 
 
 @pytest.mark.parametrize("cuts", [True, False])
@@ -157,8 +157,8 @@ def test_a_padded_batch_equals_each_image_alone(method):
 def test_padding_is_exactly_zero():
     work = batch(small_captioner(), [noise_image(0), noise_image(1)], [TEXT, "a"])
     found = work.explain()
-    assert found.maps[1:, 1].eq(0).all()
-    assert found.scores[1, 1:].eq(0).all()
+    assert found.maps[0, 1:, 1].eq(0).all()
+    assert found.scores[0, 1, 1:].eq(0).all()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -206,7 +206,7 @@ def test_contrast_is_the_difference_of_two_words():
     inputs, ids = model.preprocess([noise_image()]), model.tokenize([TEXT])
     model.module.eval()
     with torch.no_grad():
-        logits = model.logits(inputs, None, ids)
+        logits = model.logits(inputs, ids)
     found = mc.explain(model, noise_image(), text=TEXT, score="contrast", method="grad_cam")
     rivals = logits.scatter(-1, ids[..., None], -torch.inf).argmax(-1)
     for t in range(ids.shape[1]):

@@ -33,7 +33,7 @@ def test_its_own_text_is_the_likeliest_word_each_time(model):
     inputs, ids = model.preprocess([noise_image()]), model.tokenize([e.text])
     model.module.eval()
     with torch.no_grad():
-        logits = model.logits(inputs, None, ids)
+        logits = model.logits(inputs, ids)
     logits[..., [0, 2]] = -torch.inf  # <bos>, <unk>
     logits[:, 0, 1] = -torch.inf
     assert torch.equal(logits.argmax(-1), ids)
@@ -106,7 +106,6 @@ def test_methods_that_are_not_linear_have_maps_of_phrases_too(model, method):
         ({"text": ""}, ValueError, "text: expected words, got ''"),
         ({"text": "  "}, ValueError, "text: expected words"),
         ({"text": "..."}, ValueError, "expected a text with words, got '...'"),
-        ({"text": ["a", "dog"]}, ValueError, "expected one for each of the 1 images, got 2"),
         ({"text": "a dog " * 5}, ValueError, "says at most 8 tokens, the text has 10"),
         ({"nodes": 0, "text": TEXT}, ValueError, "nodes: expected 1 or more, got 0"),
         ({"batch_size": 0}, ValueError, "batch_size: expected 1 or more"),

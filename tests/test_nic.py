@@ -152,7 +152,8 @@ def test_saved_weights_speak_alike(tmp_path, network):
     half = NIC(network.config).eval()
     half.load_state_dict({k: v.half().float() if v.is_floating_point() else v for k, v in network.state_dict().items()})
     save_model(network, vocabulary, tmp_path, training={"seed": 0})
-    again, words, digest = load_model(tmp_path)
+    trained = load_model(tmp_path)
+    again, words, digest = trained.network, trained.vocabulary, trained.sha256
     assert words == vocabulary
     assert json.loads((tmp_path / "config.json").read_text())["sha256"] == digest
     for key, value in half.state_dict().items():

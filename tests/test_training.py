@@ -14,7 +14,9 @@ from networks import noise_image
 
 from multimodal_cam.data.captions import read_captions, read_split
 from multimodal_cam.models.bundle import load_model
-from multimodal_cam.models.training import Corpus, TrainingOptions, bag_loss, batches, cache_features, pad, train_captioner
+from multimodal_cam.models.captioner_training import Corpus, TrainingOptions, bag_loss, batches, train_captioner
+from multimodal_cam.models.features import cache_features
+from multimodal_cam.models.run import pad
 from multimodal_cam.models.vocabulary import EOS, Vocabulary
 
 TINY = TrainingOptions(epochs=3, batch_size=2, min_count=1, width=16, tail_from=1, train_stride=32, stride=32)
@@ -56,7 +58,8 @@ def dataset(tmp_path_factory):
 def test_training_writes_a_model_that_loads_and_a_log(dataset):
     said = []
     out = train(dataset, "run", progress=lambda *what: said.append(what))
-    model, vocabulary, _ = load_model(out)
+    trained = load_model(out)
+    model, vocabulary = trained.network, trained.vocabulary
     log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [entry["epoch"] for entry in log] == [1, 2, 3]
     assert log[2]["train"] < log[0]["train"]
@@ -68,8 +71,8 @@ def test_training_writes_a_model_that_loads_and_a_log(dataset):
 
 
 def test_the_same_seed_gives_the_same_weights_another_seed_others(dataset):
-    first, second = (load_model(train(dataset, out))[0] for out in ("run", "again"))
-    other = load_model(train(dataset, "other", TrainingOptions(**vars(TINY) | {"seed": 1})))[0]
+    first, second = (load_model(train(dataset, out)).network for out in ("run", "again"))
+    other = load_model(train(dataset, "other", TrainingOptions(**vars(TINY) | {"seed": 1}))).network
     assert torch.equal(first.readout.weight, second.readout.weight)
     assert not torch.equal(first.readout.weight, other.readout.weight)
 
@@ -88,8 +91,8 @@ def test_stopped_and_resumed_equals_uninterrupted(dataset):
     resumed = train(dataset, "stopped", progress=lambda *what: seen.append(what[0]))
     assert "epoch 1" not in seen
     assert "features" not in seen
-    whole = load_model(train(dataset, "run"))[0]
-    for key, value in load_model(resumed)[0].state_dict().items():
+    whole = load_model(train(dataset, "run")).network
+    for key, value in load_model(resumed).network.state_dict().items():
         assert torch.equal(value, whole.state_dict()[key]), key
 
 
@@ -111,8 +114,8 @@ def test_killed_at_random_times_it_ends_with_the_same_weights(dataset):
         process.send_signal(signal.SIGKILL)
         process.wait()
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, check=True)
-    whole = load_model(train(dataset, "run"))[0].state_dict()
-    for key, value in load_model(dataset / "killed")[0].state_dict().items():
+    whole = load_model(train(dataset, "run")).network.state_dict()
+    for key, value in load_model(dataset / "killed").network.state_dict().items():
         assert torch.allclose(value, whole[key], atol=1e-4), key
 
 
@@ -123,14 +126,14 @@ def test_half_a_feature_cache_is_completed(dataset, tmp_path):
     encoder = Encoder(output_stride=32)
     paths = [dataset / "images" / f"photo {i}.jpg" for i in range(6)]
     run = {"size": 64, "views": 2, "progress": lambda *_: None}
-    whole = cache_features(encoder, paths, tmp_path / "whole", **run).copy()
-    part = cache_features(encoder, paths, tmp_path / "part", **run)
+    whole = cache_features(encoder.trunk, paths, tmp_path / "whole", **run).copy()
+    part = cache_features(encoder.trunk, paths, tmp_path / "part", **run)
     part[2:] = 0
     part.flush()
     next((tmp_path / "part").glob("*.done")).write_text("2")
-    assert (cache_features(encoder, paths, tmp_path / "part", **run) == whole).all()
+    assert (cache_features(encoder.trunk, paths, tmp_path / "part", **run) == whole).all()
     assert abs(whole[:, 0] - whole[:, 1]).max() > 0  # the second view is mirrored
-    assert not encoder.training
+    assert not encoder.trunk.training
 
 
 def test_photos_are_mirrored_only_where_the_captions_allow():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -21,35 +21,65 @@ Unknown = Literal["error", "unk"]
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a model takes: `pixels` `(b, 3, H, W)`, and for each image where the layer's grid lies on it."""
+    """What a model takes: `b` rows, each an image, where the layer's grid lies on it, and the question if there is one.
+
+    `pixels` `(p, 3, H, W)` holds every distinct image once; row `i` is about image `photo[i]`, or image `i` when `photo` is
+    None. `question` holds the ids `(b, q)` of the questions, right-padded with `PAD`.
+    """
 
     pixels: Tensor
     placements: tuple[Placement, ...]
+    question: Tensor | None = None
+    photo: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.placements)
 
+    def spread(self, per_image: Tensor) -> Tensor:
+        """One row an image `(p, ...)` -> one row a question `(b, ...)`."""
+        return per_image if self.photo is None else per_image[self.photo]
+
+    def apart(self) -> Inputs:
+        """The same with an image of its own for every row."""
+        return replace(self, pixels=self.spread(self.pixels), photo=None)
+
     def repeat(self, n: int) -> Inputs:
-        """All images `n` times: the whole batch again and again, not each image."""
-        return Inputs(self.pixels.repeat(n, 1, 1, 1), self.placements * n)
+        """All rows `n` times: the whole batch again and again, not each row."""
+        question = None if self.question is None else self.question.repeat(n, 1)
+        return Inputs(self.apart().pixels.repeat(n, 1, 1, 1), self.placements * n, question)
+
+
+def distinct(images: Sequence[Image]) -> tuple[list[Image], Tensor | None]:
+    """Each image object once, and which of them every row is about; None when no image comes twice."""
+    order: dict[int, int] = {}
+    photo = [order.setdefault(id(image), len(order)) for image in images]
+    if len(order) == len(images):
+        return list(images), None
+    return [images[photo.index(i)] for i in range(len(order))], torch.tensor(photo)
 
 
 class TaskAdapter(Protocol):
     """A model, seen by the engine. `b` images, `t` tokens, `v` vocabulary, `(c, h, w)` the layer."""
 
     name: str
+    task: str  # captioning, vqa, classification: what it is listed as
     module: nn.Module  # everything that has parameters: dotted layer names start here
     layer: nn.Module  # tapped by default
     readout: nn.Module | None  # hidden states (b, t, d) -> logits, position by position: the second cut
     affine: nn.Module | None  # what the head does first with the layer's output, if that is affine: evidence gets faster
+    question_layer: nn.Module | None  # gives the embeddings (b, q, d) of the question's tokens; None: asks no questions
     score: ScoreFn  # explained by default
     method: str  # used by default
+    alternatives: int  # how many of the likeliest tokens at each position are explained, too: answers that were not given
     provenance: dict[str, str]  # weights' hash and the like, for the record
 
-    def preprocess(self, images: Sequence[Image]) -> Inputs:
-        """Upright RGB images -> what the model takes, on its device."""
+    def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
+        """Upright RGB images, and a question for each -> what the model takes, on its device.
 
-    def generate(self, inputs: Inputs, question: str | None, **options: Any) -> Tensor:
+        Raises ValueError for questions that the model does not take, or needs.
+        """
+
+    def generate(self, inputs: Inputs, **options: Any) -> Tensor:
         """The model's own text: ids `(b, t)` without start and end tokens, right-padded with `PAD`."""
 
     def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
@@ -61,11 +91,14 @@ class TaskAdapter(Protocol):
     def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
         """One image's tokens -> words; `text` is the user's wording where there is one."""
 
-    def logits(self, inputs: Inputs, question: str | None, ids: Tensor, activations: Tensor | None = None) -> Tensor:
+    def question_spans(self, question: str) -> list[Span]:
+        """The question's words, as runs of its tokens; `known=False` for those that the model reads as `<unk>`."""
+
+    def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         """Teacher-forced logits `(b, t, v)`: position `i` scores `ids[:, i]` (`PAD` may stand there).
 
         With `activations` `(n b, c, h, w)` of `layer`, the head runs from them, `ids` has as many rows, and the backbone
-        does not run.
+        does not run; `inputs` still has `b`.
         """
 
     def baseline(self, inputs: Inputs) -> Tensor:
@@ -73,6 +106,12 @@ class TaskAdapter(Protocol):
 
     def blank(self, inputs: Inputs) -> Inputs:
         """The same inputs with a mean-colour image in every place: the baseline of layers other than `layer`."""
+
+
+def refuse_questions(name: str, questions: Sequence[str] | None) -> None:
+    """Raises ValueError when a model that takes no questions got some."""
+    if questions is not None:
+        raise ValueError(f"{name} takes no question, got {questions[0]!r}: leave it out, or load a model that answers questions")
 
 
 class UnknownWordError(ValueError):

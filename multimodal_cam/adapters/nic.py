@@ -16,14 +16,17 @@ from ..models.nic import NIC
 from ..models.vocabulary import UNK, Vocabulary, split_words
 from ..scores import ScoreFn, log_prob
 from ..spans import Span
-from . import Inputs, Unknown, pad_ids, refuse_unknown
+from . import Inputs, Unknown, distinct, pad_ids, refuse_questions, refuse_unknown
 
 
 class NICAdapter:
     """A `NIC` and its vocabulary. The tapped layer is `project`: the last spatial layer, from which the mean is taken."""
 
+    task = "captioning"
     score: ScoreFn = staticmethod(log_prob)
     method: str = "evidence"
+    alternatives: int = 0
+    question_layer: nn.Module | None = None
 
     def __init__(self, module: NIC, vocabulary: Vocabulary, name: str = "nic", sha256: str = "") -> None:
         self.network, self.vocabulary, self.name = module, vocabulary, name
@@ -37,14 +40,16 @@ class NICAdapter:
     def device(self) -> torch.device:
         return self.network.baseline.device
 
-    def preprocess(self, images: Sequence[Image]) -> Inputs:
-        pixels = to_pixels(images, self.network.config.image_size)
-        return Inputs(pixels.to(self.network.baseline), tuple(squeeze(*image.size) for image in images))
+    def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
+        refuse_questions(self.name, questions)
+        once, photo = distinct(images)
+        pixels = to_pixels(once, self.network.config.image_size).to(self.network.baseline)
+        return Inputs(pixels, tuple(squeeze(*image.size) for image in images), photo=photo)
 
-    def generate(self, inputs: Inputs, question: str | None, **options: Any) -> Tensor:
+    def generate(self, inputs: Inputs, **options: Any) -> Tensor:
         """Beam search; options are those of `NIC.generate`: `beam` (3), `length_penalty`."""
         ids, _ = self.network.generate(self.network.cells(inputs.pixels), **options)
-        return ids
+        return inputs.spread(ids)
 
     def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
         rows, longest = [], self.network.config.max_words
@@ -66,8 +71,11 @@ class NICAdapter:
         words = self.tokens(ids) if text is None else split_words(text)
         return [Span(w, i, i + 1, known=id != UNK) for i, (w, id) in enumerate(zip(words, ids, strict=True))]
 
-    def logits(self, inputs: Inputs, question: str | None, ids: Tensor, activations: Tensor | None = None) -> Tensor:
-        cells = self.network.cells(inputs.pixels) if activations is None else activations
+    def question_spans(self, question: str) -> list[Span]:
+        raise NotImplementedError(f"{self.name} takes no question")
+
+    def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
+        cells = inputs.spread(self.network.cells(inputs.pixels)) if activations is None else activations
         return self.network.decode(cells, ids.clamp(min=0))
 
     def baseline(self, inputs: Inputs) -> Tensor:

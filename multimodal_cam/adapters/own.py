@@ -15,7 +15,7 @@ from ..geometry import Placement, squeeze
 from ..models.encoder import to_pixels
 from ..scores import ScoreFn, log_prob
 from ..spans import Span
-from . import PAD, Inputs, Unknown, pad_ids, refuse_unknown
+from . import PAD, Inputs, Unknown, pad_ids, refuse_questions, refuse_unknown
 
 IMAGENET_MEAN = tuple(255 * x for x in (0.485, 0.456, 0.406))
 IMAGENET_STD = tuple(255 * x for x in (0.229, 0.224, 0.225))
@@ -58,8 +58,11 @@ class Words:
 class OwnCaptioner:
     """See `captioner`."""
 
+    task = "captioning"
     score: ScoreFn = staticmethod(log_prob)
     method: str = "grad_cam"
+    alternatives: int = 0
+    question_layer: nn.Module | None = None
 
     def __init__(
         self,
@@ -89,7 +92,8 @@ class OwnCaptioner:
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 
-    def preprocess(self, images: Sequence[Image.Image]) -> Inputs:
+    def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:
+        refuse_questions(self.name, questions)
         if self.transform is None:
             pixels = to_pixels(images, self.image_size, IMAGENET_MEAN, IMAGENET_STD)
         else:
@@ -97,7 +101,7 @@ class OwnCaptioner:
         weight = next(self.module.parameters())
         return Inputs(pixels.to(weight), tuple(self.placement(*image.size) for image in images))
 
-    def generate(self, inputs: Inputs, question: str | None, **options: Any) -> Tensor:
+    def generate(self, inputs: Inputs, **options: Any) -> Tensor:
         """Greedy decoding; the only option is `beam=1`."""
         if options.pop("beam", 1) != 1 or options:
             raise ValueError(f"a captioner of your own is decoded greedily (beam=1), got {options or 'a wider beam'}")
@@ -133,7 +137,10 @@ class OwnCaptioner:
     def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
         return self.tokenizer.spans(ids, text)
 
-    def logits(self, inputs: Inputs, question: str | None, ids: Tensor, activations: Tensor | None = None) -> Tensor:
+    def question_spans(self, question: str) -> list[Span]:
+        raise NotImplementedError(f"{self.name} takes no question")
+
+    def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         features = self.encoder(inputs.pixels) if activations is None else activations
         return self._decode(features, ids.clamp(min=0))
 

@@ -111,5 +111,5 @@ def forward(model: Any, images: list[Image.Image], caption: str) -> Tensor:
     head; no graph."""
     with torch.no_grad():
         ids = model.tokenize([caption] * len(images))
-        logits: Tensor = model.logits(model.preprocess(images), None, ids)
+        logits: Tensor = model.logits(model.preprocess(images), ids)
     return logits

@@ -39,7 +39,7 @@ def _measure(name: str, model: Any, batch: int, repeat: int) -> Measurement:
 
     def bare() -> None:
         with torch.no_grad():
-            model.logits(prepared, None, ids)
+            model.logits(prepared, ids)
 
     def explain(method: str) -> Callable[[], None]:
         return lambda: mc.explain(model, images, text=caption, method=method, batch_size=batch) and None

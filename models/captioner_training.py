@@ -8,13 +8,12 @@ for the bag of words of all captions of the photo; its linear layer is thrown aw
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +22,13 @@ from torch.nn import functional as F
 
 from ..images import load_image
 from .bundle import save_model
-from .encoder import Encoder, load_imagenet, to_pixels
+from .encoder import load_imagenet, to_pixels
+from .features import Progress, cache_features
 from .nic import NIC, NICConfig
+from .run import Run, missing_photos, pad, round_to_half
 from .vocabulary import EOS, SPECIALS, Vocabulary, split_words
 
 CAPTIONS_KEPT = 32  # of the dev photos: what the network said when it was trained, for tests of the files
-Progress = Callable[[str, int, int, str], None]  # what, done, of how many, remark
 
 
 @dataclass(frozen=True)
@@ -66,36 +66,6 @@ class Corpus:
         return cls(features, captions, mirrors)
 
 
-def cache_features(
-    encoder: Encoder, paths: Sequence[Path], folder: Path, *, size: int, views: int, progress: Progress
-) -> np.ndarray:
-    """Trunk features `(photos, views, c, h, w)` in float16, memory-mapped from `folder`; goes on where it was stopped."""
-    folder.mkdir(parents=True, exist_ok=True)
-    encoder.eval()  # ImageNet's batch statistics, not the batch's: the network that speaks later has no batch
-    weights = b"".join(p.detach().cpu().numpy().tobytes() for p in encoder.trunk.state_dict().values())
-    key = hashlib.sha256(repr(([str(p) for p in paths], size, views)).encode() + weights).hexdigest()[:16]
-    device = next(encoder.parameters()).device
-    with torch.inference_mode():
-        shape = encoder.trunk(torch.zeros(1, 3, size, size, device=device)).shape[1:]
-    whole = (len(paths), views, *shape)
-    file, marker = folder / f"{key}.npy", folder / f"{key}.done"
-    done = int(marker.read_text()) if marker.exists() and file.exists() else 0
-    mode = "r+" if done else "w+"
-    features = np.lib.format.open_memmap(file, mode=mode, dtype=np.float16, shape=None if done else whole)
-    trunk = encoder.trunk.to(memory_format=torch.channels_last)
-    for start in range(done, len(paths), 32):
-        batch = to_pixels([load_image(path) for path in paths[start : start + 32]], size).to(device)
-        for view in range(views):
-            pixels = batch.flip(3) if view else batch
-            with torch.inference_mode():
-                out = trunk(pixels.to(memory_format=torch.channels_last))
-            features[start : start + len(batch), view] = out.half().cpu().numpy()
-        features.flush()
-        marker.write_text(str(start + len(batch)))
-        progress("features", start + len(batch), len(paths), "")
-    return features
-
-
 def batches(corpus: Corpus, options: TrainingOptions, epoch: int) -> Iterator[tuple[Tensor, list[list[list[int]]]]]:
     """Shuffled, mirrored and cropped photos `(b, c, h, w)` with their captions; the same for the same seed and epoch."""
     rng = np.random.default_rng((options.seed, epoch))
@@ -108,12 +78,6 @@ def batches(corpus: Corpus, options: TrainingOptions, epoch: int) -> Iterator[tu
         window = side if rng.random() < 0.5 else int(rng.integers(round(0.75 * side), side + 1))
         top, left = rng.integers(side - window + 1, size=2)
         yield features[..., top : top + window, left : left + window].float(), [corpus.captions[i] for i in chosen]
-
-
-def pad(captions: Sequence[list[int]]) -> Tensor:
-    """Lists of ids -> `(b, t)`, padded with -1."""
-    longest = max(map(len, captions))
-    return torch.tensor([ids + [-1] * (longest - len(ids)) for ids in captions])
 
 
 def caption_loss(model: NIC, cells: Tensor, captions: list[list[list[int]]], rows: int = 50) -> tuple[Tensor, int]:
@@ -156,87 +120,38 @@ def dev_loss(model: NIC, corpus: Corpus, device: torch.device) -> float:
     return total / tokens
 
 
-class Run:
-    """Everything that changes while training: saved once an epoch, so that the same command resumes."""
+def train_epoch(run: Run, bag: nn.Linear, train: Corpus, number: int, device: torch.device, progress: Progress) -> float:
+    """One pass over the photos; the mean loss in nats a token."""
+    model, options = run.model, run.options
+    assert isinstance(model, NIC)
+    model.train()
+    model.encoder.eval()  # ImageNet's batch statistics stay
+    tuned = number >= options.tail_from
+    model.encoder.requires_grad_(False)
+    model.encoder.tail.requires_grad_(tuned)
+    total, tokens, steps = 0.0, 0, math.ceil(len(train.captions) / options.batch_size)
+    for step, (features, captions) in enumerate(batches(train, options, number)):
+        with torch.set_grad_enabled(tuned):
+            encoded = model.encoder.tail(features.to(device))
+        cells = model.project(encoded)
+        loss, count = caption_loss(model, cells, captions)
+        objective = loss / count
+        if options.bag_weight:
+            objective = objective + options.bag_weight * bag_loss(bag, cells, captions)
+        run.step(objective)
+        total, tokens = total + loss.item(), tokens + count
+        progress(f"epoch {number + 1}", step + 1, steps, f"train {total / tokens:.3f}")
+    return total / tokens
 
-    def __init__(self, model: NIC, options: TrainingOptions, steps: int) -> None:
-        self.model, self.options = model, options
-        self.bag = nn.Linear(options.width, model.config.vocabulary_size)
-        tail = list(model.encoder.tail.parameters())
-        own = {id(p) for p in model.encoder.parameters()}
-        head = [p for p in model.parameters() if id(p) not in own] + list(self.bag.parameters())
-        self.optimizer = torch.optim.AdamW(
-            [{"params": head, "lr": options.learning_rate}, {"params": tail, "lr": options.tail_rate}],
-            weight_decay=options.weight_decay,
-            betas=(0.9, 0.98),
-        )
-        warm, total = max(1, steps // 2), steps * options.epochs
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer,
-            lambda step: min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))),
-        )
-        self.average = {k: v.clone() for k, v in model.state_dict().items()}
-        self.history: list[dict[str, float]] = []
 
-    def save(self, path: Path) -> None:
-        state = {
-            "options": asdict(self.options),
-            "model": self.model.state_dict(),
-            "bag": self.bag.state_dict(),
-            "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "history": self.history,
-        }
-        partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, path)
-
-    def restore(self, path: Path) -> None:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["options"] != asdict(self.options):
-            raise ValueError(f"{path} belongs to a run with other options: choose another --out or delete it")
-        self.model.load_state_dict(state["model"])
-        self.bag.load_state_dict(state["bag"])
-        self.average = state["average"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.history = state["history"]
-
-    def update_average(self) -> None:
-        step = self.schedule.last_epoch
-        decay = min(self.options.average, (1 + step) / (10 + step))  # young weights are soon forgotten
-        for key, value in self.model.state_dict().items():
-            if value.is_floating_point():
-                self.average[key].lerp_(value, 1 - decay)
-
-    def epoch(self, train: Corpus, device: torch.device, progress: Progress) -> float:
-        """One pass over the photos; the mean loss in nats a token."""
-        number, options, model = len(self.history), self.options, self.model
-        torch.manual_seed(options.seed * 1000 + number)
-        model.train()
-        model.encoder.eval()  # ImageNet's batch statistics stay
-        tuned = number >= options.tail_from
-        model.encoder.requires_grad_(False)
-        model.encoder.tail.requires_grad_(tuned)
-        total, tokens, steps = 0.0, 0, math.ceil(len(train.captions) / options.batch_size)
-        for step, (features, captions) in enumerate(batches(train, options, number)):
-            with torch.set_grad_enabled(tuned):
-                encoded = model.encoder.tail(features.to(device))
-            cells = model.project(encoded)
-            loss, count = caption_loss(model, cells, captions)
-            objective = loss / count
-            if options.bag_weight:
-                objective = objective + options.bag_weight * bag_loss(self.bag, cells, captions)
-            self.optimizer.zero_grad()
-            torch.autograd.backward(objective)
-            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            self.optimizer.step()
-            self.schedule.step()
-            self.update_average()
-            total, tokens = total + loss.item(), tokens + count
-            progress(f"epoch {number + 1}", step + 1, steps, f"train {total / tokens:.3f}")
-        return total / tokens
+def parameter_groups(model: NIC, bag: nn.Linear, options: TrainingOptions) -> list[dict[str, Any]]:
+    """The head at the full rate, the encoder's tail at its own; the trunk stays as it is."""
+    encoder = {id(p) for p in model.encoder.parameters()}
+    head = [p for p in model.parameters() if id(p) not in encoder]
+    return [
+        {"params": [*head, *bag.parameters()], "lr": options.learning_rate},
+        {"params": list(model.encoder.tail.parameters()), "lr": options.tail_rate},
+    ]
 
 
 def train_captioner(
@@ -254,9 +169,7 @@ def train_captioner(
 
     Killed at any moment, the same call goes on after the last finished epoch.
     """
-    missing = [name for name in (*train, *dev) if not (images / name).is_file()]
-    if missing:
-        raise FileNotFoundError(f"{len(missing)} photos are not in {images}, the first: {missing[0]}")
+    missing_photos(images, [*train, *dev])
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     vocabulary = Vocabulary.from_captions((c for n in train for c in captions[n]), options.min_count)
@@ -267,24 +180,22 @@ def train_captioner(
 
     def corpus(names: Sequence[str], views: int) -> Corpus:
         paths = [images / name for name in names]
-        features = cache_features(model.encoder, paths, out / "cache", size=config.image_size, views=views, progress=progress)
+        features = cache_features(
+            model.encoder.trunk, paths, out / "cache", size=config.image_size, views=views, progress=progress
+        )
         return Corpus.build(features, [captions[n] for n in names], vocabulary, config.max_words)
 
     train_corpus, dev_corpus = corpus(train, 2), corpus(dev, 1)
-    run = Run(model, options, math.ceil(len(train) / options.batch_size))
-    run.bag.to(device)
+    bag = nn.Linear(options.width, len(vocabulary)).to(device)
+    steps = math.ceil(len(train) / options.batch_size)
+    run = Run(model, options, steps, parameter_groups(model, bag, options), {"bag": bag})
     averaged = NIC(config).to(device)
-    checkpoint = out / "checkpoint.pt"
-    if checkpoint.exists():
-        run.restore(checkpoint)
-    while len(run.history) < options.epochs:
-        loss = run.epoch(train_corpus, device, progress)
+
+    def measure() -> dict[str, float]:
         averaged.load_state_dict(run.average)
-        record = {"epoch": len(run.history) + 1, "train": loss, "dev": dev_loss(averaged, dev_corpus, device)}
-        run.history.append(record)
-        run.save(checkpoint)
-        (out / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in run.history), encoding="utf-8")
-        progress("dev", len(run.history), options.epochs, f"train {loss:.3f} dev {record['dev']:.3f} nats a token")
+        return {"dev": dev_loss(averaged, dev_corpus, device)}
+
+    run.train(out, lambda number: train_epoch(run, bag, train_corpus, number, device, progress), measure, progress)
     final = NIC(replace(config, output_stride=options.stride)).to(device).eval()
     final.load_state_dict(run.average)
     final.baseline.copy_(mean_cell(final, train_corpus, device))
@@ -292,14 +203,6 @@ def train_captioner(
     said = {name: caption(final, images / name, vocabulary) for name in dev[:CAPTIONS_KEPT]}
     (out / "captions.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
     return save_model(final, vocabulary, out, training=asdict(options) | {"history": run.history})
-
-
-@torch.no_grad()
-def round_to_half(model: nn.Module) -> None:
-    """Weights become what they will be on disk, so that the network that is tested is the network that is loaded."""
-    for tensor in model.state_dict().values():
-        if tensor.is_floating_point():
-            tensor.copy_(tensor.half())
 
 
 def caption(model: NIC, photo: Path, vocabulary: Vocabulary) -> str:

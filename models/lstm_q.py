@@ -1,0 +1,87 @@
+"""LSTM Q + norm I, "VQA: Visual Question Answering" (Antol et al., ICCV 2015; with two LSTM layers: Lu et al., 2015).
+
+    pixels -> encoder -> project (1 x 1 convolution, ReLU) -> mean over cells -> L2 norm -> linear, tanh  = I
+    question -> embedding -> two-layer LSTM, last hidden states                          -> linear, tanh  = Q
+    p(answer) = softmax(readout(tanh(fuse(I * Q))))
+
+No attention: the photo is one vector before the question is asked. One thing differs from the paper: each cell is projected
+before the mean, so that the last spatial layer speaks about answers and not about ImageNet classes. The encoder belongs to the
+captioner and is stored there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .encoder import Encoder
+from .lstm import LSTM, tanh
+
+
+@dataclass(frozen=True)
+class LSTMQConfig:
+    vocabulary_size: int
+    answers: int
+    encoder: str = "tf_efficientnet_lite0"
+    output_stride: int = 16  # 14 x 14 cells; 32 gives 7 x 7 with the same weights
+    image_size: int = 224
+    width: int = 512  # of the projected cells and the product
+    embedding: int = 256
+    hidden: int = 256  # of each of the two LSTM layers
+    dropout: float = 0.5
+    max_words: int = 40
+
+
+class LSTMQ(nn.Module):
+    """`forward(pixels, question)` -> logits `(b, answers)`; questions are ids `(b, q)`, right-padded with -1."""
+
+    def __init__(self, config: LSTMQConfig) -> None:
+        super().__init__()
+        self.config = config
+        d = config.width
+        self.encoder = Encoder(config.encoder, config.output_stride)
+        self.project = nn.Sequential(nn.Conv2d(self.encoder.channels, d, 1), nn.ReLU())
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.image = nn.Linear(d, d)
+        self.embedding = nn.Embedding(config.vocabulary_size, config.embedding)
+        self.lstm1 = LSTM(config.embedding, config.hidden)
+        self.lstm2 = LSTM(config.hidden, config.hidden)
+        self.question = nn.Linear(2 * config.hidden, d)
+        self.fuse = nn.Linear(d, d)
+        self.readout = nn.Linear(d, config.answers)
+        self.dropout = nn.Dropout(config.dropout)
+        self.register_buffer("baseline", torch.zeros(d))  # A0: the mean training cell, "no photo"
+        self.baseline: Tensor
+        self.register_buffer("no_question", torch.zeros(2 * config.hidden))  # the mean training question, as the LSTM reads it
+        self.no_question: Tensor
+        nn.init.normal_(self.embedding.weight, std=0.5)
+
+    def forward(self, pixels: Tensor, question: Tensor) -> Tensor:
+        return self.answer(self.image_vector(self.cells(pixels)), self.read(question))
+
+    def cells(self, pixels: Tensor) -> Tensor:
+        """Pixels `(b, 3, H, W)` -> the last spatial layer `(b, d, h, w)`."""
+        cells: Tensor = self.project(self.encoder(pixels))
+        return cells
+
+    def image_vector(self, cells: Tensor) -> Tensor:
+        """Cells `(b, d, h, w)` -> their mean, of length sqrt(d): `(b, d)`."""
+        vector: Tensor = F.normalize(self.pool(cells).flatten(1), dim=1) * self.config.width**0.5
+        return vector
+
+    def read(self, question: Tensor) -> Tensor:
+        """Questions `(b, q)` -> what the LSTM makes of them, `(b, 2 hidden)`."""
+        words = self.embedding(question.clamp(min=0))
+        real = (question >= 0).repeat(len(words) // len(question), 1)  # a tap on the embedding may put more rows in its place
+        first = self.lstm1(self.dropout(words), real)
+        second = self.lstm2(self.dropout(first), real)
+        return torch.cat([first[:, -1], second[:, -1]], dim=1)
+
+    def answer(self, image: Tensor, question: Tensor) -> Tensor:
+        """Image vectors `(b, d)` and read questions `(b, 2 hidden)` -> logits `(b, answers)`."""
+        product = tanh(self.image(self.dropout(image))) * tanh(self.question(self.dropout(question)))
+        logits: Tensor = self.readout(self.dropout(tanh(self.fuse(self.dropout(product)))))
+        return logits

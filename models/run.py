@@ -1,0 +1,129 @@
+"""What our training runs share: optimiser, schedule, moving average, one checkpoint an epoch, and the loop over epochs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .features import Progress
+
+BETAS = (0.9, 0.98)
+
+
+class Run:
+    """Everything that changes while training: saved once an epoch, so that the same command resumes.
+
+    AdamW with the parameter groups `groups`, half an epoch of warm-up, then a cosine; `average` holds the exponential moving
+    average of the model's weights (Polyak and Juditsky, 1992). `helpers` are modules trained along and thrown away. `options`
+    is a dataclass with `epochs`, `weight_decay` and `average`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        options: Any,
+        steps: int,
+        groups: Sequence[Mapping[str, Any]],
+        helpers: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        self.model, self.options, self.helpers = model, options, dict(helpers or {})
+        self.optimizer = torch.optim.AdamW([dict(g) for g in groups], weight_decay=options.weight_decay, betas=BETAS)
+        warm, total = max(1, steps // 2), steps * options.epochs
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            lambda step: min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total))),
+        )
+        self.average = {k: v.clone() for k, v in model.state_dict().items()}
+        self.history: list[dict[str, float]] = []
+
+    def step(self, objective: Tensor) -> None:
+        """One update of the weights and of their average."""
+        self.optimizer.zero_grad()
+        torch.autograd.backward(objective)
+        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.optimizer.step()
+        self.schedule.step()
+        count = self.schedule.last_epoch
+        decay = min(self.options.average, (1 + count) / (10 + count))  # young weights are soon forgotten
+        for key, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                self.average[key].lerp_(value, 1 - decay)
+
+    def save(self, path: Path) -> None:
+        state = {
+            "options": asdict(self.options),
+            "model": self.model.state_dict(),
+            "helpers": {name: helper.state_dict() for name, helper in self.helpers.items()},
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "history": self.history,
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, path)
+
+    def restore(self, path: Path) -> None:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["options"] != asdict(self.options):
+            raise ValueError(f"{path} belongs to a run with other options: choose another --out or delete it")
+        self.model.load_state_dict(state["model"])
+        for name, helper in self.helpers.items():
+            helper.load_state_dict(state["helpers"][name])
+        self.average = state["average"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.history = state["history"]
+
+    def train(
+        self,
+        out: Path,
+        epoch: Callable[[int], float],
+        measure: Callable[[], dict[str, float]],
+        progress: Progress,
+    ) -> None:
+        """All epochs that are still to be done, each followed by `measure`, a checkpoint and a line in `out/log.jsonl`.
+
+        `epoch` takes its number and returns the mean loss; `measure` looks at `average`.
+        """
+        checkpoint = out / "checkpoint.pt"
+        if checkpoint.exists():
+            self.restore(checkpoint)
+        while len(self.history) < self.options.epochs:
+            number = len(self.history)
+            torch.manual_seed(self.options.seed * 1000 + number)
+            record = {"epoch": number + 1, "train": epoch(number), **measure()}
+            self.history.append(record)
+            self.save(checkpoint)
+            (out / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in self.history), encoding="utf-8")
+            told = " ".join(f"{name} {value:.3f}" for name, value in record.items() if name != "epoch")
+            progress("dev", number + 1, self.options.epochs, told)
+
+
+@torch.no_grad()
+def round_to_half(model: nn.Module) -> None:
+    """Weights become what they will be on disk, so that the network that is tested is the network that is loaded."""
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.half())
+
+
+def pad(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Lists of ids -> `(b, t)`, padded with -1."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[-1] * (longest - len(row))] for row in rows])
+
+
+def missing_photos(images: Path, names: Sequence[str]) -> None:
+    """Raises FileNotFoundError before hours are spent."""
+    missing = [name for name in names if not (images / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{len(missing)} photos are not in {images}, the first: {missing[0]}")

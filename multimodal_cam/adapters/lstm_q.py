@@ -1,0 +1,92 @@
+"""Our VQA model `lstm-q` for the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from ..geometry import squeeze
+from ..models.encoder import to_pixels
+from ..models.lstm_q import LSTMQ
+from ..models.vocabulary import UNK, Vocabulary, split_words
+from ..scores import ScoreFn, logit
+from ..spans import Span
+from . import Inputs, Unknown, distinct, pad_ids
+from .labels import Labels
+
+
+class LSTMQAdapter:
+    """A `LSTMQ`, its vocabulary and its answers. The tapped layer is `project`, the last spatial layer."""
+
+    task = "vqa"
+    score: ScoreFn = staticmethod(logit)
+    method: str = "grad_cam"
+    alternatives: int = 5
+
+    def __init__(self, module: LSTMQ, vocabulary: Vocabulary, labels: Labels, name: str = "lstm-q", sha256: str = "") -> None:
+        self.network, self.vocabulary, self.labels, self.name = module, vocabulary, labels, name
+        self.module: nn.Module = module
+        self.layer: nn.Module = module.project
+        self.affine: nn.Module | None = module.pool
+        self.readout: nn.Module | None = None  # one position: nothing to cut
+        self.question_layer: nn.Module | None = module.embedding
+        self.provenance = {"weights": sha256}
+
+    def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
+        if questions is None:
+            raise ValueError(f"{self.name} answers questions: pass question=")
+        once, photo = distinct(images)
+        pixels = to_pixels(once, self.network.config.image_size).to(self.network.baseline)
+        question = pad_ids([self._read(question) for question in questions], pixels.device)
+        return Inputs(pixels, tuple(squeeze(*image.size) for image in images), question, photo)
+
+    def _read(self, question: str) -> list[int]:
+        """The question's ids. Raises ValueError when it is too long, or when the model knows none of its words."""
+        words, longest = split_words(question), self.network.config.max_words
+        if len(words) > longest:
+            raise ValueError(f"{self.name} reads questions of at most {longest} words, this one has {len(words)}: shorten it")
+        ids = self.vocabulary.encode(words)
+        if all(i == UNK for i in ids):
+            raise ValueError(
+                f"{self.name} knows no word of the question {question!r}: it reads English, as in 'what is the dog holding?'"
+            )
+        return ids
+
+    def generate(self, inputs: Inputs, **options: Any) -> Tensor:
+        """The likeliest answer `(b, 1)`; there are no options."""
+        if options:
+            raise TypeError(f"{self.name} chooses an answer, it does not decode: {', '.join(options)} has no meaning here")
+        return self.logits(inputs, torch.zeros(len(inputs), 1, dtype=torch.long)).argmax(dim=-1)
+
+    def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
+        return self.labels.encode(texts, self.network.baseline.device)
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        return self.labels.decode(ids)
+
+    def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
+        return self.labels.spans(ids, text)
+
+    def question_spans(self, question: str) -> list[Span]:
+        words = split_words(question)
+        ids = self.vocabulary.encode(words)
+        return [Span(word, i, i + 1, known=id != UNK) for i, (word, id) in enumerate(zip(words, ids, strict=True))]
+
+    def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
+        assert inputs.question is not None
+        cells = inputs.spread(self.network.cells(inputs.pixels)) if activations is None else activations
+        image, question = self.network.image_vector(cells), self.network.read(inputs.question)
+        logits = self.network.answer(image, question.repeat(len(ids) // len(question), 1))
+        return logits[:, None].expand(-1, ids.shape[1], -1)
+
+    def baseline(self, inputs: Inputs) -> Tensor:
+        """The mean cell of the training photos, at every position."""
+        return self.network.baseline.view(1, -1, 1, 1)
+
+    def blank(self, inputs: Inputs) -> Inputs:
+        return replace(inputs, pixels=torch.zeros_like(inputs.pixels))  # 0 is the mean colour after (x - 127) / 128
