@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .adapters import TaskAdapter, UnknownWordError
     from .adapters.own import Words, captioner
+    from .adapters.own_vqa import vqa
     from .explaining import Failure, explain
     from .explanation import Explanation, Part, QuestionWord
     from .loading import load
@@ -39,11 +40,13 @@ __all__ = [
     "captioner",
     "explain",
     "load",
+    "vqa",
 ]
 
 _HOMES = {
     "adapters": ("TaskAdapter", "UnknownWordError"),
     "adapters.own": ("Words", "captioner"),
+    "adapters.own_vqa": ("vqa",),
     "explaining": ("Failure", "explain"),
     "explanation": ("Explanation", "Part", "QuestionWord"),
     "loading": ("load",),

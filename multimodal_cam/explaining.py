@@ -152,12 +152,15 @@ class _Work:
         rivals = torch.full_like(ids, PAD)
         for row, own, spans in zip(rivals, ids, words, strict=True):
             for word, other in self._swaps(spans).items():
-                swapped = " ".join(other if span is word else span.text for span in spans)
+                before = [span.text for span in spans if span.stop <= word.start]
+                swapped = " ".join([*before, other, *(span.text for span in spans if span.start >= word.stop)])
                 theirs = self.model.tokenize([swapped])[0]
                 run = range(word.start, min(word.stop, len(theirs)))
                 first = next((i for i in run if theirs[i] != own[i]), None)
                 if first is None:
-                    raise ValueError(f"instead_of: {other!r} and {word.text!r} are the same to {self.model.name}")
+                    raise ValueError(
+                        f"instead_of: {self.model.name} reads {other!r} as it reads {word.text!r}: choose another word"
+                    )
                 row[word.start : word.stop] = own[word.start : word.stop]  # no difference but at the first that differs
                 row[first] = theirs[first]
         return rivals
@@ -212,6 +215,7 @@ class _Work:
             question_spans=asked,
             token_question=None if found.question is None else _result(found.question[:t, i, : asked[-1].stop]),
             **self._alternatives(found, i, t),
+            instead_of={word.text: other for word, other in self._swaps(words).items()} if self.instead_of else {},
             provenance=_versions() | self.model.provenance | found.notes | {"nodes": str(request.nodes)},
         )
         if not linear:

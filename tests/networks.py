@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -97,14 +98,12 @@ class QuadrantDecoder(nn.Module):
         return logits[:, None].expand(-1, ids.shape[1], -1)
 
 
+def to_tensor(image: Image.Image) -> Tensor:
+    small = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.NEAREST), dtype="float32")
+    return torch.from_numpy(small / 255).permute(2, 0, 1)
+
+
 def planted_captioner():
-    def to_tensor(image: Image.Image) -> Tensor:
-        import numpy as np
-
-        return torch.from_numpy(np.asarray(image.resize((SIDE, SIDE), Image.Resampling.NEAREST), dtype="float32") / 255).permute(
-            2, 0, 1
-        )
-
     return mc.captioner(encoder=ColourEncoder(), decoder=QuadrantDecoder(), tokenizer=list(COLOURS), preprocess=to_tensor)
 
 
@@ -122,3 +121,66 @@ def noise_image(seed: int = 0, size: tuple[int, int] = (40, 30)) -> Image.Image:
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (size[1], size[0], 3), generator=generator, dtype=torch.uint8)
     return Image.fromarray(pixels.numpy())
+
+
+QUESTION_WORDS = ["<unk>", "what", "colour", "is", "top", "bottom", "left", "right"]
+
+
+class QuadrantReader(nn.Module):
+    """The answer is the colour of the quadrant that the question names (`top left`); other words say nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(len(QUESTION_WORDS), 4)
+        with torch.no_grad():
+            self.embedding.weight.zero_()
+            self.embedding.weight[4:] = 6 * torch.eye(4)
+
+    def forward(self, features: Tensor, question: Tensor) -> Tensor:
+        words = self.embedding(question.clamp(min=0)) * (question >= 0)[..., None]
+        rows, columns = words.sum(dim=1).view(-1, 2, 2).softmax(dim=-1).unbind(dim=1)
+        halves = features.unflatten(3, (2, 2)).unflatten(2, (2, 2)).mean(dim=(3, 5))  # (b, c, 2, 2)
+        return 4 * torch.einsum("bcij,bi,bj->bc", halves, rows, columns)
+
+
+def planted_vqa(**options):
+    reader = QuadrantReader()
+    return mc.vqa(
+        encoder=ColourEncoder(),
+        head=reader,
+        answers=list(COLOURS),
+        tokenizer=QUESTION_WORDS,
+        unk=0,
+        question_layer=reader.embedding,
+        preprocess=to_tensor,
+        **options,
+    )
+
+
+class Reader(nn.Module):
+    """Mean over cells times the question's LSTM, a hidden layer, answers."""
+
+    def __init__(self, answers: int = 4, width: int = 16) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.image = nn.Linear(6, width)
+        self.embedding = nn.Embedding(len(QUESTION_WORDS), width)
+        self.lstm = nn.LSTM(width, width, batch_first=True)
+        self.readout = nn.Linear(width, answers)
+
+    def forward(self, features: Tensor, question: Tensor) -> Tensor:
+        states, _ = self.lstm(self.embedding(question.clamp(min=0)))
+        last = states[torch.arange(len(states)), (question >= 0).sum(dim=1) - 1]
+        return self.readout(torch.tanh(self.image(self.pool(features).flatten(1)) * last))
+
+
+def small_vqa(seed: int = 0, **options):
+    """A VQA network with random, not too small weights."""
+    torch.manual_seed(seed)
+    encoder, head = Encoder(), Reader()
+    with torch.no_grad():
+        for parameter in [*encoder.parameters(), *head.parameters()]:
+            if parameter.ndim > 1:
+                parameter.mul_(4)
+    options = {"affine": head.pool, "question_layer": head.embedding} | options
+    return mc.vqa(encoder=encoder, head=head, answers=list(COLOURS), tokenizer=QUESTION_WORDS, unk=0, image_size=SIDE, **options)

@@ -160,3 +160,54 @@ def test_progress_goes_to_stderr(model, capsys):
     captured = capsys.readouterr()
     assert "explaining" in captured.err
     assert captured.out == ""
+
+
+def test_instead_of_compares_a_word_with_another_at_its_place():
+    model, image = small_captioner(), noise_image()
+    e = mc.explain(model, image, text="a dog runs", instead_of={"dog": "ball"}, method="grad_cam")
+    dog, ball = (mc.explain(model, image, text=f"a {word} runs", score="logit", method="grad_cam") for word in ("dog", "ball"))
+    torch.testing.assert_close(e["dog"].map, dog["dog"].map - ball["ball"].map, rtol=1e-4, atol=1e-6)
+    assert e["dog"].score == pytest.approx(dog["dog"].score - ball["ball"].score, rel=1e-4)
+    contrast = mc.explain(model, image, text="a dog runs", score="contrast", method="grad_cam")
+    torch.testing.assert_close(e["runs"].map, contrast["runs"].map)  # the other words against their likeliest rivals
+    assert (e.score, e.unit) == ("contrast", "nats")
+
+
+def test_instead_of_for_a_run_of_words_counts_where_they_first_differ():
+    model, image = small_captioner(), noise_image()
+    e = mc.explain(model, image, text="a red dog runs", instead_of={"red dog": "red ball"}, method="grad_cam")
+    alone = mc.explain(model, image, text="a red dog runs", instead_of={"dog": "ball"}, method="grad_cam")
+    torch.testing.assert_close(e["red dog"].map, alone["dog"].map)
+    assert e["red"].score == 0
+
+
+@pytest.mark.parametrize(
+    ("instead_of", "error", "message"),
+    [
+        ("ball", ValueError, r"'a dog runs' has 3 words, say which: instead_of=\{WORD: 'ball'\}"),
+        ({"cat": "ball"}, mc.WordError, "'cat' is not in 'a dog runs'"),
+        ({"dog": "elephant"}, mc.UnknownWordError, "elephant"),
+        ({"dog": "dog"}, ValueError, "reads 'dog' as it reads 'dog'"),
+    ],
+)
+def test_instead_of_what_is_refused(instead_of, error, message):
+    with pytest.raises(error, match=message):
+        mc.explain(small_captioner(), noise_image(), text="a dog runs", instead_of=instead_of)
+
+
+def test_a_counterfactual_caption_is_the_negated_map():
+    model, image = small_captioner(), noise_image()
+    e, against = (mc.explain(model, image, text=TEXT, method="evidence", counterfactual=c) for c in (False, True))
+    torch.testing.assert_close(against.maps, -e.maps)
+    assert against.score == "-log_prob"
+
+
+def test_several_texts_about_one_photo_run_the_backbone_once():
+    model, image = small_captioner(), noise_image()
+    runs = []
+    handle = model.encoder.register_forward_hook(lambda module, args, output: runs.append(len(args[0])))
+    together = mc.explain(model, image, text=["a dog runs", "a ball"])
+    handle.remove()
+    assert runs == [1, 1]  # the photo, and the mean-colour image of the baseline
+    for e in together:
+        torch.testing.assert_close(mc.explain(model, image, text=e.text).maps, e.maps, rtol=1e-4, atol=1e-6)

@@ -35,6 +35,10 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.placements)
 
+    def ask(self, question: Tensor) -> Inputs:
+        """The same with the questions' ids `(b, q)`."""
+        return replace(self, question=question)
+
     def spread(self, per_image: Tensor) -> Tensor:
         """One row an image `(p, ...)` -> one row a question `(b, ...)`."""
         return per_image if self.photo is None else per_image[self.photo]

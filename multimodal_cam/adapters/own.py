@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -12,14 +11,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..geometry import Placement, squeeze
-from ..models.encoder import to_pixels
 from ..scores import ScoreFn, log_prob
 from ..spans import Span
 from . import PAD, Inputs, Unknown, pad_ids, refuse_questions, refuse_unknown
-
-IMAGENET_MEAN = tuple(255 * x for x in (0.485, 0.456, 0.406))
-IMAGENET_STD = tuple(255 * x for x in (0.229, 0.224, 0.225))
-MEAN_COLOUR = tuple(round(x) for x in IMAGENET_MEAN)
+from .own_images import OwnImages, differentiable_rnn
 
 
 class Tokenizer(Protocol):
@@ -52,10 +47,19 @@ class Words:
 
     @staticmethod
     def _split(text: str) -> list[str]:
-        return text.lower().replace(",", " ").replace(".", " ").split()
+        return re.sub(r"[,.?!]", " ", text.lower()).split()
 
 
-class OwnCaptioner:
+def tokenizer_of(words: Tokenizer | Sequence[str] | Mapping[str, int], unk: int | None) -> Tokenizer:
+    """A tokenizer from what a user has: one, a list of words, or a dict `word -> id`."""
+    if isinstance(words, Mapping):
+        if sorted(words.values()) != list(range(len(words))):
+            raise ValueError(f"tokenizer: expected the ids 0 to {len(words) - 1}, each once")
+        words = sorted(words, key=words.__getitem__)
+    return Words(words, unk) if isinstance(words, Sequence) else words
+
+
+class OwnCaptioner(OwnImages):
     """See `captioner`."""
 
     task = "captioning"
@@ -68,7 +72,6 @@ class OwnCaptioner:
         self,
         encoder: nn.Module,
         decoder: nn.Module,
-        layer: nn.Module,
         affine: nn.Module | None,
         readout: nn.Module | None,
         tokenizer: Tokenizer,
@@ -80,26 +83,14 @@ class OwnCaptioner:
         max_words: int,
         name: str,
     ) -> None:
-        self.module = nn.ModuleDict({"encoder": encoder, "decoder": decoder})
-        self.encoder, self.decoder, self.layer = encoder, decoder, layer
-        self.affine, self.readout = affine, readout
-        self.tokenizer, self.transform, self.image_size, self.placement = tokenizer, preprocess, image_size, placement
+        module = nn.ModuleDict({"encoder": encoder, "decoder": decoder})
+        super().__init__(module, encoder, preprocess, image_size, placement)
+        self.decoder, self.affine, self.readout, self.tokenizer = decoder, affine, readout, tokenizer
         self.bos, self.eos, self.max_words, self.name = bos, eos, max_words, name
-        self.provenance: dict[str, str] = {}
-        self._baselines: dict[tuple[int, ...], Tensor] = {}
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.module.parameters()).device
 
     def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:
         refuse_questions(self.name, questions)
-        if self.transform is None:
-            pixels = to_pixels(images, self.image_size, IMAGENET_MEAN, IMAGENET_STD)
-        else:
-            pixels = torch.stack([self.transform(image) for image in images])
-        weight = next(self.module.parameters())
-        return Inputs(pixels.to(weight), tuple(self.placement(*image.size) for image in images))
+        return self.prepare(images)
 
     def generate(self, inputs: Inputs, **options: Any) -> Tensor:
         """Greedy decoding; the only option is `beam=1`."""
@@ -108,7 +99,7 @@ class OwnCaptioner:
         if self.eos is None:
             raise ValueError("this captioner has no end token: pass text=, or captioner(..., eos=ID)")
         never = [i for i in (self.bos, getattr(self.tokenizer, "unk", None)) if i is not None]
-        features = self.encoder(inputs.pixels)
+        features = self.features(inputs)
         ids = torch.full((len(inputs), 0), PAD, dtype=torch.long, device=self.device)
         ended = torch.zeros(len(inputs), dtype=torch.bool, device=self.device)
         while ids.shape[1] < self.max_words and not bool(ended.all()):
@@ -141,11 +132,11 @@ class OwnCaptioner:
         raise NotImplementedError(f"{self.name} takes no question")
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
-        features = self.encoder(inputs.pixels) if activations is None else activations
+        features = self.features(inputs) if activations is None else activations
         return self._decode(features, ids.clamp(min=0))
 
     def _decode(self, features: Tensor, ids: Tensor) -> Tensor:
-        with _differentiable_rnn(self.decoder, ids.device):
+        with differentiable_rnn(self.decoder, ids.device):
             logits: Tensor = self.decoder(features, ids)
         if logits.ndim != 3 or logits.shape[:2] != ids.shape:
             raise ValueError(
@@ -153,20 +144,6 @@ class OwnCaptioner:
                 f"ids[:, i], got {tuple(logits.shape)}"
             )
         return logits
-
-    def baseline(self, inputs: Inputs) -> Tensor:
-        """The layer's activations of a mean-colour image, computed once for each input size."""
-        key = tuple(inputs.pixels.shape[1:])
-        if key not in self._baselines:
-            one = Inputs(inputs.pixels[:1], inputs.placements[:1])
-            self._baselines[key] = self.encoder(self.blank(one).pixels)
-        return self._baselines[key]
-
-    def blank(self, inputs: Inputs) -> Inputs:
-        if self.transform is None:
-            return replace(inputs, pixels=torch.zeros_like(inputs.pixels))
-        pixels = self.preprocess([Image.new("RGB", (p.width, p.height), MEAN_COLOUR) for p in inputs.placements[:1]])
-        return replace(inputs, pixels=pixels.pixels.expand_as(inputs.pixels))
 
 
 def captioner(
@@ -196,16 +173,10 @@ def captioner(
     `image_size`, ImageNet's mean and deviation), and `placement`, where its output lies on the image (`geometry.squeeze`,
     `center_crop`, `letterbox`); `bos` (never said), `eos` (needed to generate) and `unk`, as ids.
     """
-    if isinstance(tokenizer, Mapping):
-        if sorted(tokenizer.values()) != list(range(len(tokenizer))):
-            raise ValueError(f"tokenizer: expected the ids 0 to {len(tokenizer) - 1}, each once")
-        tokenizer = sorted(tokenizer, key=tokenizer.__getitem__)
-    if isinstance(tokenizer, Sequence):
-        tokenizer = Words(tokenizer, unk)
+    tokenizer = tokenizer_of(tokenizer, unk)
     return OwnCaptioner(
         encoder,
         decoder,
-        encoder,
         affine,
         readout,
         tokenizer,
@@ -217,10 +188,3 @@ def captioner(
         max_words,
         name,
     )
-
-
-def _differentiable_rnn(decoder: nn.Module, device: torch.device) -> AbstractContextManager[Any]:
-    """cuDNN refuses an RNN's backward pass in evaluation mode; PyTorch's own kernels do not."""
-    if device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in decoder.modules()):
-        return torch.backends.cudnn.flags(enabled=False)
-    return nullcontext()

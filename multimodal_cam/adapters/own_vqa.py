@@ -1,0 +1,129 @@
+"""Somebody's own VQA network for the engine: an encoder, a head that reads a question, answers. Nothing to subclass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ..geometry import Placement, squeeze
+from ..scores import ScoreFn, logit
+from ..spans import Span
+from . import Inputs, Unknown, pad_ids
+from .labels import Labels
+from .own import Tokenizer, tokenizer_of
+from .own_images import OwnImages, differentiable_rnn
+
+
+class OwnVQA(OwnImages):
+    """See `vqa`."""
+
+    task = "vqa"
+    score: ScoreFn = staticmethod(logit)
+    method: str = "grad_cam"
+    alternatives: int = 5
+    readout: nn.Module | None = None  # one position: nothing to cut
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        head: nn.Module,
+        labels: Labels,
+        tokenizer: Tokenizer,
+        affine: nn.Module | None,
+        question_layer: nn.Module | None,
+        preprocess: Callable[[Image.Image], Tensor] | None,
+        image_size: int,
+        placement: Callable[[int, int], Placement],
+        max_words: int,
+        name: str,
+    ) -> None:
+        super().__init__(nn.ModuleDict({"encoder": encoder, "head": head}), encoder, preprocess, image_size, placement)
+        self.head, self.labels, self.tokenizer = head, labels, tokenizer
+        self.affine, self.question_layer = affine, question_layer
+        self.max_words, self.name = max_words, name
+
+    def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:
+        if questions is None:
+            raise ValueError(f"{self.name} answers questions: pass question=")
+        rows = [self.tokenizer.encode(question, "unk") for question in questions]
+        for question, row in zip(questions, rows, strict=True):
+            if not 0 < len(row) <= self.max_words:
+                raise ValueError(
+                    f"{self.name} reads questions of 1 to {self.max_words} tokens, this one has {len(row)}: {question!r}"
+                )
+        inputs = self.prepare(images)
+        return inputs.ask(pad_ids(rows, inputs.pixels.device))
+
+    def generate(self, inputs: Inputs, **options: Any) -> Tensor:
+        """The likeliest answer `(b, 1)`; there are no options."""
+        if options:
+            raise TypeError(f"{self.name} chooses an answer, it does not decode: {', '.join(options)} has no meaning here")
+        return self.logits(inputs, torch.zeros(len(inputs), 1, dtype=torch.long)).argmax(dim=-1)
+
+    def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
+        return self.labels.encode(texts, self.device)
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        return self.labels.decode(ids)
+
+    def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
+        return self.labels.spans(ids, text)
+
+    def question_spans(self, question: str) -> list[Span]:
+        return self.tokenizer.spans(self.tokenizer.encode(question, "unk"), question)
+
+    def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
+        assert inputs.question is not None
+        features = self.features(inputs) if activations is None else activations
+        question = inputs.question.repeat(len(ids) // len(inputs), 1)
+        with differentiable_rnn(self.head, question.device):
+            logits: Tensor = self.head(features, question)
+        if logits.shape != (len(ids), len(self.labels)):
+            raise ValueError(
+                f"head(features, question): expected logits {(len(ids), len(self.labels))}, got {tuple(logits.shape)}"
+            )
+        return logits[:, None].expand(-1, ids.shape[1], -1)
+
+
+def vqa(
+    *,
+    encoder: nn.Module,
+    head: nn.Module,
+    answers: Sequence[str],
+    tokenizer: Tokenizer | Sequence[str] | Mapping[str, int],
+    unk: int | None = None,
+    affine: nn.Module | None = None,
+    question_layer: nn.Module | None = None,
+    preprocess: Callable[[Image.Image], Tensor] | None = None,
+    image_size: int = 224,
+    placement: Callable[[int, int], Placement] = squeeze,
+    max_words: int = 64,
+    name: str = "vqa",
+) -> OwnVQA:
+    """Your own VQA network, ready for `explain`: `vqa(encoder=cnn, head=reader, answers=answers, tokenizer=words, unk=0)`.
+
+    `encoder(pixels)` gives a grid `(b, c, h, w)`: its output is the layer that is tapped. `head(features, question)` gives the
+    logits `(b, len(answers))` from it and the question's ids `(b, q)`, right-padded with -1. `tokenizer` is a list of the
+    words that a question may have, a dict `word -> id`, or an object with `encode`, `tokens` and `spans` (see `Words`); `unk`
+    the id of the words that it lacks: without one they are an error. Optional: `question_layer`, the head's embedding, whose
+    output `(b, q, d)` says what each word of the question adds; `affine`, the head's pooling or linear module that alone reads
+    the features (faster evidence); `preprocess`, `image_size` and `placement` as for `captioner`.
+    """
+    reader = tokenizer_of(tokenizer, unk)
+    return OwnVQA(
+        encoder,
+        head,
+        Labels(answers),
+        reader,
+        affine,
+        question_layer,
+        preprocess,
+        image_size,
+        placement,
+        max_words,
+        name,
+    )
