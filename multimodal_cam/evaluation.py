@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -28,10 +29,11 @@ from .spans import Span, join, parse
 from .tap import LayerTap, evaluating
 
 Progress = Callable[[int, int], None]
+Thing = TypeVar("Thing")
 NOUNS = ("NOUN", "PROPN")
 
 
-def _silent(done: int, total: int) -> None:
+def silent(done: int, total: int) -> None:
     """No progress shown."""
 
 
@@ -44,7 +46,7 @@ def evaluate_captions(
     references: Mapping[str, Sequence[str]],
     *,
     batch_size: int = 32,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     **generation: int | float,
 ) -> dict[str, float]:
     """`BLEU-1` to `BLEU-4` and `CIDEr` of the model's captions for the photos `references` names in the
@@ -65,13 +67,13 @@ def say(
     names: Sequence[str],
     *,
     batch_size: int = 32,
-    progress: Progress = _silent,
+    progress: Progress = silent,
     **generation: int | float,
 ) -> dict[str, str]:
     """Photo name -> the caption that the model generates; no maps are made."""
     said: dict[str, str] = {}
     with evaluating(model.module):
-        for batch in _batches(names, batch_size):
+        for batch in batches(names, batch_size):
             inputs = model.preprocess([load_image(images / name) for name in batch])
             rows = model.generate(inputs, **generation).tolist()
             for name, row in zip(batch, rows, strict=True):
@@ -93,23 +95,26 @@ class Localisation:
     over maps.
 
     NaN stands where a control has no map. `off` `(k,)` marks targets whose boxes miss the image's centre;
-    `left_out` counts the phrases that are no targets, by reason.
+    `left_out` counts those that are no targets, by reason; `kinds`, where there are some, say what each target is.
     """
 
     hits: Mapping[str, Tensor]
     off: Tensor
     left_out: Mapping[str, int]
+    kinds: tuple[str, ...] = ()
 
-    def pointing(self, row: str, *, off_centre: bool = False) -> float:
-        """The share of hits of `row`; over the targets that miss the centre only, with `off_centre`."""
-        return self._mean(self.hits[row], off_centre)
+    def pointing(self, row: str, *, off_centre: bool = False, kind: str | None = None) -> float:
+        """The share of hits of `row`; over the targets that miss the centre only, with `off_centre`, or of one `kind`."""
+        return float(self.hits[row][self.chosen(off_centre, kind)].nanmean())
 
-    def above(self, row: str, control: str, *, off_centre: bool = False) -> float:
+    def above(self, row: str, control: str, *, off_centre: bool = False, kind: str | None = None) -> float:
         """By how much `row` hits more often than `control`, on the targets that have both."""
-        return self._mean(self.hits[row] - self.hits[control], off_centre)
+        return float((self.hits[row] - self.hits[control])[self.chosen(off_centre, kind)].nanmean())
 
-    def _mean(self, values: Tensor, off_centre: bool) -> float:
-        return float((values[self.off] if off_centre else values).nanmean())
+    def chosen(self, off_centre: bool = False, kind: str | None = None) -> Tensor:
+        """Which targets `(k,)`, bool."""
+        of_kind = torch.tensor([kind in (None, own) for own in self.kinds]) if self.kinds else torch.ones_like(self.off)
+        return (self.off & of_kind) if off_centre else of_kind
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ def evaluate_localisation(
     methods: Sequence[str] = ("grad_cam", "evidence"),
     max_words: int = 20,
     batch_size: int = 32,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Localisation:
     """The pointing game on the first human caption of each photo, boxes from Flickr30k Entities in the folder
     `entities`.
@@ -147,7 +152,7 @@ def evaluate_localisation(
     hits: dict[str, list[float]] = {}
     left_out: Counter[str] = Counter()
     off: list[bool] = []
-    for done, batch in enumerate(_batches(names, batch_size)):
+    for done, batch in enumerate(batches(names, batch_size)):
         paths = [images / name for name in batch]
         sentences = [_cut(read_entities(entities, name)[0], max_words, left_out) for name in batch]
         texts = [sentence.text for sentence in sentences]
@@ -158,8 +163,8 @@ def evaluate_localisation(
         for method in methods:
             found = explain(model, paths, text=texts, method=method, unknown="unk", batch_size=batch_size)
             for e, own in zip(found, targets, strict=True):
-                _extend(hits, _word_hits(e, own, method))
-        _extend(hits, _control_hits(model, paths, ids, targets))
+                extend(hits, _word_hits(e, own, method))
+        extend(hits, _control_hits(model, paths, ids, targets))
         progress(min(len(names), (done + 1) * batch_size), len(names))
     return Localisation({row: torch.tensor(found) for row, found in hits.items()}, torch.tensor(off), left_out)
 
@@ -227,10 +232,10 @@ def _mean(values: Sequence[float]) -> float:
     return fmean(values) if values else float("nan")
 
 
-def _extend(hits: dict[str, list[float]], more: Mapping[str, list[float]]) -> None:
+def extend(hits: dict[str, list[float]], more: Mapping[str, list[float]]) -> None:
     for row, values in more.items():
         hits.setdefault(row, []).extend(values)
 
 
-def _batches(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (names[start : start + size] for start in range(0, len(names), size))
+def batches(things: Sequence[Thing], size: int) -> Iterator[Sequence[Thing]]:
+    return (things[start : start + size] for start in range(0, len(things), size))

@@ -44,6 +44,10 @@ class Failure:
 @overload
 def explain(model: TaskAdapter, images: list[Any] | tuple[Any, ...], **options: Any) -> list[Explanation]: ...
 @overload
+def explain(
+    model: TaskAdapter, images: ImageSource, *, question: list[str] | tuple[str, ...], **options: Any
+) -> list[Explanation]: ...
+@overload
 def explain(model: TaskAdapter, images: ImageSource, **options: Any) -> Explanation: ...
 def explain(
     model: TaskAdapter,

@@ -84,6 +84,11 @@ class LSTMQAdapter:
         logits = self.network.answer(image, question.repeat(len(ids) // len(question), 1))
         return logits[:, None].expand(-1, ids.shape[1], -1)
 
+    def unasked(self, inputs: Inputs) -> Tensor:
+        """The logits `(b, v)` when no question is asked: the mean of the training questions in its place."""
+        image = inputs.spread(self.network.image_vector(self.network.cells(inputs.pixels)))
+        return self.network.answer(image, self.network.no_question.expand(len(image), -1))
+
     def baseline(self, inputs: Inputs) -> Tensor:
         """The mean cell of the training photos, at every position."""
         return self.network.baseline.view(1, -1, 1, 1)
