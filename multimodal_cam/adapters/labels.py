@@ -37,7 +37,7 @@ class Labels:
 
     def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
         """The one word of the text: the whole label."""
-        return [Span(self.names[i] if text is None else text, k, k + 1) for k, i in enumerate(ids)]
+        return [Span(self.names[i] if text is None else " ".join(text.split()), k, k + 1) for k, i in enumerate(ids)]
 
     def _id(self, text: str) -> int:
         if _plain(text) in self.ids:
