@@ -22,9 +22,9 @@ AIMS = {"BLEU-4": ">= 0.23", "CIDEr": ">= 0.55"}
 def captions(model: str, data: Path, photos: int | None, **_: Any) -> Iterator[Measurement]:
     known = read_captions(data / "captions.txt")
     names = read_split(data / "dev_images.txt", known)[:photos]
-    images = _folder(data, "images", "images.tar")
-    progress = _progress("captions")
-    scores = evaluate_captions(mc.load(model), images, {name: known[name] for name in names}, progress=progress)
+    images = folder(data, "images", "images.tar")
+    references = {name: known[name] for name in names}
+    scores = evaluate_captions(mc.load(model), images, references, progress=progress("captions"))
     for name, value in scores.items():
         notes = {"photos": str(len(names)), "aim": AIMS.get(name, "")}
         yield Measurement(f"captions {name}", {"dev": f"{value:.3f}"}, notes)
@@ -32,9 +32,9 @@ def captions(model: str, data: Path, photos: int | None, **_: Any) -> Iterator[M
 
 def localisation(model: str, data: Path, photos: int | None, **_: Any) -> Iterator[Measurement]:
     names = read_split(data / "dev_images.txt", read_captions(data / "captions.txt"))[:photos]
-    images = _folder(data, "images", "images.tar")
-    entities = _folder(data, "flickr30k_entities", "flickr30k_entities.tar.gz")
-    found = evaluate_localisation(mc.load(model), images, entities, names, progress=_progress("localisation"))
+    images = folder(data, "images", "images.tar")
+    entities = folder(data, "flickr30k_entities", "flickr30k_entities.tar.gz")
+    found = evaluate_localisation(mc.load(model), images, entities, names, progress=progress("localisation"))
     yield from _maps(found)
     counts = {reason.replace(" ", "-"): str(count) for reason, count in found.left_out.items()}
     targets = {"targets": str(len(found.off)), "off-centre": str(int(found.off.sum()))}
@@ -56,7 +56,7 @@ def _aim(row: str) -> str:
     return "above-other >= +.12, off-centre >= .32" if row == "evidence word" else ""
 
 
-def _folder(data: Path, name: str, archive: str) -> Path:
+def folder(data: Path, name: str, archive: str) -> Path:
     """The folder `name` of the data set; unpacked once into out/ when only its archive is there."""
     if (data / name).is_dir():
         return data / name
@@ -71,7 +71,7 @@ def _folder(data: Path, name: str, archive: str) -> Path:
     return target
 
 
-def _progress(what: str) -> Callable[[int, int], None]:
+def progress(what: str) -> Callable[[int, int], None]:
     return lambda done, total: print(f"{what} {done}/{total}", end="\r" if done < total else "\n", file=sys.stderr)
 
 

@@ -1,7 +1,7 @@
 """`python tests/benchmarks/run.py [SELECTION...]`: measures, prints plain lines, keeps them in
 docs/benchmarks.md.
 
-Selections: speed, scaling, captions, localisation, gpu; none means all. A line is a name, then pairs of
+Selections: speed, scaling, vqa, captions, localisation, answers, gpu; none means all. A line is a name, then pairs of
 quantity and value: `nic grad_cam ratio 1.42`.
 """
 
@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from answering import ANSWERS_SECTION, COST_SECTION, POINTING_SECTION, QUESTIONS_SECTION
 from gpu import GPU_SECTION
 from measuring import Section, write
 from quality import CAPTIONS_SECTION, LOCALISATION_SECTION
@@ -20,8 +21,10 @@ from speed import FORWARD_SECTION, RIVALS_SECTION
 SELECTIONS: dict[str, dict[str, Section]] = {
     "speed": {"rivals": RIVALS_SECTION, "forward": FORWARD_SECTION},
     "scaling": {"throughput": THROUGHPUT_SECTION, "memory": MEMORY_SECTION},
+    "vqa": {"five-answers": COST_SECTION, "many-questions": QUESTIONS_SECTION},
     "captions": {"captions": CAPTIONS_SECTION},
     "localisation": {"localisation": LOCALISATION_SECTION},
+    "answers": {"answers": ANSWERS_SECTION, "answer-pointing": POINTING_SECTION},
     "gpu": {"gpu": GPU_SECTION},
 }
 DATA = Path(__file__).parents[3] / "shared" / "data" / "flickr8k"
@@ -47,6 +50,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=5, help="repetitions of which the median is taken (default 5)")
     parser.add_argument("--threads", type=int, help="PyTorch's threads on the CPU (default: its own choice)")
     parser.add_argument("--model", default="nic", help="our captioner: a bundled name or a folder")
+    parser.add_argument("--vqa-model", default="lstm-q", help="our VQA model: a bundled name or a folder")
     parser.add_argument("--data", type=Path, default=DATA, help="Flickr8k with Flickr30k Entities, see data/README.md")
     parser.add_argument("--photos", type=int, help="only the first so many dev photos")
     parser.add_argument("--dry", action="store_true", help="do not write docs/benchmarks.md")
