@@ -3,33 +3,60 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
+
+from .questions import Broken
 
 
-def read_captions(path: Path) -> dict[str, list[str]]:
-    """Image name -> its captions, in the file's order. Raises ValueError naming the first line that is not `image,caption`."""
+def read_captions(path: Path, broken: Broken | None = None) -> dict[str, list[str]]:
+    """Image name -> its captions, in the file's order. Raises ValueError naming the first line that is not `image,caption`.
+
+    With `broken` such lines, and those with a stray quote, are told to it and left out; no caption then goes over two lines.
+    """
     captions: dict[str, list[str]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.reader(file)
-        header = next(rows, [])
+    with path.open(encoding="utf-8", errors="strict" if broken is None else "replace", newline="") as file:
+        rows = _rows(file) if broken is None else _lines(file)
+        _, header = next(rows, (0, []))
         if [column.strip().lower() for column in header[:2]] != ["image", "caption"]:
             raise ValueError(f"{path}: expected the header 'image,caption', got {','.join(header)!r}")
-        for row in rows:
+        for number, row in rows:
             if not row:
                 continue
             if len(row) < 2 or not row[0].strip() or not row[1].strip():
-                raise ValueError(f"{path}, line {rows.line_num}: expected 'image,caption', got {','.join(row)!r}")
+                said = f"{path}, line {number}: expected 'image,caption', got {','.join(row)!r}"
+                if broken is None:
+                    raise ValueError(said)
+                broken(said)
+                continue
             captions.setdefault(row[0].strip(), []).append(",".join(row[1:]).strip())
     if not captions:
         raise ValueError(f"{path} holds no captions")
     return captions
 
 
-def read_split(path: Path, captions: dict[str, list[str]]) -> list[str]:
-    """The image names of a split file (one a line). Raises ValueError when some have no caption."""
+def _rows(file: TextIO) -> Iterator[tuple[int, list[str]]]:
+    rows = csv.reader(file)
+    for row in rows:
+        yield rows.line_num, row
+
+
+def _lines(file: TextIO) -> Iterator[tuple[int, list[str]]]:
+    """Each line for itself, so that an open quote does not swallow the next ones; a line with one as a single cell."""
+    for number, line in enumerate(file, start=1):
+        yield number, [line.strip()] if line.count('"') % 2 else next(csv.reader([line]), [])
+
+
+def read_split(path: Path, captions: dict[str, list[str]], broken: Broken | None = None) -> list[str]:
+    """The image names of a split file (one a line). Raises ValueError when some have no caption; with `broken` those are told
+    to it and left out."""
     names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     missing = [name for name in names if name not in captions]
-    if missing or not names:
+    if not names or (missing and broken is None):
         what = f"{len(missing)} of {len(names)} images have no caption, the first: {missing[0]}" if missing else "is empty"
         raise ValueError(f"{path}: {what}")
-    return names
+    if broken is not None:
+        for name in missing:
+            broken(f"{path}: {name} has no caption")
+    return [name for name in names if name in captions]

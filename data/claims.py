@@ -1,0 +1,149 @@
+"""Questions of yes and no: each is asked about as many photos where the answer is yes as about photos where it is no.
+
+So who knows only the question is right in half of them. The photos where it is no are those where a yes would be likely: what is
+asked for often stands beside what is there, but no caption tells of it, nor of anything that the word could mean.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from . import lexicon as lex
+from .grammar import Thing
+from .photos import Photo
+from .questions import Question
+from .rules import Naming, akin, are, colour
+
+TYPE = "yes/no"
+PHOTOS_PER_CLAIM = 80  # one question in so many photos is asked at most, with yes and with no
+SHORTLIST = 6  # the no is drawn from so many times as many of the likeliest photos
+
+
+@dataclass
+class Claim:
+    """For one question: the photos where it is so, and those where it is not, with how likely it was."""
+
+    yes: dict[str, Question] = field(default_factory=dict)
+    no: dict[str, tuple[float, Question]] = field(default_factory=dict)
+
+
+class Claims(dict[str, Claim]):
+    """Question -> where the answer is yes and where no; a photo with both is a yes."""
+
+    def __missing__(self, question: str) -> Claim:
+        return self.setdefault(question, Claim())
+
+    def holds(self, question: str, photo: Photo, number: int, *things: Thing) -> None:
+        boxes = photo.boxes(number, *things)
+        said = Question(photo.image, question, "yes", TYPE, photo.told[number].text, boxes)
+        self[question].yes.setdefault(photo.image, said)
+        self[question].no.pop(photo.image, None)
+
+    def fails(self, question: str, photo: Photo, number: int, likely: float) -> None:
+        if photo.image not in self[question].yes:
+            said = Question(photo.image, question, "no", TYPE, photo.told[number].text)
+            self[question].no[photo.image] = likely, said
+
+
+def yes_or_no(photos: Sequence[Photo], rng: random.Random, min_count: int) -> Iterator[Question]:
+    """The questions of yes and no about `photos`, each as often with the one answer as with the other."""
+    claims = Claims()
+    _there(photos, claims, min_count)
+    _doing(photos, claims)
+    _coloured(photos, claims)
+    most = max(20, len(photos) // PHOTOS_PER_CLAIM)
+    for question in sorted(claims):
+        claim = claims[question]
+        count = min(len(claim.yes), len(claim.no), most)
+        yield from rng.sample(list(claim.yes.values()), count)
+        yield from _likely(list(claim.no.values()), count, rng)
+
+
+def _likely(weighted: Sequence[tuple[float, Question]], count: int, rng: random.Random) -> list[Question]:
+    """`count` of the likeliest, drawn without replacement by weight (Efraimidis and Spirakis 2006)."""
+    best = sorted(weighted, key=lambda each: -each[0])[: SHORTLIST * count]
+    drawn = sorted(((rng.random() ** (1 / weight), i) for i, (weight, _) in enumerate(best)), reverse=True)
+    return [best[i][1] for _, i in drawn[:count]]
+
+
+def _there(photos: Sequence[Photo], claims: Claims, min_count: int) -> None:
+    """Is there a ball in the photo? How likely: the sum over what is told of, how often the one stands beside the other."""
+    told = [{thing.noun: None for caption in photo.told for thing in caption.things} for photo in photos]
+    count = Counter(noun for nouns in told for noun in nouns)
+    beside: dict[str, Counter[str]] = defaultdict(Counter)
+    for nouns in told:
+        for noun in nouns:
+            beside[noun].update(nouns.keys())
+    asked = [noun for noun in count if count[noun] >= min_count and noun not in lex.SELDOM_TOLD]
+    for photo, nouns in zip(photos, told, strict=True):
+        heard = photo.words | nouns.keys()
+        likely: dict[str, float] = defaultdict(float)
+        for other in nouns:
+            for noun, times in beside[other].items():
+                likely[noun] += times / count[other]
+        for noun in asked:
+            if noun in nouns:
+                number = next(i for i, caption in enumerate(photo.told) if any(thing.noun == noun for thing in caption.things))
+                things = [thing for thing in photo.told[number].things if thing.noun == noun]
+                claims.holds(_is_there(noun), photo, number, *things)
+            elif likely[noun] and heard.isdisjoint(lex.same(noun) | set(noun.split())):
+                claims.fails(_is_there(noun), photo, 0, likely[noun])
+
+
+def _is_there(noun: str) -> str:
+    if noun in lex.PLURAL:
+        return f"are there {noun} in the photo?"
+    article = "" if noun.split()[-1] in lex.MASS else "an " if noun.startswith(lex.PRONOUNCED_AN) else "a "
+    return f"is there {article}{noun} in the photo?"
+
+
+def _doing(photos: Sequence[Photo], claims: Claims) -> None:
+    """Is the dog running? Not where all that anybody there does excludes it; how likely: how often such a dog does."""
+    common: dict[str, Counter[str]] = defaultdict(Counter)
+    seen: list[tuple[str, Photo, int]] = []
+    for photo in photos:
+        naming = Naming(photo.told)
+        for number, caption in enumerate(photo.told):
+            for deed in caption.deeds:
+                who = naming.names(deed.agents, caption)
+                if not who or deed.doing not in lex.ACTIVITY.keys() - lex.TRANSITIVE or akin(deed.agents[0].noun, deed.doing):
+                    continue
+                start = f"{are(deed.agents)} {who}"
+                common[start][deed.doing] += 1
+                seen.append((start, photo, number))
+                claims.holds(f"{start} {deed.doing}?", photo, number, *deed.agents)
+    for start, photo, number in seen:
+        rows = {lex.ACTIVITY[deed.doing] for caption in photo.told for deed in caption.deeds if deed.doing in lex.ACTIVITY}
+        for doing, times in common[start].items():
+            if all(lex.ACTIVITY[doing] in lex.EXCLUDED[row] for row in rows) and doing not in photo.words:
+                claims.fails(f"{start} {doing}?", photo, number, times)
+
+
+def _coloured(photos: Sequence[Photo], claims: Claims) -> None:
+    """Is the dog brown? Not where no colour told is near it; how likely: how often such a dog is."""
+    common: dict[str, Counter[str]] = defaultdict(Counter)
+    seen: list[tuple[str, Photo, int]] = []
+    for photo in photos:
+        naming = Naming(photo.told)
+        for number, caption in enumerate(photo.told):
+            for asked in colour(caption, naming):
+                if " and " in asked.answer:
+                    continue
+                start = asked.question.removeprefix("what colour ").removesuffix("?")
+                common[start][asked.answer] += 1
+                seen.append((start, photo, number))
+                claims.holds(f"{start} {asked.answer}?", photo, number, *asked.things)
+    for start, photo, number in seen:
+        near = _near(photo.words)
+        for shade, times in common[start].items():
+            if shade not in near:
+                claims.fails(f"{start} {shade}?", photo, number, times)
+
+
+def _near(words: Iterable[str]) -> set[str]:
+    """The colours among `words`, and those that one can take for them."""
+    told = {lex.COLOURS[part] for word in words for part in word.split("-") if part in lex.COLOURS}
+    return told.union(*(row for row in lex.NEAR if row & told))

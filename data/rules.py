@@ -1,0 +1,262 @@
+"""What can be asked about what a caption tells: a rule takes one caption and yields question, answer, type and answering things.
+
+The types are those of COCO-QA (Ren, Kiros, Zemel, NeurIPS 2015), object, colour, number and location, and action.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from . import lexicon as lex
+from .grammar import Deed, Thing, Told
+
+LONGEST = 14  # words of a question
+
+
+class Asked(NamedTuple):
+    question: str
+    answer: str
+    type: str
+    things: tuple[Thing, ...]
+
+    @property
+    def fair(self) -> bool:
+        """Whether the question keeps its answer to itself, and is short."""
+        words = self.question[:-1].split()
+        return len(words) <= LONGEST and not any(akin(a, w) for a in self.answer.split() if a != "and" for w in words)
+
+
+Rule = Callable[[Told, "Naming"], Iterator[Asked]]
+
+
+def akin(one: str, other: str) -> bool:
+    """Whether one word gives the other away: bike and biker, ski and skiing, football and ball; not man and woman."""
+    if one == other or min(len(one), len(other)) < 3:
+        return one == other
+    short, long = sorted((one, other), key=len)
+    return long.startswith(short) or (len(short) > 3 and (short in long or short[:4] == long[:4]))
+
+
+class Naming:
+    """How to speak of a thing so that it is clear which is meant, of all that the captions of one photo tell of."""
+
+    def __init__(self, captions: Sequence[Told]) -> None:
+        self.several: set[str] = set()
+        for caption in captions:
+            nouns = Counter(thing.noun for thing in caption.things)
+            said = Counter(word.removesuffix("s") for word in caption.text.lower().split())  # a parse may miss one
+            self.several |= {noun for noun, count in nouns.items() if max(count, said[noun]) > 1}
+            self.several |= {thing.noun for thing in caption.things if thing.plural and thing.noun not in lex.PLURAL}
+
+    def name(self, thing: Thing, caption: Told, hidden: Iterable[str] = ()) -> str:
+        """ "the dog"; "the small dog" where there are others, but by none of the `hidden` words; empty where no name is clear."""
+        others = [other for other in caption.things if other is not thing]
+        if not thing.clean or _one_of_more(thing) or _maybe_the_same(thing, others):
+            return ""
+        alike = [other for other in others if other.noun == thing.noun]
+        if thing.plural or thing.noun in lex.PLURAL:
+            return "" if alike else f"the {thing.said}"
+        if thing.number:
+            return ""
+        if not alike and thing.noun not in self.several:
+            return f"the {thing.said}"
+        shared = {modifier for other in alike for modifier in other.modifiers}
+        apart = next((modifier for modifier in thing.modifiers if modifier not in shared.union(hidden)), "")
+        return f"the {apart} {thing.said}" if apart else ""
+
+    def names(self, things: Sequence[Thing], caption: Told) -> str:
+        """ "the man and the woman"; empty where one of them has no clear name."""
+        found = [self.name(thing, caption) for thing in things]
+        return " and ".join(found) if all(found) else ""
+
+
+def _one_of_more(thing: Thing) -> bool:
+    return thing.determiner in ("another", "each", "one", "every", "both", "no") or "other" in thing.modifiers
+
+
+def _maybe_the_same(thing: Thing, others: Iterable[Thing]) -> bool:
+    """ "the person" beside "a man", who is one, too."""
+    people = {other.noun for other in others} & lex.PEOPLE - {thing.noun}
+    return thing.noun in lex.PEOPLE and any(thing.noun in lex.same(noun) for noun in people)
+
+
+def are(things: Sequence[Thing]) -> str:
+    return "are" if len(things) > 1 or things[0].plural or things[0].noun in lex.PLURAL else "is"
+
+
+def sayable(thing: Thing) -> bool:
+    """Whether the phrase can be said as it stands: with an article, or such that it needs none."""
+    if not thing.clean or thing.number or len(thing.modifiers) > 2:
+        return False
+    return thing.determiner in ("a", "an", "the", "some") or (not thing.determiner and (thing.plural or thing.noun in lex.MASS))
+
+
+def _phrase(*parts: str) -> str:
+    return " ".join(filter(None, parts)) + "?"
+
+
+# ---- what somebody does
+
+
+def action(caption: Told, naming: Naming) -> Iterator[Asked]:
+    """What is the girl doing? jumping"""
+    for deed in caption.deeds:
+        if deed.doing in lex.IDLE or (deed.particle and deed.doing not in lex.ACTIVITY):
+            continue
+        if who := naming.names(deed.agents, caption):
+            yield Asked(f"what {are(deed.agents)} {who} doing?", deed.doing, "action", deed.agents)
+
+
+def undergone(caption: Told, naming: Naming) -> Iterator[Asked]:
+    """What is the dog holding? stick"""
+    for deed in caption.deeds:
+        thing = deed.thing
+        if thing is None or deed.doing in lex.UNASKED | {"wearing"} or thing.noun in lex.BODY:
+            continue
+        if who := naming.names(deed.agents, caption):
+            word = "who" if thing.noun in lex.PEOPLE else "what"
+            yield Asked(_phrase(word, are(deed.agents), who, deed.doing, deed.particle), thing.noun, "object", (thing,))
+
+
+def beneath(caption: Told, naming: Naming) -> Iterator[Asked]:
+    """What is the dog jumping over? log — What is the man sitting on? bench"""
+    for deed in caption.deeds:
+        who = "" if deed.thing or deed.particle else naming.names(deed.agents, caption)
+        for preposition, thing in deed.places if who else ():
+            if deed.doing in lex.ASKED_WITH.get(preposition, ()) and thing.noun not in lex.PEOPLE | lex.BODY:
+                yield Asked(_phrase("what", are(deed.agents), who, deed.doing, preposition), thing.noun, "object", (thing,))
+
+
+def worn(caption: Told, naming: Naming) -> Iterator[Asked]:
+    """What is the man wearing? hat"""
+    for who, garment in caption.wearing:
+        if name := naming.name(who, caption):
+            yield Asked(f"what {are([who])} {name} wearing?", garment.noun, "object", (garment,))
+
+
+def held(caption: Told, naming: Naming) -> Iterator[Asked]:
+    """What is in the dog's mouth? ball"""
+    for thing, preposition, part in caption.at:
+        owners = [owner for owner in caption.things if owner.noun in lex.ACTORS and owner.at < thing.at]
+        if preposition != "in" or part.noun not in ("mouth", "hand", "arm") or len(owners) != 1 or owners[0].plural:
+            continue
+        name = naming.name(owners[0], caption) if part.determiner in ("its", "his", "her", "the", "") else ""
+        if name and thing.noun not in lex.PEOPLE | lex.BODY | lex.CLOTHES:
+            yield Asked(f"what is in {name}'s {part.said}?", thing.noun, "object", (thing,))
+
+
+# ---- who does it
+
+
+def agent(caption: Told, naming: Naming) -> Iterator[Asked]:
+    """Who is riding a bike? man — What is running through the snow? dog"""
+    for deed in caption.deeds:
+        who = deed.agents[0]
+        if len(deed.agents) > 1 or not _the_only(who, caption, naming) or deed.doing in lex.IDLE - {"wearing", "holding"}:
+            continue
+        start = f"{_which(who)} is {deed.doing}"
+        if deed.thing and sayable(deed.thing):
+            yield Asked(_phrase(start, deed.particle, deed.thing.phrase), who.noun, "object", (who,))
+        for preposition, place in () if deed.thing or deed.particle else deed.places:
+            if sayable(place) and preposition in lex.SAID_OF:
+                yield Asked(_phrase(start, preposition, place.phrase), who.noun, "object", (who,))
+
+
+def present(caption: Told, naming: Naming) -> Iterator[Asked]:
+    """What is in the snow? dog — Who is on the beach? woman"""
+    if sum(thing.noun in lex.ACTORS for thing in caption.things) > 1:
+        return
+    for who, preposition, place in caption.at:
+        if who.noun in lex.ACTORS and _the_only(who, caption, naming) and sayable(place) and _is_place(preposition, place):
+            yield Asked(f"{_which(who)} is {preposition} {place.phrase}?", who.noun, "object", (who,))
+
+
+def _the_only(who: Thing, caption: Told, naming: Naming) -> bool:
+    if who.noun == "people":
+        return sum(thing.noun == "people" for thing in caption.things) == 1
+    return not who.plural and who.noun not in naming.several
+
+
+def _which(who: Thing) -> str:
+    return "who" if who.noun in lex.PEOPLE else "what"
+
+
+# ---- colour, number, place
+
+
+def colour(caption: Told, naming: Naming) -> Iterator[Asked]:
+    """What colour is the dog? brown — What colour is the man's shirt? red"""
+    owners = _owners(caption)
+    for thing in caption.things:
+        if not 0 < len(thing.colours) < 3 or not thing.clean or thing.noun in lex.PEOPLE | lex.COLOURLESS:
+            continue
+        answer = " and ".join(sorted(thing.colours))
+        if name := _owned(thing, owners, caption, naming) or naming.name(thing, caption, lex.COLOURS):
+            yield Asked(f"what colour {are([thing])} {name}?", answer, "colour", (thing,))
+
+
+def _owners(caption: Told) -> dict[int, Thing]:
+    """Who has the thing that stands at a word: those who wear it, or are told to be "with" such hair."""
+    owners = {what.at: who for who, how, what in caption.at if how == "with" and who.noun in lex.ACTORS and what.noun in lex.BODY}
+    return owners | {garment.at: who for who, garment in caption.wearing}
+
+
+def _owned(thing: Thing, owners: dict[int, Thing], caption: Told, naming: Naming) -> str:
+    """ "the man's shirt", empty where nobody is told to have it, several do, or he has two."""
+    who = owners.get(thing.at)
+    more = [other for other in caption.things if other.noun == thing.noun and owners.get(other.at) is who]
+    name = "" if who is None or who.plural or len(more) > 1 else naming.name(who, caption)
+    return f"{name}'s {thing.said}" if name else ""
+
+
+def number(caption: Told, naming: Naming) -> Iterator[Asked]:
+    """How many dogs are running? two. "a dog" is not one, "one dog" is."""
+    for thing in caption.things:
+        if not thing.number or not thing.clean or thing.noun in lex.BODY or _one_of_more(thing) or _again(thing, caption):
+            continue
+        if thing.number == "one":
+            if thing.plural or thing.noun in naming.several:
+                continue
+            thing_said = f"{thing.said}s"
+        elif thing.plural:
+            thing_said = thing.said
+        else:
+            continue
+        doing = next((deed.doing for deed in caption.deeds if deed.agents == (thing,) and _alone(deed)), "there")
+        yield Asked(f"how many {thing_said} are {doing}?", thing.number, "number", (thing,))
+
+
+def _again(thing: Thing, caption: Told) -> bool:
+    """Whether the caption tells of more such things than these."""
+    told = sum(other.noun == thing.noun for other in caption.things)
+    said = sum(word.startswith(thing.noun) for word in caption.text.lower().split())
+    return max(told, said) > 1 or "another" in caption.text.lower().split()
+
+
+def _alone(deed: Deed) -> bool:
+    return not deed.thing and not deed.particle and deed.doing not in lex.IDLE | lex.TRANSITIVE
+
+
+def location(caption: Told, naming: Naming) -> Iterator[Asked]:
+    """Where is the boy swimming? pool — Where is the dog? snow"""
+    for deed in caption.deeds:
+        who = "" if deed.doing in lex.IDLE or deed.particle else naming.names(deed.agents, caption)
+        if not who or not (sayable(deed.thing) if deed.thing else _alone(deed)):
+            continue
+        asked = _phrase("where", are(deed.agents), who, deed.doing, deed.thing.phrase if deed.thing else "")
+        yield from (Asked(asked, at.noun, "location", (at,)) for how, at in deed.places if _is_place(how, at, deed.doing))
+    for thing, preposition, place in caption.at:
+        if thing.noun in lex.ACTORS and _is_place(preposition, place) and (name := naming.name(thing, caption)):
+            yield Asked(f"where {are([thing])} {name}?", place.noun, "location", (place,))
+
+
+def _is_place(preposition: str, place: Thing, doing: str = "") -> bool:
+    """Whether one is there, `doing` this or nothing: on a bench one sits, but does not run."""
+    if preposition not in lex.SEEN_FROM or place.noun not in lex.PLACES:
+        return False
+    return place.noun not in lex.SURFACES or not doing or doing in lex.AT_REST
+
+
+RULES: tuple[Rule, ...] = (action, undergone, beneath, worn, agent, present, held, colour, number, location)
