@@ -163,7 +163,7 @@ NOUNS_IN_ING = _words(
     "building railing swing ring wing string clothing painting ceiling king earring awning crossing sling spring wedding "
     "thing icing carving drawing bowling opening covering landing lightning siding stocking evening earrings"
 )
-SELDOM_TOLD = _UNTOLD | BODY | CLOTHES | SPORTS | GROUPS | GATHERED - {"people", "crowd"}  # not asked for
+SELDOM_TOLD = _UNTOLD | BODY | CLOTHES | SPORTS | GROUPS | GATHERED - {"people", "crowd"}
 ACTIVITIES = {
     "rest": "sitting lying sleeping resting relaxing napping kneeling crouching squatting",
     "stand": "standing posing waiting",

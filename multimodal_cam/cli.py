@@ -63,8 +63,10 @@ app = typer.Typer(
 )
 train = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a network of ours.")
 evaluate = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure how good a model is.")
+data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make datasets.")
 app.add_typer(train, name="train")
 app.add_typer(evaluate, name="eval")
+app.add_typer(data, name="data")
 
 Model = Annotated[str, typer.Option(help="A bundled name, a folder that `train` wrote, or module:function.")]
 Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.")]
@@ -326,6 +328,43 @@ def eval_captions(
     else:
         for name, value in scores.items():
             print(f"{name} {value:.3f}")
+
+
+# ---- data --------------------------------------------------------------------------------------------------
+
+
+@data.command("make-questions")
+def make_questions(
+    captions: Captions,
+    split: Annotated[list[Path], typer.Option(exists=True, dir_okay=False, help="Names of photos, one a line; repeatable.")],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="File to write, one JSON object a line.")],
+    entities: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Flickr30k Entities: answers get their boxes.")
+    ] = None,
+    min_count: Annotated[int, typer.Option(min=1, help="Rarer answers, and questions with rarer words, are left out.")] = 5,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Make questions about photos from their captions, each with its answer and where that is.
+
+    They ask for objects, colours, numbers, places, actions and, as often yes as no, whether something is so. A
+    split is called after its file, train_images.txt train. What cannot be read is left out and told in the end.
+    """
+    from multimodal_cam.data.asking import make_questions as questions_of
+    from multimodal_cam.data.captions import read_captions, read_split
+    from multimodal_cam.data.photos import Tally
+    from multimodal_cam.data.questions import write_questions
+
+    tally = Tally()
+    texts = read_captions(captions, tally.of("lines of captions"))
+    splits = {path.stem.removesuffix("_images"): read_split(path, texts, tally.of("photos without captions")) for path in split}
+    with _bar("reading captions", sum(map(len, splits.values()))) as advance:
+        found = list(questions_of(texts, splits, entities, seed=seed, min_count=min_count, tally=tally, progress=advance))
+    for reason, (times, first) in tally.found.items():
+        _say(f"left out: {times} {reason}, the first: {first}")
+    if not found:
+        raise ValueError(f"no question could be made from {captions} for the photos of {', '.join(map(str, split))}")
+    count = write_questions(found, out)
+    _line(f"{out}: {count} questions")
 
 
 # ---- what the commands share -------------------------------------------------------------------------------
