@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -84,6 +85,7 @@ class Explanation:
     A question has words, too: `question_spans`, and `token_question` `(t, q)`, what each of its tokens adds to each token's
     score. `alternatives` are, for each token, the likeliest others in its place, with `alternative_log_probs` and
     `alternative_scores` `(t, n)` and `alternative_maps` `(t, n, h, w)`: for an answer, the answers that were not given.
+    `instead_of` says which word was compared with which other one (`score="contrast"`).
     """
 
     image: Image
@@ -110,6 +112,7 @@ class Explanation:
     alternative_log_probs: Tensor | None = None
     alternative_scores: Tensor | None = None
     alternative_maps: Tensor | None = None
+    instead_of: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -242,6 +245,35 @@ class Explanation:
         return {self._answer_texts[i]: maps[i] for i, _ in self._ranked_answers}
 
     @property
+    def answer_parts(self) -> tuple[Part, ...]:
+        """Everything about `answers` and, last, the explained one if it is not among them.
+
+        What the photo adds is known of the explained answer only: the `reliance` and `unplaced` of others are NaN.
+        """
+        if self.alternative_maps is None or self.alternative_scores is None:
+            return ()
+        ranked = [i for i, _ in self._ranked_answers]
+        if ranked and 0 not in ranked:
+            ranked.append(0)
+        return tuple(self._answer(i) for i in ranked)
+
+    def _answer(self, index: int) -> Part:
+        """The explained answer, index 0, or one of its alternatives."""
+        if index == 0:
+            return self.part(self.words[0])
+        maps, scores, log_probs = self.alternative_maps, self.alternative_scores, self.alternative_log_probs
+        assert maps is not None and scores is not None and log_probs is not None  # noqa: PT018
+        return Part(
+            span=Span(self._answer_texts[index], 0, 1),
+            map=maps[0, index - 1],
+            score=float(scores[0, index - 1]),
+            log_prob=float(log_probs[0, index - 1]),
+            reliance=math.nan,
+            completeness=None,
+            unplaced=math.nan,
+        )
+
+    @property
     def question_words(self) -> tuple[QuestionWord, ...]:
         """The words of the question, each with what it adds to the score of the whole text: signed, in `unit`."""
         if self.token_question is None:
@@ -354,6 +386,7 @@ class Explanation:
             question=manifest.get("question"),
             question_spans=tuple(Span(**word) for word in manifest.get("question_words", ())),
             alternatives=tuple(map(tuple, manifest.get("alternatives", ()))),
+            instead_of=manifest.get("instead_of", {}),
             provenance=manifest["provenance"],
             **tensors,
         )
@@ -382,6 +415,7 @@ class Explanation:
             "question": self.question,
             "question_words": [asdict(word) for word in self.question_spans],
             "alternatives": self.alternatives,
+            "instead_of": dict(self.instead_of),
             "provenance": dict(self.provenance),
         }
 

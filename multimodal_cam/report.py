@@ -31,7 +31,8 @@ def record(image: str, result: Explanation | Failure, *, phrases: bool = False) 
     """What `--json` says about a photo: JSON types only, None where there is no number.
 
     `peak` is where a word's map is strongest, `[x, y]` in fractions of the photo from its top left corner; None
-    when nothing in the photo speaks for the word. A photo that failed has `error` and its `kind` instead.
+    when nothing in the photo speaks for the word. A photo that failed has `error` and its `kind` instead. `question`,
+    `question_words`, `answers`, `instead_of` and `counterfactual` are there only where they apply.
     """
     from .explaining import Failure
 
@@ -44,7 +45,7 @@ def record(image: str, result: Explanation | Failure, *, phrases: bool = False) 
         found["phrases"] = [_part(result, part) for part in result.phrases()]
     if result.words:
         found["whole"] = _part(result, result.whole())
-    return found | {name: getattr(result, name) for name in ("model", "method", "score", "unit", "layer")}
+    return found | _asked(result) | {name: getattr(result, name) for name in ("model", "method", "score", "unit", "layer")}
 
 
 def message(error: BaseException) -> str:
@@ -62,6 +63,28 @@ def peak(explanation: Explanation, part: Part) -> list[float] | None:
     x0, y0, x1, y1 = explanation.placement.frame
     x, y = x0 + (x1 - x0) * (column + 0.5) / w, y0 + (y1 - y0) * (row + 0.5) / h
     return [round(min(max(value, 0.0), 1.0), 4) for value in (x, y)]
+
+
+def _asked(explanation: Explanation) -> dict[str, Any]:
+    """The question and its answers, likeliest first, and what was compared; nothing of a caption."""
+    answers = [
+        {
+            "text": part.text,
+            "probability": _number(math.exp(part.log_prob)),
+            "score": _number(part.score),
+            "peak": peak(explanation, part),
+        }
+        for part in explanation.answer_parts
+    ]
+    words = [{"text": word.text, "share": _number(word.share), "known": word.known} for word in explanation.question_words]
+    found = {
+        "question": explanation.question,
+        "question_words": words,
+        "answers": answers,
+        "instead_of": dict(explanation.instead_of),
+        "counterfactual": explanation.score.startswith("-"),
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _part(explanation: Explanation, part: Part) -> dict[str, Any]:

@@ -8,12 +8,13 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toys import hot_cell, toy_explanation
+from toys import ANSWERS, hot_cell, toy_answer, toy_explanation
 
 from multimodal_cam import spans
 from multimodal_cam.geometry import center_crop
@@ -21,7 +22,7 @@ from multimodal_cam.render.colour import colours, cover
 from multimodal_cam.render.figure import figure
 from multimodal_cam.render.html import page, save_page
 from multimodal_cam.render.overlay import overlay, shrink
-from multimodal_cam.render.text import note, signed
+from multimodal_cam.render.text import note, percent, remarks, signed
 
 
 def data_of(html: str) -> dict:
@@ -249,3 +250,133 @@ def test_save_page_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Mon
         save_page([toy_explanation()], path)
     assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
     assert path.read_text(encoding="utf-8") == html
+
+
+# ---- a question and its answers ----------------------------------------------------------------------------
+
+
+def texts_of(drawn: Any) -> list[str]:
+    return [text.get_text() for text in drawn.findobj() if hasattr(text, "get_text") and text.get_text()]
+
+
+def test_figure_of_an_answer_has_an_overlay_per_answer_and_the_questions_words() -> None:
+    e = toy_answer("blue", "What colour is the $zorb$ dog?")
+    drawn = figure(e)
+    drawn.canvas.draw()
+    panels = [axis for axis in drawn.findobj() if hasattr(axis, "get_title") and axis.get_title() and axis.images]
+    assert [axis.get_title() for axis in panels] == ["photo", *ANSWERS]
+    assert [axis.get_xlabel() for axis in panels[1:]] == ["55 %", "20 %", "10 %", "5 %", "3 %", "1 %"]
+    photo, *overlays = (np.array(axis.images[0].get_array()).astype(int) for axis in panels)
+    for i, picture in enumerate(overlays):
+        difference = np.abs(picture - photo).sum(axis=-1)
+        row, column = np.unravel_index(difference.argmax(), difference.shape)
+        assert (row * 14 // photo.shape[0], column * 14 // photo.shape[1]) == hot_cell(i)
+    said = texts_of(drawn)
+    assert "What colour is the $zorb$ dog? – blue" in said
+    assert {"colour", "+1.00", "−0.50", "zorb", "+0.20, unknown"} <= set(said)
+    assert "what each word adds to the score of “blue”, in logits" in said
+    assert any("“blue” was asked for" in text for text in said)
+
+
+@pytest.mark.parametrize(("scale", "legend"), [("caption", "1.5 logit a cell"), ("word", "each answer's strongest cell")])
+def test_scale_of_answers(scale: Any, legend: str) -> None:
+    drawn = figure(toy_answer("blue"), scale=scale)
+    pictures = [np.array(axis.images[0].get_array()) for axis in drawn.findobj() if hasattr(axis, "images") and axis.images]
+    weakest, strongest = pictures[1].max(axis=(0, 1)), pictures[6].max(axis=(0, 1))
+    assert np.array_equal(weakest, strongest) == (scale == "word")
+    assert legend in texts_of(drawn)
+
+
+@pytest.mark.parametrize("question", [None, "why " * 40, "is $ שלום?"])
+def test_figure_of_odd_questions(question: str | None) -> None:
+    file = io.BytesIO()
+    figure(toy_answer("a long answer", question, answers={"a long answer": 1.0})).savefig(file, dpi=30)
+    assert Image.open(file).width > 50
+
+
+def test_a_long_question_leaves_room_for_the_answer() -> None:
+    assert any(text.endswith("… – brown") for text in texts_of(figure(toy_answer(question="why " * 90))))
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0.0, "< 0.001 %"),
+        (0.00012, "0.012 %"),
+        (0.0345, "3.5 %"),
+        (0.5, "50 %"),
+        (0.996, "99.6 %"),
+        (0.9999, "> 99.9 %"),
+        (1, "100 %"),
+    ],
+)
+def test_percent(share: float, said: str) -> None:
+    assert percent(share) == said
+
+
+def test_remarks_say_what_the_maps_are_about() -> None:
+    assert remarks(toy_answer()) == []
+    assert remarks(toy_explanation()) == []
+    assert remarks(toy_answer("red")) == ["“red” was asked for: the model’s own answer is “brown”."]
+    assert remarks(toy_answer(score="-logit")) == [
+        "Counterfactual: the score’s sign is reversed, so what is warm speaks against “brown”, not for it."
+    ]
+    assert remarks(toy_answer(score="contrast", instead_of={"brown": "black"})) == [
+        "“brown” is compared with “black”: the map shows what speaks for “brown” rather than “black”.",
+        "The other answers are compared with “black”, too.",
+    ]
+    assert "against “brown” and for “black”" in remarks(toy_answer(score="-contrast", instead_of={"brown": "black"}))[1]
+    assert "likeliest rivals" in remarks(toy_answer(score="contrast"))[0]
+    caption = replace(toy_explanation(), score="contrast", instead_of={"dog": "cat"})
+    assert [text.partition(" ")[0] for text in remarks(caption)] == ["“dog”", "All"]
+
+
+def test_the_explained_answer_is_shown_even_when_it_is_unlikely() -> None:
+    e = toy_answer("blue")
+    assert [part.text for part in e.answer_parts] == list(ANSWERS)
+    assert [text for text, _ in e.answers] == list(ANSWERS)[:5]
+    assert [part.text for part in toy_answer("black").answer_parts] == list(ANSWERS)[:5]
+    for part in e.answer_parts[:5]:
+        assert torch.equal(part.map, e.answer_maps[part.text])
+    assert toy_explanation().answer_parts == ()
+
+
+def test_page_of_an_answer_is_small_without_its_photo() -> None:
+    assert len(without_photos(page([toy_answer("blue", "what is the colour of the dog that runs over there")])).encode()) < 40_000
+
+
+def test_a_photo_of_several_questions_is_in_the_page_once() -> None:
+    other = toy_answer("black", "Is it?", Image.new("RGB", (30, 40)))
+    html = page([toy_answer(), toy_answer("black", "Is it?"), other])
+    assert len(photos_of(html)) == 2
+    assert re.findall(r'data-as="(\d)"', html) == ["1"]
+
+
+def test_page_escapes_questions_and_answers() -> None:
+    evil = "</script><script>alert(1)</script> \"'&amp; $data 🐶 שלום"
+    html = page([toy_answer(evil, evil, answers={evil: 0.6, "<b>": 0.2}, score="-contrast", instead_of={evil: evil})])
+    assert html.count("<script") == 2
+    assert html.count("</script>") == 2
+    assert "<b>" not in re.sub(r"<p[^>]*><b>", "", html)
+    assert [part["text"] for part in data_of(html)["explanations"][0]["parts"]] == [evil, "<b>"]
+
+
+def test_words_of_a_question_are_spelled_as_it_was_asked() -> None:
+    found = re.findall(r"<li[^>]*><span>(.*?)</span>", page([toy_answer(question="What COLOUR, exactly, is it?")]))
+    assert found == ["What", "COLOUR,", "exactly,", "is", "it?"]
+    changed = replace(toy_answer(question="what is it"), question="İ")
+    assert re.findall(r"<li[^>]*><span>(.*?)</span>", page([changed])) == ["what", "is", "it"]
+
+
+def test_a_question_whose_words_have_no_shares_is_still_there() -> None:
+    e = replace(toy_answer(question="Is <it>?"), token_question=None)
+    assert '<p class="asked" dir="auto">Is &lt;it&gt;?</p>' in page([e])
+    caption = replace(toy_explanation(), question="What is it?")
+    html = page([caption])
+    assert '<p class="asked" dir="auto">What is it?</p>' in html
+    assert 'data-part="0"' in html
+
+
+def test_an_answer_that_the_model_does_not_know_is_a_word() -> None:
+    e = replace(toy_answer(), words=(replace(toy_answer().words[0], known=False),))
+    assert data_of(page([e]))["explanations"][0]["kind"] == "word"

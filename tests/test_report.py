@@ -10,6 +10,7 @@ import networks
 import pytest
 from PIL import Image
 from safetensors import SafetensorError
+from toys import hot_cell, toy_answer
 
 import multimodal_cam as mc
 from multimodal_cam import report as reports
@@ -55,6 +56,34 @@ def test_the_peak_of_an_empty_map_is_nowhere(planted: mc.Explanation) -> None:
     part = planted[0]
     object.__setattr__(part, "map", -part.map.abs())
     assert peak(planted, part) is None
+
+
+def test_a_record_of_an_answer_has_the_question_and_all_answers() -> None:
+    e = toy_answer("blue", "Is the zorb blue?", score="-contrast", instead_of={"blue": "red"})
+    found = json.loads(json.dumps(record("x.jpg", e), allow_nan=False))
+    assert found["question"] == "Is the zorb blue?"
+    assert found["question_words"][2] == {"text": "zorb", "share": 0.333333, "known": False}
+    assert [answer["text"] for answer in found["answers"]] == ["brown", "black", "white", "gold", "red", "blue"]
+    assert found["answers"][1]["probability"] == 0.2
+    assert found["answers"][1]["score"] == 2.5
+    row, column = hot_cell(1)
+    assert found["answers"][1]["peak"] == pytest.approx([(column + 0.5) / 14, (row + 0.5) / 14], abs=1e-4)
+    assert found["instead_of"] == {"blue": "red"}
+    assert found["counterfactual"] is True
+    assert found["format"] == 1
+
+
+def test_a_record_of_a_caption_knows_nothing_of_answers(planted: mc.Explanation) -> None:
+    asked = {"question", "question_words", "answers", "instead_of", "counterfactual"}
+    assert not asked & record("x.jpg", planted).keys()
+    assert asked & record("x.jpg", toy_answer(question=None)).keys() == {"answers"}
+
+
+def test_what_was_compared_is_saved(tmp_path: Path) -> None:
+    contrast = mc.explain(networks.planted_captioner(), networks.quadrant_image(), text="red blue", instead_of={"Red": "green"})
+    assert contrast.instead_of == {"red": "green"}
+    assert mc.Explanation.load(contrast.save(tmp_path / "e")).instead_of == {"red": "green"}
+    assert record("x.jpg", contrast)["instead_of"] == {"red": "green"}
 
 
 def test_a_failure_record() -> None:

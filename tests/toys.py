@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 
 import torch
 from PIL import Image
@@ -53,6 +56,61 @@ def toy_explanation(
         span_maps={} if linear else spans,
         token_changes=reliance + 0.002 if linear else None,
         provenance={"seed": str(seed)},
+    )
+
+
+ANSWERS = {"brown": 0.55, "black": 0.2, "white": 0.1, "gold": 0.05, "red": 0.03, "blue": 0.01}
+
+
+def toy_answer(
+    text: str = "brown",
+    question: str | None = "What colour is the zorb dog?",
+    image: Image.Image | None = None,
+    *,
+    answers: Mapping[str, float] = MappingProxyType(ANSWERS),
+    score: str = "logit",
+    linear: bool = True,
+    instead_of: Mapping[str, str] = MappingProxyType({}),
+    placement: Placement | None = None,
+    grid: tuple[int, int] = (14, 14),
+) -> Explanation:
+    """The answer `text` and, as its alternatives, the others of `answers` with their probabilities.
+
+    The map of answer `i` in the order of `answers` has a hot cell of 1 + i / 10 at `hot_cell(i, grid)`; so do all have another
+    one, where they cancel out. Word `i` of the question adds (-1)^i / (i + 1); the model does not know the word `zorb`.
+    """
+    names = list(answers)
+    scores, log_probs = torch.tensor([3 - i / 2 for i in range(len(names))]), torch.tensor([*answers.values()]).log()
+    maps = torch.zeros(len(names), *grid)
+    maps[:, -1, -1] = 0.5
+    for i in range(len(names)):
+        maps[i][hot_cell(i, grid)] = 1 + i / 10
+    own = names.index(text)
+    rest = [i for i in range(len(names)) if i != own]
+    asked = [] if question is None else re.findall(r"\w+", question.lower())
+    base = toy_explanation(text, image, placement=placement, grid=grid, linear=linear)
+    return replace(
+        base,
+        text=text,
+        tokens=(text,),
+        words=(Span(text, 0, 1),),
+        method="grad_cam" if linear else "layer_cam",
+        score=score,
+        unit="logit" if score.endswith("logit") else "nats",
+        token_scores=scores[[own]],
+        token_log_probs=log_probs[[own]],
+        token_reliance=torch.tensor([0.75]),
+        token_maps=maps[[own]] if linear else None,
+        span_maps={} if linear else {(0, 1): maps[own]},
+        token_changes=None,
+        question=question,
+        question_spans=tuple(Span(word, i, i + 1, known=word != "zorb") for i, word in enumerate(asked)),
+        token_question=torch.tensor([[(-1) ** i / (i + 1) for i in range(len(asked))]]) if asked else None,
+        alternatives=(tuple(names[i] for i in rest),),
+        alternative_log_probs=log_probs[rest][None],
+        alternative_scores=scores[rest][None],
+        alternative_maps=maps[rest][None],
+        instead_of=instead_of,
     )
 
 

@@ -1,60 +1,117 @@
-"""A matplotlib figure of an explanation: the photo, then one overlay per word."""
+"""A matplotlib figure of an explanation: the photo, then one overlay per word, or per answer to a question."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 
-from ..explanation import Explanation, Scale
-from .colour import OPACITY, colours, cover
+from ..explanation import Explanation, QuestionWord, Scale
+from ..geometry import place
+from .colour import COOL, OPACITY, WARM, colours, cover
 from .overlay import overlay, shrink
-from .text import note, source
+from .text import aim, heading, note, percent, remarks, shortened, signed, source
 
 COLUMNS = 5
 SIDE = 480  # pixels: sharp at the size of a panel, small in a file
+LINE = 20  # characters of a question under each column
+SHADED = 0.5  # a smaller share is never a strong shade
 INK, MUTED = "#1c2024", "#60666e"
 
 
 def figure(explanation: Explanation, *, scale: Scale = "caption") -> Figure:
     """The photo and one overlay per word, in rows; under each word the nats that the photo added to it.
 
-    `scale` as in `Explanation.heatmap`: one for the whole caption, or each word its own. Belongs to no pyplot
+    Of a question, one overlay per answer, each over its probability, and under them what the question's words add to the score.
+    `scale` as in `Explanation.heatmap`: one for the whole caption or all answers, or each its own. Belongs to no pyplot
     state: save it with `savefig`.
     """
     small = shrink(explanation, SIDE)
-    count = len(small.words) + 1
-    rows = math.ceil(count / COLUMNS)
-    columns = math.ceil(count / rows)  # rows as even as they get
-    height = min(4.0, max(0.5, 2.2 * small.image.height / small.image.width))
-    canvas = Figure(figsize=(2.2 * columns + 0.3, (height + 0.75) * rows + 1.0), layout="constrained", dpi=120)
-    [panels], [bar] = canvas.subfigures(2, 1, squeeze=False, height_ratios=[(height + 0.75) * rows + 0.4, 0.6])
+    panels = [(small.image, "photo", ""), *_overlays(small, scale)]
+    rows = math.ceil(len(panels) / COLUMNS)
+    columns = math.ceil(len(panels) / rows)  # rows as even as they get
+    height = min(4.0, max(0.5, 2.2 * small.image.height / small.image.width)) + 0.75
+    words = _lines(small.question_words, LINE * columns)
+    heights = [height * rows + 0.4, *([0.5 * len(words) + 0.3] if words else []), 0.6 + 0.18 * len(remarks(small))]
+    canvas = Figure(figsize=(2.2 * columns + 0.3, sum(heights)), layout="constrained", dpi=120)
+    top, *rest = canvas.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     # a caption may hold a dollar sign
-    panels.suptitle(_shortened(small.text, 26 * columns), fontsize=13, color=INK, parse_math=False)
-    axes = panels.subplots(rows, columns, squeeze=False).flat
-    _panel(axes[0], small.image, "photo", "")
-    for i, axis in enumerate(axes[1:]):
-        if i < len(small.words):
-            part = small.part(small.words[i])
-            _panel(axis, overlay(small.image, small.heatmap(part.span, scale)), part.text, note(part))
+    top.suptitle(heading(small, 26 * columns), fontsize=13, color=INK, parse_math=False)
+    for axis, panel in zip_longest(top.subplots(rows, columns, squeeze=False).flat, panels):
+        if panel:
+            _panel(axis, *panel)
         else:
             axis.set_axis_off()
-    _legend(bar, small, scale)
+    if words:
+        _question(rest[0], words, LINE * columns, aim(small))
+    _legend(rest[-1], small, scale)
     return canvas
+
+
+def _overlays(explanation: Explanation, scale: Scale) -> Iterator[tuple[Any, str, str]]:
+    """Picture, title and what is said below, of each answer or of each word."""
+    answers = explanation.answer_parts
+    if not answers:
+        for word in explanation.words:
+            part = explanation.part(word)
+            yield overlay(explanation.image, explanation.heatmap(word, scale)), part.text, note(part)
+        return
+    drawn = [place(part.map.nan_to_num(0).clamp(min=0)[None], explanation.placement)[0] for part in answers]
+    strongest = max(float(heat.max()) for heat in drawn)
+    for part, heat in zip(answers, drawn, strict=True):
+        top = strongest if scale == "caption" else float(heat.max())
+        below = percent(math.exp(part.log_prob)) + (", nothing positive" if part.is_empty else "")
+        yield overlay(explanation.image, heat / (top or 1)), part.text, below
+
+
+def _lines(words: Sequence[QuestionWord], length: int) -> list[list[QuestionWord]]:
+    """The words in lines of about `length` characters."""
+    lines: list[list[QuestionWord]] = []
+    for word in words:
+        if lines and sum(_width(other) for other in [*lines[-1], word]) <= length:
+            lines[-1].append(word)
+        else:
+            lines.append([word])
+    return lines
+
+
+def _width(word: QuestionWord) -> int:
+    return max(len(word.text), 5 if word.known else 12) + 2
+
+
+def _question(row: Any, lines: list[list[QuestionWord]], length: int, aim: str) -> None:
+    """The words of a question, each over its share: warm where it leads to the answer, cool where it leads away."""
+    axis = row.subplots()
+    axis.set_axis_off()
+    axis.set(xlim=(0, length), ylim=(len(lines), 0))
+    most = max([abs(word.share) for line in lines for word in line if math.isfinite(word.share)] + [SHADED])
+    for y, line in enumerate(lines):
+        x = (length - sum(map(_width, line))) / 2
+        for word in line:
+            _word(axis, word, (x + _width(word) / 2, y), most)
+            x += _width(word)
+    axis.set_title(shortened(f"what each word adds {aim}", 2 * length), y=-0.2, fontsize=8.5, color=MUTED, parse_math=False)
+
+
+def _word(axis: Any, word: QuestionWord, at: tuple[float, float], most: float) -> None:
+    shade = max(-1.0, min(word.share / most, 1.0)) if math.isfinite(word.share) else 0.0
+    box = {"facecolor": WARM[6] if shade > 0 else COOL[5], "alpha": 0.7 * abs(shade), "edgecolor": "none", "pad": 2.5}
+    below = signed(word.share) + ("" if word.known else ", unknown")
+    centred = {"ha": "center", "va": "center", "parse_math": False}
+    axis.text(at[0], at[1] + 0.3, word.text, fontsize=12, color=INK, bbox=box, **centred)
+    axis.text(at[0], at[1] + 0.78, below, fontsize=8.5, color=MUTED, **centred)
 
 
 def _panel(axis: Any, picture: Any, title: str, below: str) -> None:
     axis.imshow(picture)
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
-    axis.set_title(_shortened(title, 24), fontsize=12, color=INK, parse_math=False)
+    axis.set_title(shortened(title, 24), fontsize=12, color=INK, parse_math=False)
     axis.set_xlabel(below, fontsize=8.5, color=MUTED, parse_math=False)
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _legend(bar: Any, explanation: Explanation, scale: Scale) -> None:
@@ -66,10 +123,12 @@ def _legend(bar: Any, explanation: Explanation, scale: Scale) -> None:
     axis.set(yticks=[], xticks=[0, 1], xticklabels=["0", _top(explanation, scale)], box_aspect=0.03)
     axis.tick_params(length=0, labelsize=8.5, labelcolor=MUTED)
     axis.spines[:].set_visible(False)
-    axis.set_xlabel(source(explanation), fontsize=8.5, color=MUTED, parse_math=False)
+    axis.set_xlabel("\n".join([source(explanation), *remarks(explanation)]), fontsize=8.5, color=MUTED, parse_math=False)
 
 
 def _top(explanation: Explanation, scale: Scale) -> str:
+    answers = explanation.answer_parts
     if scale == "word" or not explanation.words:
-        return "each word's strongest cell"
-    return f"{float(explanation.maps.nan_to_num(0).clamp(min=0).max()):.2g} {explanation.unit} a cell"
+        return f"each {'answer' if answers else 'word'}'s strongest cell"
+    maps = torch.stack([part.map for part in answers]) if answers else explanation.maps
+    return f"{float(maps.nan_to_num(0).clamp(min=0).max()):.2g} {explanation.unit} a cell"

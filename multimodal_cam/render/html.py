@@ -9,7 +9,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -21,27 +21,35 @@ from torch import Tensor
 
 from ..explanation import Explanation, Part
 from ..spans import Span, join
+from .answers import bars, question
 from .colour import COOL, KNEE, OPACITY, WARM
 from .overlay import shrink
-from .text import signed, source
+from .text import heading, is_against, remarks, signed, source
 
 SIDE = 1024  # pixels: enough for a screen
-TITLE = "Where each word came from"
+TITLE = "Where {} came from"
+COLUMNS = {
+    "word": ("Word", "Nats from the photo", "Probability with it", "and without"),
+    "answer": ("Answer", "Probability", "Score"),
+}
 
 
 def page(explanations: Sequence[Explanation], title: str | None = None) -> str:
     """A whole HTML document: per explanation the photo, its caption as words to point at, and their maps.
 
-    The document forbids itself every request (Content-Security-Policy) and every script but its own.
+    Of a question there are its words and the answers to choose from. The document forbids itself every request
+    (Content-Security-Policy) and every script but its own.
     """
-    script, style = _asset("page.js"), _asset("page.css")
+    kinds = {_kind(explanation) for explanation in explanations} or {"word"}
+    script, style = _script(kinds), _asset("page.css")
     return Template(_asset("page.html")).substitute(
-        title=escape(title or TITLE),
+        title=escape(title or TITLE.format("each answer" if kinds == {"answer"} else "each word")),
+        kinds=" ".join(f"has-{kind}s" for kind in sorted(kinds)),
         policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
         "base-uri 'none'; form-action 'none'",
         style=style,
         script=script,
-        sections="\n".join(_section(i, explanation) for i, explanation in enumerate(explanations, start=1)),
+        sections="\n".join(_sections(explanations)),
         data=_json(
             {
                 "colour": {"warm": WARM, "cool": COOL, "knee": KNEE, "opacity": OPACITY},
@@ -66,20 +74,46 @@ def save_page(explanations: Sequence[Explanation], path: str | Path, title: str 
     return path
 
 
+def _kind(explanation: Explanation) -> str:
+    """What there is to choose from in a section."""
+    return "answer" if _answers(explanation) else "word"
+
+
+def _answers(explanation: Explanation) -> tuple[Part, ...]:
+    """None when the model does not know the one that is explained: that has no map."""
+    parts = explanation.answer_parts
+    return parts if all(part.known for part in parts) else ()
+
+
+def _script(kinds: Set[str]) -> str:
+    """All of it in one block, so that no name of it is a global."""
+    return (
+        '"use strict";\n{\n' + "".join(_asset(f"{name}.js") for name in ("page", *(f"{kind}s" for kind in sorted(kinds)))) + "}\n"
+    )
+
+
 # ---- what the script reads ---------------------------------------------------------------------------------
 
 
 def _data(explanation: Explanation) -> dict[str, Any]:
-    """Everything of one explanation but the photo: its words first, then noun phrases and the whole text."""
-    parts = [explanation.part(span) for span in _spans(explanation)]
+    """Everything of one explanation but the photo: its answers; or its words, then noun phrases and the whole text."""
+    answers = _answers(explanation)
+    parts = answers or [explanation.part(span) for span in _spans(explanation)]
     return {
+        "kind": _kind(explanation),
         "frame": explanation.placement.frame,
         "linear": explanation.token_maps is not None,
         "unit": explanation.unit,
         "score": explanation.score,
         "parts": [_part(part, explanation.words) for part in parts],
-        "count": len(explanation.words),
+        "count": len(answers or explanation.words),
+        **({"first": _first(answers)} if answers else {}),
     }
+
+
+def _first(answers: Sequence[Part]) -> int:
+    """The explained answer: of the others nobody knows what the photo adds."""
+    return next((i for i, part in enumerate(answers) if math.isfinite(part.reliance)), 0)
 
 
 def _spans(explanation: Explanation) -> list[Span]:
@@ -135,23 +169,44 @@ def _json(data: Any) -> str:
 # ---- what stands in the page before the script runs --------------------------------------------------------
 
 
-def _section(number: int, explanation: Explanation) -> str:
-    photo, count = shrink(explanation, SIDE).image, len(explanation.words)
+def _sections(explanations: Sequence[Explanation]) -> Iterator[str]:
+    """A photo that several questions are about is there once: later sections name the first one's."""
+    seen: dict[str, int] = {}
+    for number, explanation in enumerate(explanations, start=1):
+        photo = shrink(explanation, SIDE).image
+        uri = _data_uri(photo)
+        first = seen.setdefault(uri, number)
+        size = f'width="{photo.width}" height="{photo.height}"'
+        yield _section(number, explanation, f'{size} src="{uri}"' if first == number else f'{size} data-as="{first}"')
+
+
+def _section(number: int, explanation: Explanation, photo: str) -> str:
+    answers = _answers(explanation)
+    kind = _kind(explanation)
+    return Template(_asset("section.html")).substitute(
+        number=number,
+        heading=escape(heading(explanation)) or "(no words)",
+        photo=photo,
+        top=question(explanation) + ("" if answers else _words(explanation)),
+        answers=bars(explanation, answers) if answers else "",
+        kind=kind,
+        side="Against" if is_against(explanation) else "For",
+        keep="" if answers else _asset("keep.html"),
+        columns="<tr>" + "".join(f'<th scope="col">{column}' for column in COLUMNS[kind]),
+        remarks="".join(f"<p class=remark>{escape(remark)}</p>" for remark in [*remarks(explanation), *_remarks(explanation)]),
+        source=escape(source(explanation)),
+        facts="".join(f"<dt>{escape(name)}<dd>{escape(fact)}" for name, fact in _facts(explanation).items()),
+    )
+
+
+def _words(explanation: Explanation) -> str:
+    """The words as buttons, then phrases and the whole text."""
+    count = len(explanation.words)
     buttons = [
         _button(i, explanation.part(span), "whole text" if i >= count and span.text == explanation.text else None)
         for i, span in enumerate(_spans(explanation))
     ]
-    return Template(_asset("section.html")).substitute(
-        number=number,
-        text=escape(explanation.text) or "(no words)",
-        size=f'width="{photo.width}" height="{photo.height}"',
-        photo=_data_uri(photo),
-        words="\n".join(buttons[:count]),
-        longer="\n".join(buttons[count:]),
-        remarks="".join(f"<p class=remark>{remark}</p>" for remark in _remarks(explanation)),
-        source=escape(source(explanation)),
-        facts="".join(f"<dt>{escape(name)}<dd>{escape(fact)}" for name, fact in _facts(explanation).items()),
-    )
+    return Template(_asset("words.html")).substitute(words="\n".join(buttons[:count]), longer="\n".join(buttons[count:]))
 
 
 def _button(index: int, part: Part, label: str | None = None) -> str:
@@ -163,13 +218,15 @@ def _button(index: int, part: Part, label: str | None = None) -> str:
 
 
 def _remarks(explanation: Explanation) -> list[str]:
-    remarks = []
+    """What the buttons of words lack."""
+    said: list[str] = []
+    if _answers(explanation):
+        return said
     if explanation.token_maps is None:
-        method = escape(explanation.method)
-        remarks.append(f"The maps of words do not add up under {method}: pick one word, a phrase or the whole text.")
+        said.append(f"The maps of words do not add up under {explanation.method}: pick one word, a phrase or the whole text.")
     if _phrases(explanation) is None:
-        remarks.append("No phrases: spaCy’s English pipeline was not installed where this page was made.")
-    return remarks
+        said.append("No phrases: spaCy’s English pipeline was not installed where this page was made.")
+    return said
 
 
 def _facts(explanation: Explanation) -> dict[str, str]:
@@ -181,9 +238,10 @@ def _facts(explanation: Explanation) -> dict[str, str]:
     }
     if explanation.words:
         whole = explanation.whole()
-        facts["The photo adds to the whole text"] = f"{signed(whole.reliance)} nats"
+        text = "answer" if explanation.answers else "whole text"
+        facts[f"The photo adds to the {text}"] = f"{signed(whole.reliance)} nats"
         if whole.completeness is not None:
-            facts["The map of the whole text adds up to within"] = f"{max(abs(whole.completeness), 0.001):.2g} {explanation.unit}"
+            facts[f"The map of the {text} adds up to within"] = f"{max(abs(whole.completeness), 0.001):.2g} {explanation.unit}"
     return facts | dict(explanation.provenance)
 
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import math
+
 from ..explanation import Explanation, Part
 
 
 def signed(value: float) -> str:
-    """`+1.50`, with a true minus sign, and no sign on what rounds to 0."""
+    """`+1.50`, with a true minus sign, no sign on what rounds to 0, and a dash for what is no number."""
+    if not math.isfinite(value):
+        return "–"
     return f"{value:+.2f}".replace("-", "−") if abs(value) >= 0.005 else "0.00"
+
+
+def percent(share: float) -> str:
+    """A probability, with more digits where they matter; page.js has the same rules."""
+    if share < 1e-5:
+        return "< 0.001 %"
+    if 0.9995 <= share < 1:
+        return "> 99.9 %"
+    if share < 0.0995:
+        return f"{100 * share:.2g} %"
+    return f"{100 * share:.1f} %" if 0.995 < share < 1 else f"{100 * share:.0f} %"
 
 
 def source(explanation: Explanation) -> str:
@@ -20,3 +35,66 @@ def note(part: Part) -> str:
     if not part.known:
         return "unknown word"
     return f"{signed(part.reliance)} nats" + (", nothing positive" if part.is_empty else "")
+
+
+def heading(explanation: Explanation, length: int = 10_000) -> str:
+    """The text, after the question that it answers: that is what is shortened to fit the `length`."""
+    text = shortened(explanation.text, length)
+    return f"{shortened(explanation.question, max(length - len(text) - 3, 12))} – {text}" if explanation.question else text
+
+
+def shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def is_against(explanation: Explanation) -> bool:
+    """Whether the maps show what speaks against what was said: a counterfactual explanation."""
+    return explanation.score.startswith("-")
+
+
+def aim(explanation: Explanation) -> str:
+    """What is measured of the whole text, after a verb such as `adds`: `to the score of “red”, in nats`."""
+    unit = "logits" if explanation.unit == "logit" else explanation.unit
+    text = f"“{explanation.text}”"
+    other = explanation.instead_of.get(explanation.text)
+    if other is not None:
+        first, second = (f"“{other}”", text) if is_against(explanation) else (text, f"“{other}”")
+        return f"for {first} rather than {second}, in {unit}"
+    return f"{'against' if is_against(explanation) else 'to the score of'} {text}, in {unit}"
+
+
+def remarks(explanation: Explanation) -> list[str]:
+    """What a reader of the maps must know first: against what, compared with what, and an answer that is not the model's."""
+    return [*_counterfactual(explanation), *_compared(explanation), *_asked_for(explanation)]
+
+
+def _counterfactual(explanation: Explanation) -> list[str]:
+    if not is_against(explanation):
+        return []
+    what = f"“{explanation.text}”" if len(explanation.words) == 1 else "a word"
+    return [f"Counterfactual: the score’s sign is reversed, so what is warm speaks against {what}, not for it."]
+
+
+def _compared(explanation: Explanation) -> list[str]:
+    if explanation.score.removeprefix("-") != "contrast":
+        return []
+    kind = "answers" if explanation.answers else "words"
+    for_, over = ("against", "and for") if is_against(explanation) else ("for", "rather than")
+    said = [
+        f"“{word}” is compared with “{other}”: the map shows what speaks {for_} “{word}” {over} “{other}”."
+        for word, other in explanation.instead_of.items()
+    ]
+    if not said:
+        return [f"All {kind} are compared with their likeliest rivals: a map shows what decides between the two."]
+    if kind == "answers":
+        return [*said, f"The other answers are compared with “{explanation.instead_of[explanation.text]}”, too."]
+    if len(explanation.instead_of) < len(explanation.words):
+        said.append("All other words are compared with their likeliest rivals.")
+    return said
+
+
+def _asked_for(explanation: Explanation) -> list[str]:
+    if not explanation.answers or explanation.answers[0][0] == explanation.text:
+        return []
+    best = explanation.answers[0][0]
+    return [f"“{explanation.text}” was asked for: the model’s own answer is “{best}”."]
