@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -70,6 +72,7 @@ class Batch:
         self.ids, self.real, self.rivals = ids, ids >= 0, rivals
         self.batched = True
         self.columns: list[Column] = []
+        self.words: Tensor | None = None
 
     def explain(self, activations: Tensor | None = None) -> TokenMaps:
         """One backbone pass (none when `activations` are known), then head passes only."""
@@ -109,7 +112,7 @@ class Batch:
     def _photo(self, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """The photo's activations, its logits, and the gradients there (None for `evidence`): one pass over the network."""
         differentiate = not self._along_path
-        with ReadoutTap(self.adapter.readout) as cut:
+        with ReadoutTap(self.adapter.readout) as cut, self._reading():
             leaf: Tensor | None
             if known is not None and self._head_alone:
                 activations, leaf = known, known.detach().requires_grad_(differentiate)
@@ -195,17 +198,13 @@ class Batch:
 
         Integrated gradients from embeddings of 0 where the maps are evidence, else gradient times input.
         """
-        layer = self.adapter.question_layer
-        if layer is None or self.inputs.question is None:
+        if self.words is None:
             return None
-        with torch.no_grad(), LayerTap(layer, "question", ndim=3) as tap:
-            self._logits(activations)
-        words = tap.activations
-        nothing = torch.zeros_like(words)
+        words, nothing = self.words, torch.zeros_like(self.words)
 
         def gradients_at(points: Tensor) -> Tensor:
             leaf = torch.zeros_like(words).requires_grad_()
-            with torch.enable_grad(), LayerTap(layer, "question", replace=(points + leaf).flatten(0, 1), ndim=3):
+            with torch.enable_grad(), self._question_tap((points + leaf).flatten(0, 1)):
                 logits = self._logits(activations.repeat(len(points), 1, 1, 1), len(points))
                 scores = self.columns[0].scores(logits)[:, None]
             with ReadoutTap(None) as cut:
@@ -217,6 +216,20 @@ class Batch:
         else:
             gradients = gradients_at(words[None])
         return (words * gradients).sum(dim=-1)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Keeps the embeddings `(b, q, d)` of the question's tokens when the network reads them inside."""
+        if self.adapter.question_layer is None or self.inputs.question is None:
+            yield
+            return
+        with self._question_tap() as tap:
+            yield
+        self.words = tap.activations
+
+    def _question_tap(self, replace: Tensor | None = None) -> LayerTap:
+        assert self.adapter.question_layer is not None
+        return LayerTap(self.adapter.question_layer, "question", replace=replace, ndim=3)
 
     def _gradients(self, scores: Tensor, leaf: Tensor, cut: ReadoutTap) -> Tensor:
         gradients, batched = token_gradients(scores, leaf, cut)

@@ -10,6 +10,7 @@ batched. Nothing stays behind: no hook, no `.grad`, no flag, no mode, after an e
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 log = logging.getLogger(__name__)
 
@@ -196,17 +198,44 @@ def _products(outputs: Tensor, leaf: Tensor, cotangents: Tensor, batched: bool) 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode inside, every submodule's own mode afterwards; right gradients through batch norms on the CPU."""
-    modes = {part: part.training for part in module.modules()}
-    norms = [part for part in modes if isinstance(part, nn.BatchNorm2d)]
+    parts = list(module.modules())
+    training = [part for part in parts if part.training]
     with ExitStack() as stack:
-        for norm in norms:
-            stack.callback(norm.register_forward_hook(_contiguous_gradient).remove)
+        for part in parts:
+            if isinstance(part, nn.BatchNorm2d):
+                stack.callback(part.register_forward_hook(_contiguous_gradient).remove)
         try:
-            module.eval()
+            for part in training:
+                part.training = False
             yield
         finally:
-            for part, mode in modes.items():
-                part.training = mode
+            for part in training:
+                part.training = True
+
+
+@contextmanager
+def evaluating_what_runs() -> Iterator[None]:
+    """`evaluating` where nobody names the network: a module is in evaluation mode from its first call on, until the end."""
+    training: list[nn.Module] = []
+    here = threading.get_ident()  # these hooks are everybody's: other threads may be training
+
+    def quieten(module: nn.Module, _args: Any) -> None:
+        if module.training and threading.get_ident() == here:
+            training.append(module)
+            module.training = False
+
+    def mend(module: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(module, nn.BatchNorm2d) and threading.get_ident() == here:
+            _contiguous_gradient(module, args, output)
+
+    with ExitStack() as stack:
+        stack.callback(register_module_forward_pre_hook(quieten).remove)
+        stack.callback(register_module_forward_hook(mend).remove)
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True
 
 
 def _contiguous_gradient(_module: nn.Module, _args: Any, output: Tensor) -> None:
