@@ -259,8 +259,8 @@ class _Reading:
                 preposition = child.text
                 if noun.text == "front":
                     preposition = "in front of"
-                elif noun.text == "top":
-                    preposition = "on top of"
+                elif noun.lemma_ in lex.PARTS and self._of(noun):
+                    preposition += f" the {noun.text} of"
                 if thing := self._meant(noun):
                     yield preposition, thing
 

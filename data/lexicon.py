@@ -154,7 +154,7 @@ TRANSITIVE = _words(  # nobody asks "is the dog chasing?" without what
     "carrying chasing catching throwing retrieving hitting pulling pushing kicking chewing watching tossing grabbing biting "
     "hugging fetching wearing holding using facing lifting crossing scaling driving tackling spraying blowing raising "
     "pointing reaching touching picking attacking following leading passing petting giving putting bringing making taking "
-    "shaking opening feeding licking sniffing approaching enjoying examining cutting grinding rolling trying looking"
+    "riding shaking opening feeding licking sniffing approaching enjoying examining cutting grinding rolling trying looking"
 )
 SPORTS = _words(
     "soccer football basketball tennis hockey volleyball baseball fetch cricket rugby softball lacrosse golf polo croquet"
@@ -163,11 +163,12 @@ NOUNS_IN_ING = _words(
     "building railing swing ring wing string clothing painting ceiling king earring awning crossing sling spring wedding "
     "thing icing carving drawing bowling opening covering landing lightning siding stocking evening earrings"
 )
-SELDOM_TOLD = _UNTOLD | BODY | CLOTHES | SPORTS | GROUPS | GATHERED - {"people", "crowd"}
+_KIN = _words("brother sister son daughter mother father mom dad")  # nobody sees whose
+SELDOM_TOLD = _UNTOLD | _KIN | BODY | CLOTHES | SPORTS | GROUPS | GATHERED - {"people", "crowd"}
 ACTIVITIES = {
     "rest": "sitting lying sleeping resting relaxing napping kneeling crouching squatting",
     "stand": "standing posing waiting",
-    "run": "running jumping leaping racing jogging hopping bounding sprinting skipping trotting walking hiking strolling marching",
+    "run": "running jumping leaping racing jogging hopping bounding sprinting trotting walking hiking strolling marching",
     "play": "playing dancing flipping wrestling fighting",
     "swim": "swimming diving splashing wading floating paddling surfing snorkeling kayaking rowing wakeboarding",
     "ride": "riding biking skateboarding skating rollerblading cycling pedaling skiing snowboarding sledding sliding",

@@ -169,7 +169,8 @@ def present(caption: Told, naming: Naming) -> Iterator[Asked]:
     if sum(thing.noun in lex.ACTORS for thing in caption.things) > 1:
         return
     for who, preposition, place in caption.at:
-        if who.noun in lex.ACTORS and _the_only(who, caption, naming) and sayable(place) and _is_place(preposition, place):
+        known = preposition in lex.SEEN_FROM and _is_place(preposition, place) and sayable(place)
+        if known and who.noun in lex.ACTORS and _the_only(who, caption, naming):
             yield Asked(f"{_which(who)} is {preposition} {place.phrase}?", who.noun, "object", (who,))
 
 
@@ -254,7 +255,7 @@ def location(caption: Told, naming: Naming) -> Iterator[Asked]:
 
 def _is_place(preposition: str, place: Thing, doing: str = "") -> bool:
     """Whether one is there, `doing` this or nothing: on a bench one sits, but does not run."""
-    if preposition not in lex.SEEN_FROM or place.noun not in lex.PLACES:
+    if preposition.split()[0] not in lex.SEEN_FROM or preposition == "in front of" or place.noun not in lex.PLACES:
         return False
     return place.noun not in lex.SURFACES or not doing or doing in lex.AT_REST
 
