@@ -357,6 +357,8 @@ def make_questions(
     tally = Tally()
     texts = read_captions(captions, tally.of("lines of captions"))
     splits = {path.stem.removesuffix("_images"): read_split(path, texts, tally.of("photos without captions")) for path in split}
+    if len(splits) < len(split):
+        raise ValueError(f"two splits of one name: {', '.join(map(str, split))}")
     with _bar("reading captions", sum(map(len, splits.values()))) as advance:
         found = list(questions_of(texts, splits, entities, seed=seed, min_count=min_count, tally=tally, progress=advance))
     for reason, (times, first) in tally.found.items():

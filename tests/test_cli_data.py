@@ -40,3 +40,9 @@ def test_nothing_to_ask_is_an_error_and_writes_nothing(folder: Path) -> None:
     assert "error: no question could be made" in result.stderr
     assert "photos without annotation" in result.stderr
     assert not (folder / "out.jsonl").exists()
+
+
+def test_two_splits_of_one_name_are_refused(folder: Path) -> None:
+    result = make(folder, "--split", str(folder / "train_images.txt"))
+    assert result.exit_code == 1
+    assert "error: two splits of one name" in result.stderr
