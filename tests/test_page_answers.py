@@ -249,3 +249,12 @@ def test_an_empty_map_is_said(visit: Callable[..., Any]) -> None:
     assert "Nothing in the photo speaks for it" in tab.inner_text(".readout")
     bar(tab, 3).hover()
     assert not np.any(drawn(tab))
+
+
+def test_an_answer_that_needs_no_photo_is_said(visit: Callable[..., Any]) -> None:
+    e = toy_answer()
+    e.token_reliance[0] = -0.01
+    tab = visit(e)
+    assert "Without the photo the model finds it about as likely" in tab.inner_text(".readout")
+    bar(tab, 1).hover()
+    assert "Without the photo" not in tab.inner_text(".readout")

@@ -23,6 +23,7 @@ from multimodal_cam.render.figure import figure
 from multimodal_cam.render.html import page, save_page
 from multimodal_cam.render.overlay import overlay, shrink
 from multimodal_cam.render.text import note, percent, remarks, signed
+from multimodal_cam.spans import Span
 
 
 def data_of(html: str) -> dict:
@@ -318,6 +319,8 @@ def test_remarks_say_what_the_maps_are_about() -> None:
     assert remarks(toy_answer()) == []
     assert remarks(toy_explanation()) == []
     assert remarks(toy_answer("red")) == ["“red” was asked for: the model’s own answer is “brown”."]
+    named_otherwise = replace(toy_answer(), text="Brown", words=(Span("Brown", 0, 1),))
+    assert remarks(named_otherwise) == []
     assert remarks(toy_answer(score="-logit")) == [
         "Counterfactual: the score’s sign is reversed, so what is warm speaks against “brown”, not for it."
     ]
@@ -364,6 +367,10 @@ def test_page_escapes_questions_and_answers() -> None:
 def test_words_of_a_question_are_spelled_as_it_was_asked() -> None:
     found = re.findall(r"<li[^>]*><span>(.*?)</span>", page([toy_answer(question="What COLOUR, exactly, is it?")]))
     assert found == ["What", "COLOUR,", "exactly,", "is", "it?"]
+    model = replace(
+        toy_answer(question="x's y"), question_spans=(Span("dog's", 0, 1), Span("tail", 1, 2)), question="Dog’s tail?"
+    )
+    assert re.findall(r"<li[^>]*><span>(.*?)</span>", page([model])) == ["Dog’s", "tail?"]
     changed = replace(toy_answer(question="what is it"), question="İ")
     assert re.findall(r"<li[^>]*><span>(.*?)</span>", page([changed])) == ["what", "is", "it"]
 

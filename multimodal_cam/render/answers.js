@@ -16,6 +16,7 @@ mounts.answer = (article, data) => {
     if (score.endsWith("contrast") && !part.map.cells.some(Boolean)) said.push("Its map is empty: the others are compared with it.");
     else if (strongest(part.map) === 0) said.push(`Nothing in the photo speaks ${side} it: its map is empty.`);
     else if (strongest(part.map) < top / 3) said.push("Faint next to the strongest answer: “Each its own” brings it out.");
+    if (Math.abs(part.reliance ?? 1) < 0.25) said.push("Without the photo the model finds it about as likely.");
     const pairs = [["probability", chance(part)], [scoreName, number(part.score)]];
     if (part.reliance !== null) {
       const [nats, , without] = figures(part);

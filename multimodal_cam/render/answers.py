@@ -32,10 +32,10 @@ def _word(word: QuestionWord, spelled: str) -> str:
 
 def _spelled(question: str, words: tuple[QuestionWord, ...]) -> list[str]:
     """The words as the question has them, with their capitals and what follows them; as the model has them if it changed them."""
-    starts, at = [], 0
+    starts, at, searched = [], 0, question.lower().replace("’", "'")
     for word in words:
-        start = question.lower().find(word.text, at) if len(question.lower()) == len(question) else -1
-        if start < 0:
+        start = searched.find(word.text, at)
+        if start < 0 or len(searched) != len(question):  # some letters have lower cases of another length
             return [word.text for word in words]
         starts.append(start)
         at = start + len(word.text)

@@ -94,7 +94,9 @@ def _question(row: Any, lines: list[list[QuestionWord]], length: int, aim: str) 
         for word in line:
             _word(axis, word, (x + _width(word) / 2, y), most)
             x += _width(word)
-    axis.set_title(shortened(f"what each word adds {aim}", 2 * length), y=-0.2, fontsize=8.5, color=MUTED, parse_math=False)
+    axis.set_title(
+        shortened(f"what each word adds {aim}", 2 * length), y=-0.35 / len(lines), fontsize=8.5, color=MUTED, parse_math=False
+    )
 
 
 def _word(axis: Any, word: QuestionWord, at: tuple[float, float], most: float) -> None:

@@ -94,7 +94,7 @@ def _compared(explanation: Explanation) -> list[str]:
 
 
 def _asked_for(explanation: Explanation) -> list[str]:
-    if not explanation.answers or explanation.answers[0][0] == explanation.text:
-        return []
+    if not explanation.answers or explanation.answers[0][0] in (explanation.text, explanation.tokens[0]):
+        return []  # the text may name the model's label in other words
     best = explanation.answers[0][0]
     return [f"“{explanation.text}” was asked for: the model’s own answer is “{best}”."]
