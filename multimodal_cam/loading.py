@@ -12,27 +12,44 @@ if TYPE_CHECKING:
     from .adapters import TaskAdapter
 
 
-def load(name: str | Path = "nic", *, device: str = "auto") -> TaskAdapter:
-    """The model `name`: bundled (`nic`), a folder that `train` wrote, or `"their_module:load"`, which runs that function.
+def load(name: str | Path = "nic", *, device: str = "auto", weights: str | Path | None = None) -> TaskAdapter:
+    """The model `name`: bundled (`nic`), a folder that `train` wrote, an image classifier, or somebody's own.
+
+    Classifiers: `efficientnet_lite0` needs no network; `timm:NAME` and `torchvision:NAME` load those libraries' pretrained
+    networks, which are fetched the first time, or with `weights`, a file. `"their_module:load"` runs that function.
 
     `device`: `auto` (cuda, else mps, else cpu) or a torch device. Raises ValueError that lists the choices, or says what is
-    wrong with the folder.
+    wrong with the folder or file, and OSError when weights cannot be fetched.
     """
+    target = choose_device(device)
+    adapter = _find(str(name), None if weights is None else Path(weights))
+    adapter.module.to(target)
+    return adapter
+
+
+def _find(name: str, weights: Path | None) -> TaskAdapter:
+    from .adapters.zoo import LIBRARIES, PACKAGED
     from .models.bundle import BUNDLED, bundled
 
-    text = str(name)
-    target = choose_device(device)
-    if text in bundled():
-        return _load_folder(BUNDLED / text, text, target)
-    if Path(text).is_dir():
-        return _load_folder(Path(text), Path(text).resolve().name, target)
-    module, _, function = text.partition(":")
-    if function and module.replace(".", "").isidentifier():
-        adapter: TaskAdapter = getattr(importlib.import_module(module), function)()
-        adapter.module.to(target)
+    first, _, rest = name.partition(":")
+    if rest and first in LIBRARIES:
+        if weights is not None and not weights.is_file():
+            raise FileNotFoundError(f"weights: there is no file {weights}")
+        return LIBRARIES[first](rest, weights)
+    if weights is not None:
+        raise ValueError(f"weights: {name!r} brings its own; only {' and '.join(f'{x}:NAME' for x in LIBRARIES)} take a file")
+    if name in bundled():
+        return _load_folder(BUNDLED / name, name)
+    if name in PACKAGED:
+        return PACKAGED[name]()
+    if Path(name).is_dir():
+        return _load_folder(Path(name), Path(name).resolve().name)
+    if rest and first.replace(".", "").isidentifier():
+        adapter: TaskAdapter = getattr(importlib.import_module(first), rest)()
         return adapter
     raise ValueError(
-        f"unknown model {text!r}; choose from {', '.join(bundled())}, a folder that `train` wrote, or module:function"
+        f"unknown model {name!r}; choose from {', '.join([*bundled(), *PACKAGED])}, {', '.join(f'{x}:NAME' for x in LIBRARIES)}, "
+        "a folder that `train` wrote, or module:function"
     )
 
 
@@ -49,14 +66,13 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _load_folder(folder: Path, name: str, device: torch.device) -> TaskAdapter:
+def _load_folder(folder: Path, name: str) -> TaskAdapter:
     from .adapters.labels import Labels
     from .adapters.lstm_q import LSTMQAdapter
     from .adapters.nic import NICAdapter
     from .models.bundle import load_model
 
     trained = load_model(folder)
-    network = trained.network.to(device)
     if trained.kind == "lstm-q":
-        return LSTMQAdapter(network, trained.vocabulary, Labels(trained.answers), name, trained.sha256)
-    return NICAdapter(network, trained.vocabulary, name, trained.sha256)
+        return LSTMQAdapter(trained.network, trained.vocabulary, Labels(trained.answers), name, trained.sha256)
+    return NICAdapter(trained.network, trained.vocabulary, name, trained.sha256)
