@@ -72,6 +72,7 @@ Model = Annotated[str, typer.Option(help="A bundled name, a folder that `train` 
 Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Folder = Annotated[Path, typer.Option(exists=True, file_okay=False, help="The folder with the photos.")]
+Questions = Annotated[Path, typer.Option(exists=True, dir_okay=False, help="JSON lines, as `data make-questions` writes.")]
 Captions = Annotated[Path, typer.Option(exists=True, dir_okay=False, help="CSV file with the header image,caption.")]
 
 
@@ -97,7 +98,7 @@ def multimodal_cam(
     ] = False,
     debug: Annotated[bool, typer.Option(envvar="MULTIMODAL_CAM_DEBUG", help="Show the traceback of errors.")] = False,
 ) -> None:
-    """Where a captioning model looked when it said a word: a photo, its caption, one heatmap per word."""
+    """Where a captioning or VQA model looked when it said a word: a photo, its caption, one heatmap per word."""
 
 
 # ---- caption -----------------------------------------------------------------------------------------------
@@ -131,27 +132,56 @@ def caption(
     at every depth for .jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif. Exit code 1 when any photo failed.
     """
     import multimodal_cam as mc
-    from multimodal_cam.folders import photos_in, unused, whole_or_nothing
-    from multimodal_cam.report import Report, explain_each, record
+    from multimodal_cam.folders import photos_in
+    from multimodal_cam.report import explain_each
 
     _choice("--method", method, ["evidence", *mc.METHODS])
     _choice("--score", score, mc.SCORES)
     paths = photos_in(photos)
-    target = out or unused(Path("multimodal-cam-out"))
-    show = _json_line if as_json else _table if len(paths) == 1 else _caption_line
     given = {"text": text, "method": method, "score": score, "layer": layer, "beam": beam}
-    options = {name: value for name, value in given.items() if value is not None}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    options |= {"batch_size": batch_size, "nodes": nodes, "unknown": unknown.value}
+    _tell(
+        lambda: explain_each(_load(model, device), paths, **options),
+        len(paths),
+        _table if len(paths) == 1 else _caption_line,
+        out=out,
+        as_json=as_json,
+        overwrite=overwrite,
+        on_error=on_error,
+        scale=scale,
+        phrases=phrases,
+    )
+
+
+def _tell(
+    explained: Callable[[], Iterator[tuple[str, Any]]],
+    total: int,
+    show: Callable[[dict[str, Any]], None],
+    *,
+    out: Path | None,
+    as_json: bool,
+    overwrite: bool,
+    on_error: OnError = OnError.fail,
+    scale: Scale = Scale.caption,
+    phrases: bool = False,
+) -> None:
+    """Prints explanations as they come and, unless only JSON is wanted, writes their folder."""
+    import multimodal_cam as mc
+    from multimodal_cam.folders import unused, whole_or_nothing
+    from multimodal_cam.report import Report, record
+
+    target = out or unused(Path("multimodal-cam-out"))
     failures: list[tuple[str, Failure]] = []
     with ExitStack() as stack:
         report = None
         if out or not as_json:
             folder = stack.enter_context(whole_or_nothing(target, overwrite=overwrite))
             report = Report(folder, scale=scale.value, phrases=phrases)
-        adapter = _load(model, device)
-        advance = stack.enter_context(_bar("explaining", len(paths)))
-        results = explain_each(adapter, paths, batch_size=batch_size, nodes=nodes, unknown=unknown.value, **options)
+        results = explained()
+        advance = stack.enter_context(_bar("explaining", total))
         for done, (path, result) in enumerate(results, start=1):
-            show(record(path, result, phrases=phrases))
+            (_json_line if as_json else show)(record(path, result, phrases=phrases))
             if isinstance(result, mc.Failure):
                 if on_error is OnError.fail:
                     raise result.error
@@ -159,14 +189,14 @@ def caption(
             if report is not None:
                 report.add(path, result)
             advance(done)
-        if report is not None and len(failures) < len(paths):
+        if report is not None and len(failures) < total:
             report.finish()
         elif report is not None:
-            _stop(failures, len(paths))
+            _stop(failures, total)
     if report is not None:
         _line(str(target / "index.html"), sys.stderr if as_json else sys.stdout)
     if failures:
-        _stop(failures, len(paths))
+        _stop(failures, total)
 
 
 def _stop(failures: list[tuple[str, Failure]], total: int) -> NoReturn:
@@ -201,6 +231,71 @@ def _table(found: dict[str, Any]) -> None:
         rows.append([part["text"], *("-" if number is None else f"{number:.2f}" for number in numbers)])
     _columns(["", "probability", *([found["score"]] if scored else []), "reliance", "peak x", "peak y"], rows)
     _line("reliance: nats that the photo adds; peak: in fractions of the photo from its top left corner")
+
+
+# ---- vqa ---------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def vqa(
+    photo: Annotated[str, typer.Argument(metavar="PHOTO", help="The photo.")],
+    questions: Annotated[list[str], typer.Argument(metavar="QUESTION...", help="One question or several, each in quotes.")],
+    answer: Annotated[str | None, typer.Option(help="Explain this answer instead of the model's own.")] = None,
+    instead_of: Annotated[str | None, typer.Option(help="Explain why the answer, and not this one.")] = None,
+    counterfactual: Annotated[bool, typer.Option("--counterfactual", help="What speaks against the answer.")] = False,
+    model: Model = "lstm-q",
+    method: Annotated[str | None, typer.Option(help="See `multimodal-cam methods`.")] = None,
+    score: Annotated[str | None, typer.Option(help="logit, log_prob or contrast.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Dotted name of the layer to look at.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write [default: a new ./multimodal-cam-out].")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line; writes no files unless --out is given.")
+    ] = False,
+    nodes: Annotated[int, typer.Option(min=1, help="Steps of the method evidence.")] = 16,
+    scale: Annotated[Scale, typer.Option(help="Colours of the PNG: one scale, or each map its own.")] = Scale.caption,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in --out.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Ask a photo questions, and show where the answers came from and what the others had for them.
+
+    Prints the answers; writes index.html and, for every question, figure.png and its maps. Several questions
+    run the backbone once.
+    """
+    import multimodal_cam as mc
+
+    _choice("--method", method, ["evidence", *mc.METHODS])
+    _choice("--score", score, mc.SCORES)
+    given = {"text": answer, "instead_of": instead_of, "method": method, "score": score, "layer": layer}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+
+    def explained() -> Iterator[tuple[str, Any]]:
+        adapter = _load(model, device)
+        asked = list(questions)
+        for found in mc.explain(adapter, photo, question=asked, counterfactual=counterfactual, nodes=nodes, **options):
+            yield photo, found
+
+    _tell(explained, len(questions), _answers, out=out, as_json=as_json, overwrite=overwrite, scale=scale)
+
+
+def _answers(found: dict[str, Any]) -> None:
+    """The question and the answer, a line for each answer, and what each word of the question adds."""
+    _line(f"{found['question']} {found['text']}")
+    unit = found["unit"]
+    rows = []
+    for part in found["answers"]:
+        x, y = part["peak"] or (None, None)
+        numbers = [part["probability"], part["score"], x, y]
+        rows.append([part["text"], *("-" if number is None else f"{number:.2f}" for number in numbers)])
+    _columns(["", "probability", found["score"], "peak x", "peak y"], rows)
+    shares = [f"{word['text']} {word['share']:+.2f}" for word in found["question_words"]]
+    if shares:
+        _line(f"the question's words add, in {unit}: {', '.join(shares)}")
+    (answer,) = found["words"]
+    _line(f"the photo adds {answer['reliance']:+.2f} nats to {answer['text']}")
+    _line("peak: in fractions of the photo from its top left corner")
+    unknown = [word["text"] for word in found["question_words"] if not word["known"]]
+    if unknown:
+        _say(f"the model does not know {', '.join(unknown)}: it reads <unk> there")
 
 
 # ---- what there is -----------------------------------------------------------------------------------------
@@ -260,22 +355,92 @@ def train_captioner(
     }
     recipe = replace(training.TrainingOptions(), **{name: value for name, value in given.items() if value is not None})
     texts = read_captions(captions)
+    with _stoppable(), _training_bars(recipe.epochs) as progress:
+        training.train_captioner(
+            images=images,
+            captions=texts,
+            train=read_split(split, texts),
+            dev=read_split(dev, texts),
+            out=out,
+            options=recipe,
+            device=choose_device(device),
+            progress=progress,
+        )
+    _line(str(out))
+
+
+@train.command("vqa")
+def train_vqa(
+    images: Folder,
+    questions: Questions,
+    dev: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Questions to watch the loss on.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the network, its log and cache.")],
+    encoder: Annotated[str | None, typer.Option(help="Our captioner whose encoder it uses: a bundled name or a folder.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Photos, each with all questions.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0)] = None,
+    dropout: Annotated[float | None, typer.Option(min=0, max=1)] = None,
+    min_count: Annotated[int | None, typer.Option(min=1, help="Rarer words of questions are unknown.")] = None,
+    min_answers: Annotated[int | None, typer.Option(min=1, help="Rarer answers are never given.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    device: Device = "auto",
+) -> None:
+    """Train a VQA model on photos with questions, and write it to a folder that --model takes.
+
+    What is not given is the recipe's. Stopped at any moment, the same command goes on after the last epoch.
+    Lines of the question files that are broken are left out and told.
+    """
+    from dataclasses import replace
+
+    from multimodal_cam.loading import choose_device
+    from multimodal_cam.models.vqa_training import VQAOptions
+    from multimodal_cam.models.vqa_training import train_vqa as run
+
+    given: dict[str, Any] = {
+        "encoder": encoder,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "dropout": dropout,
+        "min_count": min_count,
+        "min_answers": min_answers,
+        "seed": seed,
+    }
+    recipe = replace(VQAOptions(), **{name: value for name, value in given.items() if value is not None})
+    with _stoppable(), _training_bars(recipe.epochs) as progress:
+        run(
+            images=images,
+            train=_read_questions(questions),
+            dev=_read_questions(dev),
+            out=out,
+            options=recipe,
+            device=choose_device(device),
+            progress=progress,
+        )
+    _line(str(out))
+
+
+def _read_questions(path: Path) -> list[Any]:
+    """The questions of a file; broken lines are left out, counted, and the first is shown."""
+    from multimodal_cam.data.questions import read_questions
+
+    broken: list[str] = []
+    questions = list(read_questions(path, broken.append))
+    if broken:
+        _say(f"left out {len(broken)} broken lines, the first: {broken[0]}")
+    if not questions:
+        raise ValueError(f"{path} holds no questions")
+    return questions
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """A training run that Ctrl-C may stop."""
     try:
-        with _training_bars(recipe.epochs) as progress:
-            training.train_captioner(
-                images=images,
-                captions=texts,
-                train=read_split(split, texts),
-                dev=read_split(dev, texts),
-                out=out,
-                options=recipe,
-                device=choose_device(device),
-                progress=progress,
-            )
+        yield
     except KeyboardInterrupt:
         _say("stopped: the same command goes on after the last finished epoch")
         raise typer.Exit(INTERRUPTED) from None
-    _line(str(out))
 
 
 @contextmanager
@@ -367,6 +532,30 @@ def make_questions(
         raise ValueError(f"no question could be made from {captions} for the photos of {', '.join(map(str, split))}")
     count = write_questions(found, out)
     _line(f"{out}: {count} questions")
+
+
+@evaluate.command("vqa")
+def eval_vqa(
+    images: Folder,
+    questions: Questions,
+    known: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The training questions, for the commonest answers.")],
+    model: Model = "lstm-q",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
+    as_json: Json = False,
+    device: Device = "auto",
+) -> None:
+    """Accuracy by type of question, beside the commonest answer, the question alone and the photo alone."""
+    from dataclasses import asdict
+
+    from multimodal_cam.evaluation_vqa import evaluate_answers
+
+    asked, adapter = _read_questions(questions)[:limit], _load(model, device)
+    with _bar("answering", len(asked)) as advance:
+        found = evaluate_answers(adapter, images, asked, _read_questions(known), progress=lambda done, _: advance(done))
+    rows: list[dict[str, Any]] = [{"type": kind} | asdict(accuracy) for kind, accuracy in found.items()]
+    if not as_json:
+        rows = [{k.replace("_", " "): f"{v:.3f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+    _rows(rows, as_json)
 
 
 # ---- what the commands share -------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ def _commonest(answers: Mapping[str, Counter[str]], question: Question) -> str |
 
 
 def _only(logits: Tensor, allowed: Tensor | None) -> Tensor:
-    if allowed is None:
+    if allowed is None or not len(allowed):
         return logits
     return torch.full_like(logits, -torch.inf).index_copy(0, allowed, logits[allowed])
 

@@ -285,7 +285,7 @@ class Explanation:
 
     @property
     def _answer_texts(self) -> list[str]:
-        return [self.words[0].text, *self.alternatives[0]]
+        return [self.tokens[0], *self.alternatives[0]]
 
     @property
     def _ranked_answers(self) -> list[tuple[int, float]]:

@@ -30,7 +30,7 @@ class Labels:
 
     def encode(self, texts: Sequence[str], device: torch.device | None = None) -> Tensor:
         """Ids `(b, 1)`. Raises UnknownWordError with near labels: nothing is put in the place of a label that is not there."""
-        return torch.tensor([[self._id(text)] for text in texts], device=device)
+        return torch.tensor([self._id(text) for text in texts], dtype=torch.long, device=device)[:, None]
 
     def decode(self, ids: Sequence[int]) -> list[str]:
         return [self.names[i] for i in ids]
