@@ -10,12 +10,18 @@ from functools import cached_property
 
 SPECIALS = ("<eos>", "<bos>", "<unk>")
 EOS, BOS, UNK = range(len(SPECIALS))
+_SPELLINGS = {"color": "colour", "colors": "colours", "colored": "coloured", "gray": "grey"}
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 
 
 def split_words(text: str) -> list[str]:
     """Lower-cased words of `text`, punctuation dropped, hyphens and apostrophes inside a word kept."""
     return [word.replace("’", "'") for word in _WORD.findall(text.lower())]
+
+
+def split_question(text: str) -> list[str]:
+    """The words of a question, one spelling for those that have two: as the questions are that `data make-questions` makes."""
+    return [_SPELLINGS.get(word, word) for word in split_words(text)]
 
 
 @dataclass(frozen=True)

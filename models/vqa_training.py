@@ -27,7 +27,7 @@ from .encoder import Encoder, to_pixels
 from .features import Progress, cache_features
 from .lstm_q import LSTMQ, LSTMQConfig
 from .run import Run, missing_photos, pad, round_to_half
-from .vocabulary import Vocabulary, split_words
+from .vocabulary import Vocabulary, split_question, split_words
 
 ANSWERS_KEPT = 32  # of the dev photos, one question each: what the network said when it was trained, for tests of the files
 NOT_AN_ANSWER = -1
@@ -68,7 +68,7 @@ class Asked:
         classes = {answer: i for i, answer in enumerate(answers)}
         return cls(
             features,
-            [[vocabulary.encode(split_words(q.question)) for q in photo] for photo in photos],
+            [[vocabulary.encode(split_question(q.question)) for q in photo] for photo in photos],
             [[classes.get(q.answer, NOT_AN_ANSWER) for q in photo] for photo in photos],
             [not any({"left", "right"} & {*split_words(q.question), *split_words(q.answer)} for q in photo) for photo in photos],
         )
@@ -225,7 +225,7 @@ def answer(model: LSTMQ, images: Path, question: Question, vocabulary: Vocabular
     """What the network answers to a question."""
     with torch.no_grad():
         pixels = to_pixels([load_image(images / question.image)], model.config.image_size).to(model.baseline)
-        ids = torch.tensor([vocabulary.encode(split_words(question.question))], device=pixels.device)
+        ids = torch.tensor([vocabulary.encode(split_question(question.question))], device=pixels.device)
         best = int(model(pixels, ids)[0].argmax())
     return {"image": question.image, "question": question.question, "answer": answers[best]}
 

@@ -89,6 +89,12 @@ def test_unknown_words_are_marked_and_said_not_dropped(model):
     assert model.preprocess([noise_image()], ["what is the zebra holding"]).question[0, 3] == UNK
 
 
+def test_colour_may_be_spelt_color(model):
+    british, american = mc.explain(model, noise_image(), question=["what colour is the dog", "what color is the dog"])
+    assert torch.equal(british.maps, american.maps)
+    assert american.question_words[1] == mc.QuestionWord("color", british.question_words[1].share)
+
+
 @pytest.mark.parametrize(
     ("question", "message"),
     [

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..geometry import squeeze
 from ..models.encoder import to_pixels
 from ..models.lstm_q import LSTMQ
-from ..models.vocabulary import UNK, Vocabulary, split_words
+from ..models.vocabulary import UNK, Vocabulary, split_question, split_words
 from ..scores import ScoreFn, logit
 from ..spans import Span
 from . import Inputs, Unknown, distinct, pad_ids
@@ -47,7 +47,7 @@ class LSTMQAdapter:
 
     def _read(self, question: str) -> list[int]:
         """The question's ids. Raises ValueError when it is too long, or when the model knows none of its words."""
-        words, longest = split_words(question), self.network.config.max_words
+        words, longest = split_question(question), self.network.config.max_words
         if len(words) > longest:
             raise ValueError(f"{self.name} reads questions of at most {longest} words, this one has {len(words)}: shorten it")
         ids = self.vocabulary.encode(words)
@@ -73,8 +73,7 @@ class LSTMQAdapter:
         return self.labels.spans(ids, text)
 
     def question_spans(self, question: str) -> list[Span]:
-        words = split_words(question)
-        ids = self.vocabulary.encode(words)
+        words, ids = split_words(question), self.vocabulary.encode(split_question(question))
         return [Span(word, i, i + 1, known=id != UNK) for i, (word, id) in enumerate(zip(words, ids, strict=True))]
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
