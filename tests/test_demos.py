@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 import multimodal_cam as mc
 
@@ -39,10 +41,50 @@ def test_demo(tmp_path, monkeypatch, capsys):
     assert all(word in html for word in caption.split())
 
 
+def numbers(text):
+    return [float(number) for number in re.findall(r"\d+\.\d+", text)]
+
+
+def run_demo(name, tmp_path, monkeypatch, capsys):
+    """The lines that a demo prints; it may write where it stands."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [name])
+    with torch.random.fork_rng():
+        runpy.run_path(str(ROOT / "demos" / name), run_name="__main__")
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_policy_looks_at_the_bright_square(tmp_path, monkeypatch, capsys):
+    where, looked, picture = run_demo("policy.py", tmp_path, monkeypatch, capsys)
+    (row, column), (peak_row, peak_column) = numbers(where), numbers(looked)
+    assert abs(row - peak_row) <= 4
+    assert abs(column - peak_column) <= 4
+    steps = {"up": 15.5 - row, "down": row - 15.5, "left": 15.5 - column, "right": column - 15.5}
+    assert steps[where.split()[-1]] > 0  # the action brings it nearer
+    with Image.open(tmp_path / picture) as image:
+        assert image.size == (256, 256)
+
+
+def test_a_text_is_similar_because_of_its_square(tmp_path, monkeypatch, capsys):
+    *texts, picture = run_demo("similarity.py", tmp_path, monkeypatch, capsys)
+    assert len(texts) == 2
+    for text in texts:
+        similarity, row, column, peak_row, peak_column = numbers(text)
+        assert similarity > 0.3
+        assert abs(row - peak_row) <= 4
+        assert abs(column - peak_column) <= 4
+    with Image.open(tmp_path / picture) as image:
+        assert image.size == (768, 256)
+
+
+@pytest.mark.parametrize("demo", ["policy.py", "similarity.py"])
+def test_what_explain_score_needs_is_short(demo):
+    needed = (ROOT / "demos" / demo).read_text().split("# From here on")[1].split("if __name__")[0]
+    assert sum(bool(line.strip()) for line in needed.splitlines()[1:]) < 20
+
+
 @pytest.mark.parametrize("section", ["**Where did the model look"])
 def test_the_readme_runs_as_it_stands(section, tmp_path, monkeypatch):
-    from PIL import Image
-
     block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text().split(section)[1], re.DOTALL)[1]
     Image.open(PHOTO).save(tmp_path / "photo.jpg")
     monkeypatch.chdir(tmp_path)
