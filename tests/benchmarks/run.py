@@ -1,8 +1,8 @@
 """`python tests/benchmarks/run.py [SELECTION...]`: measures, prints plain lines, keeps them in
 docs/benchmarks.md.
 
-Selections: speed, scaling, vqa, captions, localisation, answers, gpu; none means all. A line is a name, then pairs of
-quantity and value: `nic grad_cam ratio 1.42`.
+Selections: speed, scaling, vqa, classifiers, captions, localisation, answers, gpu; none means all. A line is a name,
+then pairs of quantity and value: `nic grad_cam ratio 1.42`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from answering import ANSWERS_SECTION, COST_SECTION, POINTING_SECTION, QUESTIONS_SECTION
+from classifiers import CLASSES_FORWARD_SECTION, CLASSES_SECTION
 from gpu import GPU_SECTION
 from measuring import Section, write
 from quality import CAPTIONS_SECTION, LOCALISATION_SECTION
@@ -22,6 +23,7 @@ SELECTIONS: dict[str, dict[str, Section]] = {
     "speed": {"rivals": RIVALS_SECTION, "forward": FORWARD_SECTION},
     "scaling": {"throughput": THROUGHPUT_SECTION, "memory": MEMORY_SECTION},
     "vqa": {"five-answers": COST_SECTION, "many-questions": QUESTIONS_SECTION},
+    "classifiers": {"classes": CLASSES_SECTION, "classes-forward": CLASSES_FORWARD_SECTION},
     "captions": {"captions": CAPTIONS_SECTION},
     "localisation": {"localisation": LOCALISATION_SECTION},
     "answers": {"answers": ANSWERS_SECTION, "answer-pointing": POINTING_SECTION},
