@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from .encoder import Encoder
 from .lstm import gates, lstm_step
-from .vocabulary import BOS, EOS, UNK
+from .search import State, beam_search
+from .vocabulary import BOS
 
 
 @dataclass(frozen=True)
@@ -89,46 +90,12 @@ class NIC(nn.Module):
             gates = gates + self.hidden_gates(state[0])
         return lstm_step(gates, None if state is None else state[1])
 
-    @torch.no_grad()
     def generate(self, cells: Tensor, beam: int = 3, length_penalty: float = 0.7) -> tuple[Tensor, Tensor]:
-        """The best captions found by beam search (`beam=1`: greedy).
+        """Captions `(b, t)` and their log-probabilities `(b,)`: see `beam_search`."""
 
-        Returns ids `(b, t)` without the end token, right-padded with -1, and the sum of their log-probabilities `(b,)`,
-        end token included. Finished beams compete by `log p / length ** length_penalty` (Wu et al., 2016). `<unk>` and
-        `<bos>` are never said, and a caption has at least one word.
-        """
-        b, device = len(cells), cells.device
-        rows = torch.arange(b, device=device)[:, None] * beam  # where each image's beams start
-        image = self.image_vector(cells).repeat_interleave(beam, dim=0)
-        state = self.step(self.input_gates(image), None)
-        last = torch.full((b * beam,), BOS, device=device)
-        scores = cells.new_full((b, beam), -torch.inf)
-        scores[:, 0] = 0.0  # all beams start alike: only the first may branch
-        ids = torch.empty((b, beam, 0), dtype=torch.long, device=device)
-        best = cells.new_full((b,), -torch.inf)
-        best_ids = torch.full((b, self.config.max_words), -1, device=device)
-        best_scores = cells.new_zeros(b)
+        def say(words: Tensor, state: State) -> tuple[Tensor, State]:
+            hidden, memory = self.step(self.input_gates(self.embedding(words) * self.config.width**0.5), (state[0], state[1]))
+            return self.readout(hidden), (hidden, memory)
 
-        for length in range(self.config.max_words + 1):
-            words = self.embedding(last) * self.config.width**0.5
-            state = self.step(self.input_gates(words), state)
-            log_probs = self.readout(state[0]).log_softmax(-1).view(b, beam, -1)
-            log_probs[..., [BOS, UNK]] = -torch.inf
-            ended, ended_beam = (scores + log_probs[..., EOS]).max(dim=1)
-            fair = ended / (length + 1) ** length_penalty
-            better = fair > best if length else torch.zeros_like(best, dtype=torch.bool)
-            best = torch.where(better, fair, best)
-            best_scores = torch.where(better, ended, best_scores)
-            said = ids.gather(1, ended_beam[:, None, None].expand(b, 1, length))[:, 0]
-            best_ids[better, :length] = said[better]
-            best_ids[better, length:] = -1
-            hope = scores.max(dim=1).values / (self.config.max_words + 1) ** length_penalty
-            if length == self.config.max_words or bool((hope < best).all()):
-                break
-            log_probs[..., EOS] = -torch.inf
-            scores, flat = (scores[..., None] + log_probs).flatten(1).topk(beam, dim=1)
-            parent, last = flat // log_probs.shape[-1], (flat % log_probs.shape[-1]).flatten()
-            ids = torch.cat([ids.gather(1, parent[..., None].expand(b, beam, length)), last.view(b, beam, 1)], 2)
-            chosen = (rows + parent).flatten()
-            state = (state[0][chosen], state[1][chosen])
-        return best_ids[:, : int((best_ids >= 0).sum(1).max())], best_scores
+        start = self.step(self.input_gates(self.image_vector(cells)), None)
+        return beam_search(say, start, max_words=self.config.max_words, beam=beam, length_penalty=length_penalty)
