@@ -278,8 +278,10 @@ def vqa(
 
 
 def _answers(found: dict[str, Any]) -> None:
-    """The question and the answer, a line for each answer, and what each word of the question adds."""
-    _line(f"{found['question']} {found['text']}")
+    """The answer or class, a line for each that could have been given, and what each word of the question adds."""
+    if "text" not in found:  # failures are told in the end
+        return
+    _line(f"{found['question']} {found['text']}" if "question" in found else f"{found['image']}: {found['text']}")
     unit = found["unit"]
     rows = []
     for part in found["answers"]:
@@ -287,15 +289,78 @@ def _answers(found: dict[str, Any]) -> None:
         numbers = [part["probability"], part["score"], x, y]
         rows.append([part["text"], *("-" if number is None else f"{number:.2f}" for number in numbers)])
     _columns(["", "probability", found["score"], "peak x", "peak y"], rows)
-    shares = [f"{word['text']} {word['share']:+.2f}" for word in found["question_words"]]
+    shares = [f"{word['text']} {word['share']:+.2f}" for word in found.get("question_words", [])]
     if shares:
         _line(f"the question's words add, in {unit}: {', '.join(shares)}")
     (answer,) = found["words"]
     _line(f"the photo adds {answer['reliance']:+.2f} nats to {answer['text']}")
     _line("peak: in fractions of the photo from its top left corner")
-    unknown = [word["text"] for word in found["question_words"] if not word["known"]]
+    unknown = [word["text"] for word in found.get("question_words", []) if not word["known"]]
     if unknown:
         _say(f"the model does not know {', '.join(unknown)}: it reads <unk> there")
+
+
+# ---- classify ----------------------------------------------------------------------------------------------
+
+
+@app.command()
+def classify(
+    photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos, and folders of photos.")],
+    text: Annotated[str | None, typer.Option(help="Explain this class instead of the likeliest one.")] = None,
+    instead_of: Annotated[str | None, typer.Option(help="Explain why that class, and not this one.")] = None,
+    counterfactual: Annotated[bool, typer.Option("--counterfactual", help="What speaks against the class.")] = False,
+    model: Annotated[
+        str, typer.Option(help="efficientnet_lite0, timm:NAME, torchvision:NAME, or module:function.")
+    ] = "efficientnet_lite0",
+    weights: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="File with weights for timm:NAME or torchvision:NAME.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="See `multimodal-cam methods`.")] = None,
+    score: Annotated[str | None, typer.Option(help="logit, log_prob or contrast.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Dotted name of the layer to look at.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write [default: a new ./multimodal-cam-out].")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line; writes no files unless --out is given.")
+    ] = False,
+    nodes: Annotated[int, typer.Option(min=1, help="Steps of the method evidence.")] = 16,
+    scale: Annotated[Scale, typer.Option(help="Colours of the PNG: one scale, or each map its own.")] = Scale.caption,
+    on_error: Annotated[OnError, typer.Option(help="Stop at a photo that fails, or go on.")] = OnError.fail,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in --out.")] = False,
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Photos that run together.")] = 32,
+) -> None:
+    """Classify photos and show where the class came from and what the others had for them.
+
+    Prints the classes; writes index.html and, for every photo, figure.png and its maps. efficientnet_lite0
+    needs no network; the weights of timm's and torchvision's models are fetched the first time.
+    """
+    import multimodal_cam as mc
+    from multimodal_cam.folders import photos_in
+    from multimodal_cam.report import explain_each
+
+    _choice("--method", method, ["evidence", *mc.METHODS])
+    _choice("--score", score, mc.SCORES)
+    paths = photos_in(photos)
+    given = {"text": text, "instead_of": instead_of, "method": method, "score": score, "layer": layer}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    options |= {"batch_size": batch_size, "nodes": nodes, "counterfactual": counterfactual}
+
+    def explained() -> Iterator[tuple[str, Any]]:
+        adapter = _load(model, device, weights)
+        if adapter.task != "classification":
+            raise typer.BadParameter(f"{adapter.name} is no classifier but for {adapter.task}", param_hint="--model")
+        return explain_each(adapter, paths, **options)
+
+    _tell(
+        explained,
+        len(paths),
+        _answers if len(paths) == 1 else _caption_line,
+        out=out,
+        as_json=as_json,
+        overwrite=overwrite,
+        on_error=on_error,
+        scale=scale,
+    )
 
 
 # ---- what there is -----------------------------------------------------------------------------------------
@@ -566,11 +631,11 @@ def _choice(option: str, value: str | None, choices: Iterable[str]) -> None:
         raise typer.BadParameter(f"unknown {value!r}; choose from {', '.join(sorted(choices))}", param_hint=option)
 
 
-def _load(name: str, device: str) -> TaskAdapter:
+def _load(name: str, device: str, weights: Path | None = None) -> TaskAdapter:
     import multimodal_cam as mc
 
     try:
-        return mc.load(name, device=device)
+        return mc.load(name, device=device, weights=weights)
     except ValueError as error:
         if str(error).startswith("unknown model"):
             raise typer.BadParameter(str(error), param_hint="--model") from error
