@@ -8,11 +8,12 @@ EVIDENCE = "Integrated gradients at the layer, Sundararajan et al., ICML 2017, e
 
 
 def model_rows() -> list[dict[str, Any]]:
-    """The bundled models: name, task, default method, tapped layer, its grid, and the size of the vocabulary."""
+    """What needs no network: name, task, default method, tapped layer, its grid, and the size of the vocabulary."""
+    from .adapters.zoo import PACKAGED
     from .loading import load
     from .models.bundle import bundled
 
-    return [_model_row(load(name, device="cpu")) for name in bundled()]
+    return [_model_row(load(name, device="cpu")) for name in [*bundled(), *PACKAGED]]
 
 
 def _model_row(model: Any) -> dict[str, Any]:

@@ -24,8 +24,8 @@ class Head:
     """What follows `layer` in `network`: `head(activations (n b, c, h, w), pixels (b, 3, H, W))` -> the network's output.
 
     The backbone does not run where the network's own `forward` can be traced (torch.fx) and reads nothing from before the layer
-    behind it; `alone` says whether. Otherwise the whole network runs, overridden at the layer. Parameters, devices and modes are
-    at every call the network's own of that time. The network has to be in evaluation mode at the first call.
+    behind it; `alone` says whether. Otherwise the whole network runs, overridden at the layer. Nothing is copied: weights and
+    modules are at every call the network's own of that time.
     """
 
     def __init__(self, network: nn.Module, layer: nn.Module) -> None:
