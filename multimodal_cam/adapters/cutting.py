@@ -86,7 +86,7 @@ _ADVICE = "pass layer=, a module that gives one, such as a convolution (grids ma
 
 def _is_grid(shape: tuple[int, ...], pixels: Tensor) -> bool:
     """Whether this is `(b, c, h, w)` with the proportions of the pixels; channels in the last place have others."""
-    if len(shape) != 4 or shape[2] * shape[3] == 1:
+    if len(shape) != 4 or shape[0] != len(pixels) or shape[2] * shape[3] == 1:
         return False
     height, width = pixels.shape[2:]
     return abs(shape[2] * width - shape[3] * height) <= max(height, width)  # one row or column more by rounding
