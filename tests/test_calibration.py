@@ -1,0 +1,86 @@
+import math
+import time
+
+import numpy as np
+import pytest
+
+from multimodal_cam.metrics.calibration import auroc, auroc_interval, curve
+from multimodal_cam.metrics.intervals import cluster_bootstrap
+
+
+def rows(n=400, seed=0):
+    generator = np.random.default_rng(seed)
+    scores = generator.normal(size=n).round(1)  # with ties
+    return scores, generator.random(n) < 1 / (1 + np.exp(-scores)), np.arange(n) // 4
+
+
+def test_auroc_by_hand():
+    """Pairs (true, false): 3 > 1, 3 > 2, 2 > 1 and 2 = 2, a half: 3.5 of 4."""
+    assert auroc([1, 2, 2, 3], [False, True, False, True]) == 3.5 / 4
+
+
+def test_auroc_at_its_ends():
+    assert auroc([0, 1], [0, 1]) == 1
+    assert auroc([1, 0], [0, 1]) == 0
+    assert auroc([1, 1, 1], [0, 1, 0]) == 0.5
+    assert math.isnan(auroc([1, 2], [1, 1]))
+
+
+def test_auroc_equals_scipy_and_scikit_learn():
+    stats, metrics = pytest.importorskip("scipy.stats"), pytest.importorskip("sklearn.metrics")
+    scores, labels, _ = rows()
+    u = stats.mannwhitneyu(scores[labels], scores[~labels]).statistic
+    assert auroc(scores, labels) == pytest.approx(u / (labels.sum() * (~labels).sum()), abs=1e-12)
+    assert auroc(scores, labels) == pytest.approx(metrics.roc_auc_score(labels, scores), abs=1e-12)
+
+
+def test_the_interval_is_that_of_repeated_rows():
+    """A photo that is drawn twice counts as if its rows stood there twice."""
+    scores, labels, photos = rows(80)
+
+    def repeated(weights):
+        often = weights.astype(int)
+        return auroc(scores.repeat(often), labels.repeat(often))
+
+    fast, slow = auroc_interval(scores, labels, photos, n=50), cluster_bootstrap(repeated, photos, n=50)
+    assert (fast.value, fast.low, fast.high) == pytest.approx((slow.value, slow.low, slow.high))
+    assert fast.low < fast.value < fast.high
+    assert fast.groups == 20
+
+
+def test_curve_by_hand():
+    low, high = curve([1, 2, 3, 4, 5, 6], [0, 0, 1, 0, 1, 1], bins=2)
+    assert (low.low, low.high, low.score, low.rate, low.rows) == (1, 3, 2, pytest.approx(1 / 3), 3)
+    assert (high.low, high.high, high.score, high.rate, high.rows) == (4, 6, 5, pytest.approx(2 / 3), 3)
+
+
+def test_curve_never_parts_equal_scores_and_loses_no_row():
+    scores, labels, _ = rows()
+    found = curve(scores, labels)
+    assert sum(b.rows for b in found) == len(scores)
+    assert sum(b.rows * b.rate for b in found) == pytest.approx(labels.sum())
+    assert all(a.high < b.low for a, b in zip(found, found[1:], strict=False))
+    assert found[-1].rate > found[0].rate
+    assert [b.rows for b in curve([0, 0, 0, 0, 1], [0, 1, 0, 1, 1], bins=5)] == [4, 1]
+    assert [b.rows for b in curve([7, 7, 7], [0, 1, 0])] == [3]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: auroc([1, math.nan], [0, 1]), "hold NaN"),
+        (lambda: auroc([1, 2], [0]), r"shapes \(2,\) and \(1,\)"),
+        (lambda: curve([], []), "each row"),
+        (lambda: curve([1, 2], [0, 1], bins=0), "1 or more"),
+    ],
+)
+def test_errors_say_what_was_expected(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_hundred_thousand_rows_take_a_moment():
+    scores, labels, photos = rows(100_000)
+    start = time.perf_counter()
+    auroc_interval(scores, labels, photos, n=100)
+    assert time.perf_counter() - start < 5  # 0.3 s alone
