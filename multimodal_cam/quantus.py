@@ -110,6 +110,8 @@ def _ids(model: TaskAdapter, explanation: Explanation) -> Tensor:
 
 
 def _request(model: TaskAdapter, explanation: Explanation) -> Request:
+    if explanation.instead_of:
+        raise ValueError("instead_of compares with words of the user's choice, which Quantus cannot repeat: explain without it")
     layer, name = find_layer(model, explanation.layer)
     score, method = explanation.score.removeprefix("-"), explanation.method
     if method != "evidence" and method not in METHODS:

@@ -70,6 +70,8 @@ def test_an_explanation_that_cannot_be_repeated_is_refused():
     model, e = planted(method=lambda activations, gradients: (activations * gradients).sum(dim=1))
     with pytest.raises(ValueError, match="is a function of yours"):
         words_as_classes(model, e)
+    with pytest.raises(ValueError, match="explain without it"):
+        words_as_classes(*planted(instead_of={"red": "green"}))
     with pytest.raises(mc.WordError, match="dog"):
         words_as_classes(model, planted()[1], {"dog": BOXES["red"]})
 
