@@ -1,0 +1,306 @@
+"""Does the model depend on what a map marks? Measures that perturb one image and ask again for the score of its `t` words.
+
+What is perturbed is a *canvas* `(c, H, W)`: the pixels, or the activations of the tapped layer (then the backbone does not run
+again). Removed places take the values of `fill`, broadcastable to the canvas: `mean_colour` or `blurred` of the pixels, the
+activations of no photo. Maps `(t, h, w)`, signed and raw, one a word, are drawn on the canvas bilinearly when their grid is
+another.
+
+The model is a `Score`: `score(canvases (n, c, H, W), rows (m,), words (m,)) -> (m,)`, entry `i` the score of word `words[i]` on
+canvas `rows[i]` under the fixed prefix. So a perturbation that all words share costs one forward, one that is a word's own asks
+for that word only, and equal perturbations of several words are run once. At most `batch` canvases come at a time. `all_words`
+makes one of a function that always gives all words. Scores are log-probabilities in nats here; curves take probabilities as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .agreement import rank_correlation
+from .imputation import impute
+from .localization import refuse_nan
+
+Score = Callable[[Tensor, Tensor, Tensor], Tensor]
+Paint = Callable[[Tensor], Tensor]  # masks (n, H, W), 1 for what stays -> canvases (n, c, H, W)
+PERCENT = tuple(i / 10 for i in range(1, 10))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The score `(t, s)` of each word when the share `fractions` `(s,)` of the canvas is perturbed."""
+
+    fractions: Tensor
+    scores: Tensor
+
+    @property
+    def auc(self) -> Tensor:
+        """The area under each word's curve `(t,)`, by trapezoids, in the score's unit."""
+        return torch.trapezoid(self.scores, self.fractions, dim=-1)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean over the fractions `(t,)`."""
+        return self.scores.mean(dim=-1)
+
+
+def all_words(scores: Callable[[Tensor], Tensor]) -> Score:
+    """The `Score` of a function that gives all words of every canvas: `(n, c, H, W) -> (n, t)`."""
+    return lambda canvases, rows, words: scores(canvases)[rows, words]
+
+
+# ---- what is put in place of what is removed -------------------------------------------------------------------------------
+
+
+def mean_colour(canvas: Tensor) -> Tensor:
+    """The mean of each channel `(c, 1, 1)`."""
+    return canvas.mean(dim=(1, 2), keepdim=True)
+
+
+def blurred(canvas: Tensor, kernel: int = 11, sigma: float = 5.0) -> Tensor:
+    """The canvas `(c, H, W)` under a Gaussian of `kernel` pixels (odd), RISE's for 224 x 224; edges are mirrored."""
+    at = torch.arange(kernel, device=canvas.device, dtype=canvas.dtype) - kernel // 2
+    bell = (-(at**2) / (2 * sigma**2)).exp()
+    bell = bell / bell.sum()
+    padded = F.pad(canvas[:, None], [kernel // 2] * 4, mode="reflect")
+    return F.conv2d(F.conv2d(padded, bell.view(1, 1, 1, -1)), bell.view(1, 1, -1, 1))[:, 0]
+
+
+# ---- each word in the order of its own map ---------------------------------------------------------------------------------
+
+
+def deletion(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, steps: int = 20, batch: int = 64) -> Curve:
+    """Each word's score while the places its map marks most are removed first: a low `auc` is a faithful map.
+
+    RISE (Petsiuk, Das, Saenko, BMVC 2018, section 4), there of probabilities (0..1) and with a constant fill. `steps` equal
+    steps from nothing to all, fewer when there are fewer places; equal values go in reading order.
+    """
+    counts = _counts(canvas, steps)
+    return _curve(score, canvas, fill, ~_firsts(maps, canvas, counts), counts, batch)
+
+
+def insertion(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, steps: int = 20, batch: int = 64) -> Curve:
+    """Each word's score while the places its map marks most are put into `fill` first: a high `auc` is a faithful map.
+
+    RISE (Petsiuk, Das, Saenko, BMVC 2018, section 4), there of probabilities (0..1) and into a blurred image. As `deletion`.
+    """
+    counts = _counts(canvas, steps)
+    return _curve(score, canvas, fill, _firsts(maps, canvas, counts), counts, batch)
+
+
+def _curve(score: Score, canvas: Tensor, fill: Tensor, keep: Tensor, counts: Tensor, batch: int) -> Curve:
+    words = torch.arange(len(keep), device=canvas.device)
+    return Curve(counts.double() / _places(canvas), _own_words(score, _putting(canvas, fill), keep, words, batch))
+
+
+def average_drop(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, batch: int = 64) -> tuple[Tensor, Tensor]:
+    """The drop in confidence of each word in 0..1 when only what its map marks is seen, and whether it rises, bool: two `(t,)`.
+
+    Grad-CAM++ (Chattopadhay et al., WACV 2018, section 4.1), whose Average Drop % and % Increase in Confidence are 100 times the
+    means over a dataset: `max(0, p - q) / p`, here of log-probabilities, `1 - exp(log q - log p)`, so it is exact for unlikely
+    words too. The map is cut at 0, divided by its maximum and drawn; it blends canvas and `fill` (0 there). A map with nothing
+    positive shows nothing.
+    """
+    positive = maps.relu()
+    top = positive.amax(dim=(1, 2), keepdim=True)
+    shown = _drawn(positive / torch.where(top > 0, top, 1), canvas)
+    masks = torch.cat([torch.ones_like(shown[:1]), shown])
+    t = torch.arange(len(maps), device=canvas.device)
+    rows, words = torch.cat([torch.zeros_like(t), t + 1]), t.repeat(2)
+    before, after = _run(score, _blending(canvas, fill), masks, rows, words, batch).view(2, -1)
+    return (1 - (after - before).exp()).clamp(min=0), after > before
+
+
+@dataclass(frozen=True)
+class Road:
+    """The curves of each word when what its map marks most (`morf`) or least (`lerf`) is removed first."""
+
+    morf: Curve
+    lerf: Curve
+
+    @property
+    def combined(self) -> Tensor:
+        """Half of what removing the least leaves over removing the most, mean over the fractions `(t,)`: high is faithful."""
+        return (self.lerf.mean - self.morf.mean) / 2
+
+
+def road(
+    score: Score,
+    canvas: Tensor,
+    maps: Tensor,
+    *,
+    fractions: Sequence[float] = PERCENT,
+    noise: float = 0.01,
+    seed: int = 0,
+    batch: int = 64,
+) -> Road:
+    """Remove and debias: each word's score when `fractions` of the canvas are imputed from what is left, most and least first.
+
+    ROAD (Rong et al., ICML 2022): noisy linear imputation (`imputation.py`); the noise is one normal field, in the canvas' unit.
+    `combined` is pytorch-grad-cam's.
+    """
+    places = _places(canvas)
+    counts = torch.tensor([min(round(part * places), places - 1) for part in fractions], device=canvas.device)
+    removed = torch.cat([_firsts(maps, canvas, counts), _firsts(-maps, canvas, counts)])
+    words = torch.arange(len(maps), device=canvas.device).repeat(2)
+    scores = _own_words(score, _imputing(canvas, noise, seed), ~removed, words, batch)
+    return Road(*(Curve(counts.double() / places, half) for half in scores.chunk(2)))
+
+
+# ---- all words from the same perturbations ---------------------------------------------------------------------------------
+
+
+def occlusion_maps(
+    score: Score, canvas: Tensor, words: int, fill: Tensor, *, patch: tuple[int, int] = (32, 32), batch: int = 64
+) -> Tensor:
+    """How much the score of each of `words` drops when one patch is removed: `(t, H / patch, W / patch)`, in the score's unit.
+
+    Occlusion (Zeiler, Fergus, ECCV 2014, section 4.2) by patches `(high, wide)` that tile the canvas; the last ones are cut off
+    at its edges. All words share the forwards: one a patch, and one.
+    """
+    height, width = canvas.shape[-2:]
+    row, column = (torch.arange(side, device=canvas.device) // of for side, of in zip((height, width), patch, strict=True))
+    grid = int(row[-1]) + 1, int(column[-1]) + 1
+    patches = torch.arange(grid[0] * grid[1], device=canvas.device)
+    removed = (row[:, None] * grid[1] + column)[None] == patches[:, None, None]
+    keep = torch.cat([torch.ones_like(removed[:1]), ~removed])
+    scores = _shared(score, _putting(canvas, fill), keep, words, batch)
+    return (scores[:, :1] - scores[:, 1:]).view(-1, *grid)
+
+
+def occlusion_correlation(maps: Tensor, occluded: Tensor) -> Tensor:
+    """Does a map rank the patches as removing them does? Spearman's correlation of `maps` `(t, h, w)`, cut at 0, with
+    `occlusion_maps` `(t, h', w')` on the latter's grid: `(t,)` in -1..1, NaN when one of them is the same everywhere.
+
+    The faithfulness of the Grad-CAM paper (Selvaraju et al., ICCV 2017, section 5.3: 0.254, mean over 2,510 images).
+    """
+    refuse_nan(maps)
+    return rank_correlation(maps.relu(), occluded, (occluded.shape[-2], occluded.shape[-1]))
+
+
+def sensitivity_n(
+    score: Score,
+    canvas: Tensor,
+    maps: Tensor,
+    fill: Tensor,
+    *,
+    fractions: Sequence[float] = (0.02, 0.1, 0.2, 0.4, 0.8),
+    subsets: int = 100,
+    seed: int = 0,
+    batch: int = 64,
+) -> Curve:
+    """Does the sum of a map over removed cells tell how much the score drops? For each of `fractions` of the map's cells,
+    Pearson's correlation over random `subsets` of so many cells: `scores` `(t, s)` in -1..1, NaN where nothing varies.
+
+    Sensitivity-n (Ancona, Ceolini, Oztireli, Gross, ICLR 2018): 1 everywhere for an exact additive explanation. Maps are signed
+    and not drawn: a cell is a block of the canvas. All words share the forwards: one a subset, and one.
+    """
+    refuse_nan(maps)
+    cells = maps[0].numel()
+    sizes = sorted({min(max(round(part * cells), 1), cells - 1) for part in fractions})
+    dice = torch.rand(len(sizes), subsets, cells, generator=torch.Generator().manual_seed(seed)).argsort(dim=-1)
+    removed = (dice < torch.tensor(sizes)[:, None, None]).to(canvas.device)
+    keep = _blocks(~removed.view(-1, *maps.shape[1:]), canvas)
+    keep = torch.cat([torch.ones_like(keep[:1]), keep])
+    scores = _shared(score, _putting(canvas, fill), keep, len(maps), batch)
+    drops = (scores[:, :1] - scores[:, 1:]).view(-1, len(sizes), subsets)
+    sums = torch.einsum("tc,snc->tsn", maps.flatten(1).double(), removed.double())
+    return Curve(torch.tensor(sizes, device=canvas.device).double() / cells, _pearson(sums, drops))
+
+
+# ---- perturbed canvases, and asking for their scores -----------------------------------------------------------------------
+
+
+def _putting(canvas: Tensor, fill: Tensor) -> Paint:
+    return lambda keep: torch.where(keep[:, None], canvas, fill)
+
+
+def _blending(canvas: Tensor, fill: Tensor) -> Paint:
+    return lambda shown: fill + shown[:, None] * (canvas - fill)
+
+
+def _imputing(canvas: Tensor, noise: float, seed: int) -> Paint:
+    grain = noise * torch.randn(canvas.shape, generator=torch.Generator().manual_seed(seed)).to(canvas)
+    return lambda keep: torch.stack([torch.where(own, canvas, impute(canvas, ~own) + grain) for own in keep])
+
+
+def _own_words(score: Score, paint: Paint, keep: Tensor, words: Tensor, batch: int) -> Tensor:
+    """The score `(k, s)` of word `words[i]` on each of its own canvases `keep[i]` `(s, H, W)`; equal canvases run once."""
+    distinct, rows = _distinct(keep.flatten(0, 1))
+    return _run(score, paint, distinct, rows, words.repeat_interleave(keep.shape[1]), batch).view(keep.shape[:2])
+
+
+def _shared(score: Score, paint: Paint, keep: Tensor, words: int, batch: int) -> Tensor:
+    """The scores `(t, n)` of all words on the same canvases `keep` `(n, H, W)`; equal canvases run once."""
+    distinct, index = _distinct(keep)
+    row, word = torch.arange(len(distinct), device=keep.device), torch.arange(words, device=keep.device)
+    found = _run(score, paint, distinct, row.repeat_interleave(words), word.repeat(len(distinct)), batch)
+    return found.view(-1, words)[index].T
+
+
+@torch.no_grad()
+def _run(score: Score, paint: Paint, masks: Tensor, rows: Tensor, words: Tensor, batch: int) -> Tensor:
+    """The score of word `words[i]` on canvas `rows[i]`, `(m,)` float64; at most `batch` canvases at a time."""
+    found = torch.empty(len(rows), dtype=torch.float64, device=masks.device)
+    for start in range(0, len(masks), batch):
+        asked = ((rows >= start) & (rows < start + batch)).nonzero()[:, 0]
+        scores = score(paint(masks[start : start + batch]), rows[asked] - start, words[asked])
+        if scores.shape != asked.shape:
+            raise ValueError(
+                f"score: expected one number for each of the {len(asked)} words asked for, got shape {tuple(scores.shape)};"
+                " wrap a function that gives all words of all canvases in all_words"
+            )
+        found[asked] = scores.double()
+    return found
+
+
+def _distinct(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Each mask of `(n, H, W)` once, and which of them each one is `(n,)`."""
+    keys = [mask.tobytes() for mask in np.packbits(masks.flatten(1).cpu().numpy(), axis=1)]
+    first: dict[bytes, int] = {}
+    for i, key in enumerate(keys):
+        first.setdefault(key, i)
+    place = {key: i for i, key in enumerate(first)}
+    return masks[list(first.values())], torch.tensor([place[key] for key in keys], device=masks.device)
+
+
+def _firsts(maps: Tensor, canvas: Tensor, counts: Tensor) -> Tensor:
+    """Which places of the canvas are among the `counts` `(s,)` largest of each map: `(t, s, H, W)`."""
+    order = _drawn(maps, canvas).flatten(1).argsort(dim=1, descending=True, stable=True)
+    return (order.argsort(dim=1)[:, None] < counts[:, None]).view(len(maps), len(counts), *canvas.shape[1:])
+
+
+def _counts(canvas: Tensor, steps: int) -> Tensor:
+    """How many places are perturbed after each of at most `steps` equal steps, from none to all."""
+    places = _places(canvas)
+    return torch.linspace(0, places, min(steps, places) + 1, dtype=torch.float64, device=canvas.device).round().long()
+
+
+def _places(canvas: Tensor) -> int:
+    return canvas.shape[1] * canvas.shape[2]
+
+
+def _drawn(maps: Tensor, canvas: Tensor) -> Tensor:
+    refuse_nan(maps)
+    if maps.shape[1:] == canvas.shape[1:]:
+        return maps
+    return F.interpolate(maps[:, None], canvas.shape[1:], mode="bilinear", align_corners=False)[:, 0]
+
+
+def _blocks(masks: Tensor, canvas: Tensor) -> Tensor:
+    """Masks `(n, h, w)` of a map's cells as masks of the canvas, each cell a block."""
+    row, column = (
+        torch.arange(fine, device=canvas.device) * coarse // fine
+        for fine, coarse in zip(canvas.shape[1:], masks.shape[1:], strict=True)
+    )
+    return masks[:, row[:, None], column]
+
+
+def _pearson(a: Tensor, b: Tensor) -> Tensor:
+    """Over the last dimension; NaN where one of them is constant."""
+    a, b = a - a.mean(dim=-1, keepdim=True), b - b.mean(dim=-1, keepdim=True)
+    return (a * b).sum(dim=-1) / ((a**2).sum(dim=-1) * (b**2).sum(dim=-1)).sqrt()
