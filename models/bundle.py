@@ -17,11 +17,18 @@ from torch import Tensor, nn
 
 from .lstm_q import LSTMQ, LSTMQConfig
 from .nic import NIC, NICConfig
+from .san import SAN, SANConfig
+from .sat import SAT, SATConfig
 from .vocabulary import Vocabulary
 
 BUNDLED = Path(__file__).parent
-KINDS: Mapping[str, tuple[type[nn.Module], type]] = {"lstm-q": (LSTMQ, LSTMQConfig), "nic": (NIC, NICConfig)}
-TIED = {"nic": {"readout.weight": "embedding.weight"}}  # stored once
+KINDS: Mapping[str, tuple[type[nn.Module], type]] = {
+    "lstm-q": (LSTMQ, LSTMQConfig),
+    "nic": (NIC, NICConfig),
+    "san": (SAN, SANConfig),
+    "sat": (SAT, SATConfig),
+}
+TIED = {kind: {"readout.weight": "embedding.weight"} for kind in ("nic", "sat")}  # stored once
 
 
 @dataclass(frozen=True)

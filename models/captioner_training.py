@@ -1,9 +1,11 @@
-"""Trains the captioner `nic`: frozen trunk cached once, tail and head trained, one checkpoint an epoch.
+"""Trains our captioners: `nic`, and its twin with attention, `sat`.
 
 Recipe: maximum likelihood over all captions (AdamW, warm-up, cosine), dropout, horizontal flips (not where a caption says
 left or right), crops of the cached grid, the encoder's tail fine-tuned after a few epochs at a lower rate, an exponential
 moving average of the weights (Polyak and Juditsky, 1992) as the result. An auxiliary loss asks the projected cells, averaged,
 for the bag of words of all captions of the photo; its linear layer is thrown away after training.
+
+What stays frozen runs once and is cached: the encoder's trunk, or the whole encoder where it is borrowed from another captioner.
 """
 
 from __future__ import annotations
@@ -21,13 +23,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..images import load_image
-from .bundle import save_model
+from .bundle import load_model, model_folder, save_model
 from .encoder import load_imagenet, to_pixels
 from .features import Progress, cache_features
 from .nic import NIC, NICConfig
 from .run import Run, missing_photos, pad, round_to_half
+from .sat import SAT, SATConfig
 from .vocabulary import EOS, SPECIALS, Vocabulary, split_words
 
+Captioner = NIC | SAT
+NETWORKS: dict[str, tuple[type[Any], type[Any]]] = {"nic": (NIC, NICConfig), "sat": (SAT, SATConfig)}
 CAPTIONS_KEPT = 32  # of the dev photos: what the network said when it was trained, for tests of the files
 
 
@@ -46,7 +51,9 @@ class TrainingOptions:
     width: int = 512
     train_stride: int = 32
     stride: int = 16  # of the network that is written; same weights
-    encoder: str = "tf_efficientnet_lite0"
+    encoder: str = "tf_efficientnet_lite0"  # timm's name, with ImageNet's weights; or a captioner of ours that lends its own
+    network: str = "nic"
+    attention_weight: float = 1.0  # of Xu et al.'s doubly stochastic penalty, where there is attention
     seed: int = 0
 
 
@@ -80,20 +87,31 @@ def batches(corpus: Corpus, options: TrainingOptions, epoch: int) -> Iterator[tu
         yield features[..., top : top + window, left : left + window].float(), [corpus.captions[i] for i in chosen]
 
 
-def caption_loss(model: NIC, cells: Tensor, captions: list[list[list[int]]], rows: int = 50) -> tuple[Tensor, int]:
-    """Summed negative log-likelihood in nats, and the number of tokens. Captions of like length run together."""
-    image = model.image_vector(cells)
+def caption_loss(model: Captioner, cells: Tensor, captions: list[list[list[int]]], rows: int = 50) -> tuple[Tensor, int, Tensor]:
+    """Summed negative log-likelihood in nats, the number of tokens, and the mean attention penalty of a caption.
+
+    Captions of like length run together.
+    """
+    context = model.context(cells)
     flat = sorted(((ids, i) for i, photo in enumerate(captions) for ids in photo), key=lambda pair: -len(pair[0]))
-    total, tokens = cells.new_zeros(()), 0
+    total, tokens, penalty = cells.new_zeros(()), 0, cells.new_zeros(())
     for start in range(0, len(flat), rows):
         part = flat[start : start + rows]
         ids = pad([ids for ids, _ in part]).to(cells.device)
         real = ids >= 0
-        states = model.states(image[torch.tensor([i for _, i in part], device=cells.device)], ids.clamp(min=0))
+        states, attention = model.unroll(context[torch.tensor([i for _, i in part], device=cells.device)], ids.clamp(min=0))
         logits = model.readout(model.dropout(states[real]))
         total = total + F.cross_entropy(logits, ids[real], reduction="sum")
         tokens += int(real.sum())
-    return total, tokens
+        if attention is not None:
+            penalty = penalty + doubly_stochastic(attention, real).sum()
+    return total, tokens, penalty / len(flat)
+
+
+def doubly_stochastic(attention: Tensor, real: Tensor) -> Tensor:
+    """Xu et al., ICML 2015, eq. 14: how far a caption `(b,)` is from looking everywhere, `mean_i (1 - sum_t alpha_ti)^2`."""
+    looked = (attention * real[..., None]).sum(dim=1)
+    return ((1 - looked) ** 2).mean(dim=1)
 
 
 def bag_loss(bag: nn.Linear, cells: Tensor, captions: list[list[list[int]]]) -> Tensor:
@@ -108,34 +126,36 @@ def bag_loss(bag: nn.Linear, cells: Tensor, captions: list[list[list[int]]]) -> 
 
 
 @torch.no_grad()
-def dev_loss(model: NIC, corpus: Corpus, device: torch.device) -> float:
+def dev_loss(model: Captioner, tail: nn.Module, corpus: Corpus, device: torch.device) -> float:
     """Nats a token (end token included) on unmirrored, uncropped photos."""
     model.eval()
     total, tokens = 0.0, 0
     for start in range(0, len(corpus.captions), 64):
         features = torch.from_numpy(corpus.features[start : start + 64, 0]).float().to(device)
-        cells = model.project(model.encoder.tail(features))
-        loss, count = caption_loss(model, cells, corpus.captions[start : start + 64], rows=160)
+        cells = model.project(tail(features))
+        loss, count, _ = caption_loss(model, cells, corpus.captions[start : start + 64], rows=160)
         total, tokens = total + loss.item(), tokens + count
     return total / tokens
 
 
-def train_epoch(run: Run, bag: nn.Linear, train: Corpus, number: int, device: torch.device, progress: Progress) -> float:
-    """One pass over the photos; the mean loss in nats a token."""
+def train_epoch(
+    run: Run, tail: nn.Module, bag: nn.Linear, train: Corpus, number: int, device: torch.device, progress: Progress
+) -> float:
+    """One pass over the photos; the mean loss in nats a token. `tail`: what comes after the cached features."""
     model, options = run.model, run.options
-    assert isinstance(model, NIC)
+    assert isinstance(model, (NIC, SAT))
     model.train()
     model.encoder.eval()  # ImageNet's batch statistics stay
     tuned = number >= options.tail_from
     model.encoder.requires_grad_(False)
-    model.encoder.tail.requires_grad_(tuned)
+    tail.requires_grad_(tuned)
     total, tokens, steps = 0.0, 0, math.ceil(len(train.captions) / options.batch_size)
     for step, (features, captions) in enumerate(batches(train, options, number)):
         with torch.set_grad_enabled(tuned):
-            encoded = model.encoder.tail(features.to(device))
+            encoded = tail(features.to(device))
         cells = model.project(encoded)
-        loss, count = caption_loss(model, cells, captions)
-        objective = loss / count
+        loss, count, penalty = caption_loss(model, cells, captions)
+        objective = loss / count + options.attention_weight * penalty
         if options.bag_weight:
             objective = objective + options.bag_weight * bag_loss(bag, cells, captions)
         run.step(objective)
@@ -144,13 +164,13 @@ def train_epoch(run: Run, bag: nn.Linear, train: Corpus, number: int, device: to
     return total / tokens
 
 
-def parameter_groups(model: NIC, bag: nn.Linear, options: TrainingOptions) -> list[dict[str, Any]]:
-    """The head at the full rate, the encoder's tail at its own; the trunk stays as it is."""
+def parameter_groups(model: Captioner, tail: nn.Module, bag: nn.Linear, options: TrainingOptions) -> list[dict[str, Any]]:
+    """The head at the full rate, the encoder's tail at its own; what runs before it stays as it is."""
     encoder = {id(p) for p in model.encoder.parameters()}
     head = [p for p in model.parameters() if id(p) not in encoder]
     return [
         {"params": [*head, *bag.parameters()], "lr": options.learning_rate},
-        {"params": list(model.encoder.tail.parameters()), "lr": options.tail_rate},
+        {"params": list(tail.parameters()), "lr": options.tail_rate},
     ]
 
 
@@ -173,39 +193,48 @@ def train_captioner(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     vocabulary = Vocabulary.from_captions((c for n in train for c in captions[n]), options.min_count)
-    config = NICConfig(len(vocabulary), options.encoder, options.train_stride, width=options.width, dropout=options.dropout)
-    model = NIC(config)
-    load_imagenet(model.encoder, options.encoder)
+    network, config_of = NETWORKS[options.network]
+    lender = load_model(model_folder(options.encoder)).network if model_folder(options.encoder).is_dir() else None
+    timm_name = lender.config.encoder if lender is not None else options.encoder
+    config = config_of(len(vocabulary), timm_name, options.train_stride, width=options.width, dropout=options.dropout)
+    model = network(config)
+    if lender is None:
+        load_imagenet(model.encoder, timm_name)
+    else:
+        model.encoder.load_state_dict(lender.encoder.state_dict())
     model.to(device)
+    frozen = model.encoder.trunk if lender is None else model.encoder
+    tail = model.encoder.tail if lender is None else nn.Identity()
 
     def corpus(names: Sequence[str], views: int) -> Corpus:
         paths = [images / name for name in names]
-        features = cache_features(
-            model.encoder.trunk, paths, out / "cache", size=config.image_size, views=views, progress=progress
-        )
+        features = cache_features(frozen, paths, out / "cache", size=config.image_size, views=views, progress=progress)
         return Corpus.build(features, [captions[n] for n in names], vocabulary, config.max_words)
 
     train_corpus, dev_corpus = corpus(train, 2), corpus(dev, 1)
     bag = nn.Linear(options.width, len(vocabulary)).to(device)
     steps = math.ceil(len(train) / options.batch_size)
-    run = Run(model, options, steps, parameter_groups(model, bag, options), {"bag": bag})
-    averaged = NIC(config).to(device)
+    run = Run(model, options, steps, parameter_groups(model, tail, bag, options), {"bag": bag})
+    averaged = network(config).to(device)
+    averaged_tail = averaged.encoder.tail if lender is None else tail
 
     def measure() -> dict[str, float]:
         averaged.load_state_dict(run.average)
-        return {"dev": dev_loss(averaged, dev_corpus, device)}
+        return {"dev": dev_loss(averaged, averaged_tail, dev_corpus, device)}
 
-    run.train(out, lambda number: train_epoch(run, bag, train_corpus, number, device, progress), measure, progress)
-    final = NIC(replace(config, output_stride=options.stride)).to(device).eval()
+    run.train(out, lambda number: train_epoch(run, tail, bag, train_corpus, number, device, progress), measure, progress)
+    averaged.load_state_dict(run.average)
+    final = network(replace(config, output_stride=options.stride)).to(device).eval()
     final.load_state_dict(run.average)
-    final.baseline.copy_(mean_cell(final, train_corpus, device))
+    final.baseline.copy_(mean_cell(averaged, averaged_tail, train_corpus, device))
     round_to_half(final)
     said = {name: caption(final, images / name, vocabulary) for name in dev[:CAPTIONS_KEPT]}
     (out / "captions.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
-    return save_model(final, vocabulary, out, training=asdict(options) | {"history": run.history})
+    trained = asdict(options) | {"history": run.history}
+    return save_model(final, vocabulary, out, training=trained, encoder=None if lender is None else options.encoder)
 
 
-def caption(model: NIC, photo: Path, vocabulary: Vocabulary) -> str:
+def caption(model: Captioner, photo: Path, vocabulary: Vocabulary) -> str:
     """What the network says about a photo."""
     with torch.no_grad():
         pixels = to_pixels([load_image(photo)], model.config.image_size).to(model.baseline)
@@ -214,11 +243,11 @@ def caption(model: NIC, photo: Path, vocabulary: Vocabulary) -> str:
 
 
 @torch.no_grad()
-def mean_cell(model: NIC, corpus: Corpus, device: torch.device) -> Tensor:
+def mean_cell(model: Captioner, tail: nn.Module, corpus: Corpus, device: torch.device) -> Tensor:
     """The mean of the last spatial layer over photos and positions `(d,)`."""
     model.eval()
     total = torch.zeros(model.config.width, device=device)
     for start in range(0, len(corpus.captions), 64):
         features = torch.from_numpy(corpus.features[start : start + 64, 0]).float().to(device)
-        total += model.project(model.encoder.tail(features)).mean(dim=(2, 3)).sum(dim=0)
+        total += model.project(tail(features)).mean(dim=(2, 3)).sum(dim=0)
     return total / len(corpus.captions)

@@ -35,42 +35,41 @@ class LSTMQConfig:
     max_words: int = 40
 
 
-class LSTMQ(nn.Module):
-    """`forward(pixels, question)` -> logits `(b, answers)`; questions are ids `(b, q)`, right-padded with -1."""
+class Reader(nn.Module):
+    """What our VQA models share: cells of a photo, and the question through a two-layer LSTM.
+
+    A model adds `context(cells)`, what it takes of a photo, and `answer(context, question)` -> logits `(b, answers)`; questions
+    are ids `(b, q)`, right-padded with -1.
+    """
 
     def __init__(self, config: LSTMQConfig) -> None:
         super().__init__()
         self.config = config
-        d = config.width
         self.encoder = Encoder(config.encoder, config.output_stride)
-        self.project = nn.Sequential(nn.Conv2d(self.encoder.channels, d, 1), nn.ReLU())
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.image = nn.Linear(d, d)
+        self.project = nn.Sequential(nn.Conv2d(self.encoder.channels, config.width, 1), nn.ReLU())
         self.embedding = nn.Embedding(config.vocabulary_size, config.embedding)
         self.lstm1 = LSTM(config.embedding, config.hidden)
         self.lstm2 = LSTM(config.hidden, config.hidden)
-        self.question = nn.Linear(2 * config.hidden, d)
-        self.fuse = nn.Linear(d, d)
-        self.readout = nn.Linear(d, config.answers)
         self.dropout = nn.Dropout(config.dropout)
-        self.register_buffer("baseline", torch.zeros(d))  # A0: the mean training cell, "no photo"
+        self.register_buffer("baseline", torch.zeros(config.width))  # A0: the mean training cell, "no photo"
         self.baseline: Tensor
         self.register_buffer("no_question", torch.zeros(2 * config.hidden))  # the mean training question, as the LSTM reads it
         self.no_question: Tensor
         nn.init.normal_(self.embedding.weight, std=0.5)
 
     def forward(self, pixels: Tensor, question: Tensor) -> Tensor:
-        return self.answer(self.image_vector(self.cells(pixels)), self.read(question))
+        return self.answer(self.context(self.cells(pixels)), self.read(question))
+
+    def context(self, cells: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def answer(self, context: Tensor, question: Tensor) -> Tensor:
+        raise NotImplementedError
 
     def cells(self, pixels: Tensor) -> Tensor:
         """Pixels `(b, 3, H, W)` -> the last spatial layer `(b, d, h, w)`."""
         cells: Tensor = self.project(self.encoder(pixels))
         return cells
-
-    def image_vector(self, cells: Tensor) -> Tensor:
-        """Cells `(b, d, h, w)` -> their mean, of length sqrt(d): `(b, d)`."""
-        vector: Tensor = F.normalize(self.pool(cells).flatten(1), dim=1) * self.config.width**0.5
-        return vector
 
     def read(self, question: Tensor) -> Tensor:
         """Questions `(b, q)` -> what the LSTM makes of them, `(b, 2 hidden)`."""
@@ -80,8 +79,26 @@ class LSTMQ(nn.Module):
         second = self.lstm2(self.dropout(first), real)
         return torch.cat([first[:, -1], second[:, -1]], dim=1)
 
-    def answer(self, image: Tensor, question: Tensor) -> Tensor:
+
+class LSTMQ(Reader):
+    """`forward(pixels, question)` -> logits `(b, answers)`."""
+
+    def __init__(self, config: LSTMQConfig) -> None:
+        super().__init__(config)
+        d = config.width
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.image = nn.Linear(d, d)
+        self.question = nn.Linear(2 * config.hidden, d)
+        self.fuse = nn.Linear(d, d)
+        self.readout = nn.Linear(d, config.answers)
+
+    def context(self, cells: Tensor) -> Tensor:
+        """Cells `(b, d, h, w)` -> their mean, of length sqrt(d): `(b, d)`."""
+        vector: Tensor = F.normalize(self.pool(cells).flatten(1), dim=1) * self.config.width**0.5
+        return vector
+
+    def answer(self, context: Tensor, question: Tensor) -> Tensor:
         """Image vectors `(b, d)` and read questions `(b, 2 hidden)` -> logits `(b, answers)`."""
-        product = tanh(self.image(self.dropout(image))) * tanh(self.question(self.dropout(question)))
+        product = tanh(self.image(self.dropout(context))) * tanh(self.question(self.dropout(question)))
         logits: Tensor = self.readout(self.dropout(tanh(self.fuse(self.dropout(product)))))
         return logits

@@ -62,10 +62,10 @@ class NIC(nn.Module):
 
     def decode(self, cells: Tensor, ids: Tensor) -> Tensor:
         """Cells `(b, d, h, w)` and ids `(b, t)` -> logits `(b, t, v)`."""
-        logits: Tensor = self.readout(self.dropout(self.states(self.image_vector(cells), ids)))
+        logits: Tensor = self.readout(self.dropout(self.states(self.context(cells), ids)))
         return logits
 
-    def image_vector(self, cells: Tensor) -> Tensor:
+    def context(self, cells: Tensor) -> Tensor:
         """Cells `(b, d, h, w)` -> the LSTM's first input `(b, d)`."""
         vector: Tensor = self.image_norm(self.pool(cells).flatten(1))
         return vector
@@ -84,6 +84,10 @@ class NIC(nn.Module):
             outputs.append(state[0])
         return torch.stack(outputs, dim=1)
 
+    def unroll(self, context: Tensor, ids: Tensor) -> tuple[Tensor, None]:
+        """The states `(b, t, d)`, and the attention: none."""
+        return self.states(context, ids), None
+
     def step(self, gates: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """One LSTM step: the input's share of the gates `(b, 4 d)`, the state `(h, c)` before -> the state after."""
         if state is not None:
@@ -97,5 +101,5 @@ class NIC(nn.Module):
             hidden, memory = self.step(self.input_gates(self.embedding(words) * self.config.width**0.5), (state[0], state[1]))
             return self.readout(hidden), (hidden, memory)
 
-        start = self.step(self.input_gates(self.image_vector(cells)), None)
+        start = self.step(self.input_gates(self.context(cells)), None)
         return beam_search(say, start, max_words=self.config.max_words, beam=beam, length_penalty=length_penalty)

@@ -1,4 +1,4 @@
-"""Trains `lstm-q`: a captioner's frozen encoder, cached once; the question's LSTM, the product and the answers are learned.
+"""Trains our VQA models: `lstm-q`, and its twin with attention, `san`.
 
 Recipe: cross-entropy of the answer (AdamW, warm-up, cosine), dropout, horizontal flips (not where a question or its answer
 says left or right), an exponential moving average of the weights as the result. The cells' projection starts from the
@@ -25,10 +25,12 @@ from ..images import load_image
 from .bundle import load_model, model_folder, save_model
 from .encoder import Encoder, to_pixels
 from .features import Progress, cache_features
-from .lstm_q import LSTMQ, LSTMQConfig
+from .lstm_q import LSTMQ, LSTMQConfig, Reader
 from .run import Run, missing_photos, pad, round_to_half
+from .san import SAN, SANConfig
 from .vocabulary import Vocabulary, split_question, split_words
 
+NETWORKS: dict[str, tuple[type[Any], type[Any]]] = {"lstm-q": (LSTMQ, LSTMQConfig), "san": (SAN, SANConfig)}
 ANSWERS_KEPT = 32  # of the dev photos, one question each: what the network said when it was trained, for tests of the files
 NOT_AN_ANSWER = -1
 
@@ -49,6 +51,7 @@ class VQAOptions:
     train_stride: int = 32
     stride: int = 16  # of the network that is written; same weights
     encoder: str = "nic"  # the captioner whose encoder it is
+    network: str = "lstm-q"
     seed: int = 0
 
 
@@ -97,15 +100,15 @@ def collect(asked: Asked, chosen: Sequence[int], views: Sequence[int]) -> tuple[
     return features, torch.tensor(photo), pad(questions), torch.tensor(answers)
 
 
-def answer_logits(model: LSTMQ, features: Tensor, photo: Tensor, questions: Tensor) -> Tensor:
+def answer_logits(model: Reader, features: Tensor, photo: Tensor, questions: Tensor) -> Tensor:
     """Logits `(m, answers)`; a photo's cells, and a question that is asked of several photos, run once."""
-    image = model.image_vector(model.project(features))
+    context = model.context(model.project(features))
     distinct, which = torch.unique(questions, dim=0, return_inverse=True)
-    return model.answer(image[photo], model.read(distinct)[which])
+    return model.answer(context[photo], model.read(distinct)[which])
 
 
 @torch.no_grad()
-def dev_measures(model: LSTMQ, asked: Asked, device: torch.device) -> dict[str, float]:
+def dev_measures(model: Reader, asked: Asked, device: torch.device) -> dict[str, float]:
     """Nats an answer, over the questions whose answer is a class, and the share of right answers, over all questions."""
     model.eval()
     loss, right, classes, count = 0.0, 0, 0, sum(map(len, asked.answers))
@@ -123,7 +126,7 @@ def dev_measures(model: LSTMQ, asked: Asked, device: torch.device) -> dict[str, 
 def train_epoch(run: Run, train: Asked, number: int, device: torch.device, progress: Progress) -> float:
     """One pass over the photos; the mean loss in nats an answer."""
     model, options = run.model, run.options
-    assert isinstance(model, LSTMQ)
+    assert isinstance(model, Reader)
     model.train()
     total, count, steps = 0.0, 0, math.ceil(len(train.answers) / options.batch_size)
     for step, batch in enumerate(batches(train, options, number), start=1):
@@ -165,7 +168,8 @@ def train_vqa(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     vocabulary = Vocabulary.from_captions((q.question for q in train), options.min_count)
-    config = LSTMQConfig(
+    network, config_of = NETWORKS[options.network]
+    config = config_of(
         len(vocabulary),
         len(answers),
         lender.network.config.encoder,
@@ -176,7 +180,7 @@ def train_vqa(
         options.hidden,
         options.dropout,
     )
-    model = LSTMQ(config)
+    model = network(config)
     model.encoder.load_state_dict(lender.network.encoder.state_dict())
     model.encoder.requires_grad_(False)
     if model.project[0].weight.shape == lender.network.project[0].weight.shape:
@@ -195,14 +199,14 @@ def train_vqa(
     run = Run(
         model, options, math.ceil(len(photos["train"]) / options.batch_size), [{"params": learned, "lr": options.learning_rate}]
     )
-    averaged = LSTMQ(config).to(device)
+    averaged = network(config).to(device)
 
     def measure() -> dict[str, float]:
         averaged.load_state_dict(run.average)
         return dev_measures(averaged, dev_asked, device)
 
     run.train(out, lambda number: train_epoch(run, train_asked, number, device, progress), measure, progress)
-    final = LSTMQ(replace(config, output_stride=options.stride)).to(device).eval()
+    final = network(replace(config, output_stride=options.stride)).to(device).eval()
     final.load_state_dict(run.average)
     final.baseline.copy_(mean_cell(final, train_asked, device))
     final.no_question.copy_(mean_question(final, train_asked, device))
@@ -221,7 +225,7 @@ def by_photo(questions: Sequence[Question]) -> dict[str, list[Question]]:
     return photos
 
 
-def answer(model: LSTMQ, images: Path, question: Question, vocabulary: Vocabulary, answers: Sequence[str]) -> dict[str, Any]:
+def answer(model: Reader, images: Path, question: Question, vocabulary: Vocabulary, answers: Sequence[str]) -> dict[str, Any]:
     """What the network answers to a question."""
     with torch.no_grad():
         pixels = to_pixels([load_image(images / question.image)], model.config.image_size).to(model.baseline)
@@ -231,7 +235,7 @@ def answer(model: LSTMQ, images: Path, question: Question, vocabulary: Vocabular
 
 
 @torch.no_grad()
-def mean_cell(model: LSTMQ, asked: Asked, device: torch.device) -> Tensor:
+def mean_cell(model: Reader, asked: Asked, device: torch.device) -> Tensor:
     """The mean of the last spatial layer over photos and positions `(d,)`."""
     total = torch.zeros(model.config.width, device=device)
     for start in range(0, len(asked.answers), 64):
@@ -241,7 +245,7 @@ def mean_cell(model: LSTMQ, asked: Asked, device: torch.device) -> Tensor:
 
 
 @torch.no_grad()
-def mean_question(model: LSTMQ, asked: Asked, device: torch.device) -> Tensor:
+def mean_question(model: Reader, asked: Asked, device: torch.device) -> Tensor:
     """The mean of what the LSTM makes of the training questions `(2 hidden,)`."""
     counts = Counter(tuple(question) for photo in asked.questions for question in photo)
     distinct = list(counts)

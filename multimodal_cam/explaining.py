@@ -195,7 +195,7 @@ class _Work:
         t = len(tokens)
         request = self.request
         linear = found.maps is not None
-        phrases = () if linear else tuple(noun_phrases(words))
+        phrases = () if linear or len(words) == 1 else tuple(noun_phrases(words))
         named = isinstance(request.score, str)
         asked = () if question is None else tuple(self.model.question_spans(question))
         explanation = Explanation(

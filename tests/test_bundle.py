@@ -1,6 +1,7 @@
 """The captioner that comes with the package: whole, small, and saying what it said when it was trained."""
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -17,23 +18,49 @@ def nic():
     return mc.load("nic", device="cpu")
 
 
+@pytest.fixture(scope="module")
+def lstm_q():
+    return mc.load("lstm-q", device="cpu")
+
+
 def test_it_is_there_and_small():
-    assert bundled() == ["nic"]
+    assert bundled() == ["lstm-q", "nic"]
     assert (BUNDLED / "nic" / "model.safetensors").stat().st_size <= 30e6
+    assert (BUNDLED / "lstm-q" / "model.safetensors").stat().st_size <= 20e6
     assert (BUNDLED / "LICENSE").is_file()
 
 
-def test_it_says_what_it_said_when_it_was_trained(nic, tmp_path):
+def dev_photos(names, folder):
+    """The photos of Flickr8k's dev split, in `folder`."""
     if not (SHARED / "images.tar").is_file():
         pytest.skip("needs the photos of ../shared/data/flickr8k")
-    import tarfile
-
-    said = json.loads((BUNDLED / "nic" / "captions.json").read_text())
     with tarfile.open(SHARED / "images.tar") as tar:
-        for name in said:
-            tar.extract(f"images/{name}", tmp_path, filter="data")
-    found = mc.explain(nic, [tmp_path / "images" / name for name in said], method="grad_cam")
+        for name in names:
+            tar.extract(f"images/{name}", folder, filter="data")
+    return [folder / "images" / name for name in names]
+
+
+def test_it_says_what_it_said_when_it_was_trained(nic, tmp_path):
+    said = json.loads((BUNDLED / "nic" / "captions.json").read_text())
+    found = mc.explain(nic, dev_photos(said, tmp_path), method="grad_cam")
     assert [e.text for e in found] == list(said.values())
+
+
+def test_it_answers_what_it_answered_when_it_was_trained(lstm_q, tmp_path):
+    said = json.loads((BUNDLED / "lstm-q" / "answers.json").read_text())
+    photos = dev_photos([asked["image"] for asked in said], tmp_path)
+    found = mc.explain(lstm_q, photos, question=[asked["question"] for asked in said])
+    assert [e.text for e in found] == [asked["answer"] for asked in said]
+
+
+def test_questions_about_the_sample_photos(lstm_q):
+    asked = ["what colour is the dog?", "where is the dog?", "is there a dog in the photo?"]
+    colour, place, there = mc.explain(lstm_q, SAMPLES / "dog.jpg", question=asked)
+    assert colour.text in {"brown", "black", "black and brown", "tan"}
+    assert place.text in {"grass", "field", "yard"}
+    assert there.text == "yes"
+    assert min(float(e.reliance[0]) for e in (colour, place)) > 0.5
+    assert lstm_q.network.encoder.trunk[0].weight.equal(mc.load("nic", device="cpu").network.encoder.trunk[0].weight)
 
 
 def test_the_demo_photo_is_understood_and_its_dog_found(nic):

@@ -47,7 +47,7 @@ def test_the_written_out_lstm_is_pytorchs(network, cells):
         fused.bias_hh_l0.zero_()
         ids = torch.tensor([[3, 4, 5]] * 3)
         words = network.embedding(torch.tensor([[BOS, 3, 4]] * 3)) * d**0.5
-        image = network.image_vector(cells)
+        image = network.context(cells)
         expected, _ = fused(torch.cat([image[:, None], words], dim=1))
         torch.testing.assert_close(network.states(image, ids), expected[:, 1:], rtol=1e-5, atol=1e-5)
 

@@ -79,14 +79,14 @@ class LSTMQAdapter:
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         assert inputs.question is not None
         cells = inputs.spread(self.network.cells(inputs.pixels)) if activations is None else activations
-        image, question = self.network.image_vector(cells), self.network.read(inputs.question)
-        logits = self.network.answer(image, question.repeat(len(ids) // len(question), 1))
+        context, question = self.network.context(cells), self.network.read(inputs.question)
+        logits = self.network.answer(context, question.repeat(len(ids) // len(question), 1))
         return logits[:, None].expand(-1, ids.shape[1], -1)
 
     def unasked(self, inputs: Inputs) -> Tensor:
         """The logits `(b, v)` when no question is asked: the mean of the training questions in its place."""
-        image = inputs.spread(self.network.image_vector(self.network.cells(inputs.pixels)))
-        return self.network.answer(image, self.network.no_question.expand(len(image), -1))
+        context = inputs.spread(self.network.context(self.network.cells(inputs.pixels)))
+        return self.network.answer(context, self.network.no_question.expand(len(context), -1))
 
     def baseline(self, inputs: Inputs) -> Tensor:
         """The mean cell of the training photos, at every position."""

@@ -1,0 +1,60 @@
+"""SAN, "Stacked Attention Networks" (Yang et al., CVPR 2016): the twin of `lstm-q` that has attention.
+
+    pixels -> encoder -> project (1 x 1 convolution, ReLU) = cells v_i;   question -> two-layer LSTM -> linear, tanh = u_0
+    hop k:  p_i = softmax_i(w . tanh(W_v v_i + W_u u_{k-1}));   u_k = u_{k-1} + sum_i p_i v_i                eq. 15 to 22
+    p(answer) = softmax(readout(tanh(fuse(u_K))))
+
+Data, encoder, budget and seed are those of `lstm-q`; a grid of any size is attended to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .lstm import tanh
+from .lstm_q import LSTMQConfig, Reader
+
+
+@dataclass(frozen=True)
+class SANConfig(LSTMQConfig):
+    attention: int = 256
+    hops: int = 2
+
+
+class SAN(Reader):
+    """`forward(pixels, question)` -> logits `(b, answers)`."""
+
+    def __init__(self, config: SANConfig) -> None:
+        super().__init__(config)
+        d = config.width
+        self.cell_norm = nn.LayerNorm(d)
+        self.question = nn.Linear(2 * config.hidden, d)
+        self.from_cell = nn.ModuleList(nn.Linear(d, config.attention) for _ in range(config.hops))
+        self.from_query = nn.ModuleList(nn.Linear(d, config.attention, bias=False) for _ in range(config.hops))
+        self.energy = nn.ModuleList(nn.Linear(config.attention, 1, bias=False) for _ in range(config.hops))
+        self.fuse = nn.Linear(d, d)
+        self.readout = nn.Linear(d, config.answers)
+
+    def context(self, cells: Tensor) -> Tensor:
+        """Cells `(b, d, h, w)` -> what is attended to, `(b, h w, d)`."""
+        context: Tensor = self.cell_norm(cells.flatten(2).transpose(1, 2))
+        return context
+
+    def answer(self, context: Tensor, question: Tensor) -> Tensor:
+        """Context `(b, h w, d)` and read questions `(b, 2 hidden)` -> logits `(b, answers)`."""
+        query, _ = self.look(context, question)
+        logits: Tensor = self.readout(self.dropout(tanh(self.fuse(self.dropout(query)))))
+        return logits
+
+    def look(self, context: Tensor, question: Tensor) -> tuple[Tensor, Tensor]:
+        """The query after the last hop `(b, d)`, and the attention of every hop `(hops, b, h w)`."""
+        query = tanh(self.question(self.dropout(question)))
+        attention = []
+        for from_cell, from_query, energy in zip(self.from_cell, self.from_query, self.energy, strict=True):
+            keys = tanh(from_cell(context) + from_query(query)[:, None])
+            attention.append(energy(keys)[..., 0].softmax(dim=-1))
+            query = query + (attention[-1][:, None] @ context)[:, 0]
+        return query, torch.stack(attention)
