@@ -133,9 +133,10 @@ def caption(
     """
     import multimodal_cam as mc
     from multimodal_cam.folders import photos_in
+    from multimodal_cam.methods import NAMES
     from multimodal_cam.report import explain_each
 
-    _choice("--method", method, ["evidence", *mc.METHODS])
+    _choice("--method", method, NAMES)
     _choice("--score", score, mc.SCORES)
     paths = photos_in(photos)
     given = {"text": text, "method": method, "score": score, "layer": layer, "beam": beam}
@@ -262,8 +263,9 @@ def vqa(
     run the backbone once.
     """
     import multimodal_cam as mc
+    from multimodal_cam.methods import NAMES
 
-    _choice("--method", method, ["evidence", *mc.METHODS])
+    _choice("--method", method, NAMES)
     _choice("--score", score, mc.SCORES)
     given = {"text": answer, "instead_of": instead_of, "method": method, "score": score, "layer": layer}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -336,9 +338,10 @@ def classify(
     """
     import multimodal_cam as mc
     from multimodal_cam.folders import photos_in
+    from multimodal_cam.methods import NAMES
     from multimodal_cam.report import explain_each
 
-    _choice("--method", method, ["evidence", *mc.METHODS])
+    _choice("--method", method, NAMES)
     _choice("--score", score, mc.SCORES)
     paths = photos_in(photos)
     given = {"text": text, "instead_of": instead_of, "method": method, "score": score, "layer": layer}

@@ -84,10 +84,11 @@ class Batch:
             activations, logits, gradients = self._photo(activations)
             baseline = self._baseline(activations)
             nothing = self._logits(baseline.expand_as(activations))
-        if gradients is None:
+        if self._along_path:
             gradients = self._path_gradients(activations, baseline)
-        maps = self._maps(activations, baseline, gradients)
-        _check(gradients, gradients if maps is None else maps, self.request.layer_name)
+        maps = self._attention(activations) if gradients is None else self._maps(activations, baseline, gradients)
+        if gradients is not None:
+            _check(gradients, gradients if maps is None else maps, self.request.layer_name)
         said = self.columns[0]
         log_probs = [Column(column.ids, log_prob).scores(logits) for column in self.columns]
         return TokenMaps(
@@ -111,7 +112,7 @@ class Batch:
 
     def _photo(self, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """The photo's activations, its logits, and the gradients there (None for `evidence`): one pass over the network."""
-        differentiate = not self._along_path
+        differentiate = self.request.method not in ("evidence", "attention")
         with ReadoutTap(self.adapter.readout) as cut, self._reading():
             leaf: Tensor | None
             if known is not None and self._head_alone:
@@ -170,6 +171,12 @@ class Batch:
         tokens = [method(_wide(activations), token) for token in gradients.flatten(0, 1)]
         maps = torch.stack(tokens)
         return maps.view(*gradients.shape[:2], *maps.shape[1:])
+
+    def _attention(self, activations: Tensor) -> Tensor:
+        """The model's own attention as token maps `(a, t, b, h, w)`: the same for all alternatives."""
+        with torch.no_grad():
+            maps: Tensor = self.adapter.attention(self.inputs, self.ids, activations)  # type: ignore[attr-defined]
+        return (_wide(maps) * self.real[..., None, None]).transpose(0, 1).expand(len(self.columns), -1, -1, -1, -1)
 
     def _path_gradients(self, activations: Tensor, baseline: Tensor) -> Tensor:
         return evidence.mean_gradients(

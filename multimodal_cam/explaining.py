@@ -20,7 +20,7 @@ from .adapters import PAD, Inputs, TaskAdapter, Unknown
 from .engine import Batch, Request, TokenMaps, span_map
 from .explanation import Explanation
 from .images import load_image
-from .methods import METHODS, CamMethod
+from .methods import METHODS, NAMES, CamMethod
 from .scores import SCORES, ScoreFn
 from .spans import Span, find, join, noun_phrases
 from .tap import LayerTap, evaluating
@@ -79,10 +79,11 @@ def explain(
     rivals. `counterfactual=True` shows what speaks against: the score's sign is reversed (Selvaraju et al., IJCV 2020,
     sec. 3.3).
 
-    `method`: a name of `METHODS` or a function `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`.
-    `score`: `log_prob`, `logit`, `contrast` or a function `(logits (b, t, v), ids (b, t)) -> (b, t)` whose value at a position
-    depends on the logits there only. `layer`: a module or its dotted name. `nodes`: steps of `evidence`. `unknown="unk"` feeds
-    words outside the vocabulary as `<unk>` and gives them NaN maps. `generation` goes to the model's decoder (`beam=3`).
+    `method`: a name of `methods.NAMES` (`attention` for models that have it) or a function
+    `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`. `score`: `log_prob`, `logit`, `contrast` or a function
+    `(logits (b, t, v), ids (b, t)) -> (b, t)` whose value at a position depends on the logits there only. `layer`: a module or
+    its dotted name. `nodes`: steps of `evidence`. `unknown="unk"` feeds words outside the vocabulary as `<unk>` and gives them
+    NaN maps. `generation` goes to the model's decoder (`beam=3`).
 
     Raises TypeError or ValueError for bad input, FileNotFoundError for a missing photo; with `on_error="skip"` a photo that
     fails leaves a `Failure` in its place.
@@ -283,13 +284,17 @@ def _request(
         raise ValueError(f"instead_of explains a difference of logits, score='contrast': leave score={_name(score)!r} out")
     if score is None:
         score = _name(model.score) if instead_of is None else "contrast"
-    if isinstance(method, str) and method != "evidence":
-        _choose("method", method, sorted(["evidence", *METHODS]))
+    if isinstance(method, str):
+        _choose("method", method, NAMES)
+    if method == "attention" and not hasattr(model, "attention"):
+        raise ValueError(f"{model.name} has no attention to show; choose from {', '.join(n for n in NAMES if n != 'attention')}")
     if isinstance(score, str):
         _choose("score", score, sorted(SCORES))
     if nodes < 1:
         raise ValueError(f"nodes: expected 1 or more, got {nodes}")
     module, name = find_layer(model, layer)
+    if method == "attention" and module is not model.layer:
+        raise ValueError(f"attention is over the grid of {find_layer(model, None)[1]!r}: leave layer={name!r} out")
     return Request(module, name, method, score, nodes, counterfactual, model.alternatives)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+ATTENTION = "The model's own attention, where it has some: no gradient, no unit"
 EVIDENCE = "Integrated gradients at the layer, Sundararajan et al., ICML 2017, eq. 1"
 
 
@@ -41,7 +42,7 @@ def method_rows() -> list[dict[str, Any]]:
     """The methods: name, whether phrase maps are sums of word maps, and the paper."""
     from .methods import LINEAR, METHODS
 
-    rows = [{"name": "evidence", "linear": True, "paper": EVIDENCE}]
+    rows = [{"name": "evidence", "linear": True, "paper": EVIDENCE}, {"name": "attention", "linear": True, "paper": ATTENTION}]
     for name, function in METHODS.items():
         paper = (function.__doc__ or "").strip().split("\n")[0].split(":")[0]
         rows.append({"name": name, "linear": name in LINEAR, "paper": paper})

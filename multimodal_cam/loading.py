@@ -67,12 +67,20 @@ def choose_device(device: str) -> torch.device:
 
 
 def _load_folder(folder: Path, name: str) -> TaskAdapter:
+    from .adapters.attending import SANAdapter, SATAdapter
     from .adapters.labels import Labels
     from .adapters.lstm_q import LSTMQAdapter
     from .adapters.nic import NICAdapter
     from .models.bundle import load_model
 
     trained = load_model(folder)
-    if trained.kind == "lstm-q":
-        return LSTMQAdapter(trained.network, trained.vocabulary, Labels(trained.answers), name, trained.sha256)
-    return NICAdapter(trained.network, trained.vocabulary, name, trained.sha256)
+    network, words, digest = trained.network, trained.vocabulary, trained.sha256
+    match trained.kind:
+        case "lstm-q":
+            return LSTMQAdapter(network, words, Labels(trained.answers), name, digest)
+        case "san":
+            return SANAdapter(network, words, Labels(trained.answers), name, digest)
+        case "sat":
+            return SATAdapter(network, words, name, digest)
+        case _:
+            return NICAdapter(network, words, name, digest)

@@ -80,3 +80,6 @@ METHODS: Mapping[str, CamMethod] = {
 
 # Linear in the gradients: the map of a phrase is the sum of its tokens' maps.
 LINEAR = frozenset({"grad_cam", "hires_cam", "xgrad_cam"})
+
+# All that `explain` knows by name: these, integrated gradients at the layer, and the model's own attention where it has some.
+NAMES = tuple(sorted(["attention", "evidence", *METHODS]))

@@ -111,6 +111,9 @@ class TaskAdapter(Protocol):
     def blank(self, inputs: Inputs) -> Inputs:
         """The same inputs with a mean-colour image in every place: the baseline of layers other than `layer`."""
 
+    # Optional, for models that attend: where each token looked on the grid of `layer`, every map adds up to 1
+    # def attention(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor: ...  # (b, t, h, w)
+
 
 def refuse_questions(name: str, questions: Sequence[str] | None) -> None:
     """Raises ValueError when a model that takes no questions got some."""

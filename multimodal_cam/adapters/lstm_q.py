@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..geometry import squeeze
 from ..models.encoder import to_pixels
-from ..models.lstm_q import LSTMQ
+from ..models.lstm_q import Reader
 from ..models.vocabulary import UNK, Vocabulary, split_question, split_words
 from ..scores import ScoreFn, logit
 from ..spans import Span
@@ -21,18 +21,18 @@ from .labels import Labels
 
 
 class LSTMQAdapter:
-    """A `LSTMQ`, its vocabulary and its answers. The tapped layer is `project`, the last spatial layer."""
+    """A `Reader`, its vocabulary and its answers. The tapped layer is `project`, the last spatial layer."""
 
     task = "vqa"
     score: ScoreFn = staticmethod(logit)
     method: str = "grad_cam"
     alternatives: int = 5
 
-    def __init__(self, module: LSTMQ, vocabulary: Vocabulary, labels: Labels, name: str = "lstm-q", sha256: str = "") -> None:
+    def __init__(self, module: Reader, vocabulary: Vocabulary, labels: Labels, name: str = "lstm-q", sha256: str = "") -> None:
         self.network, self.vocabulary, self.labels, self.name = module, vocabulary, labels, name
         self.module: nn.Module = module
         self.layer: nn.Module = module.project
-        self.affine: nn.Module | None = module.pool
+        self.affine: nn.Module | None = getattr(module, "pool", None)  # attention has none: its head is not affine anywhere
         self.readout: nn.Module | None = None  # one position: nothing to cut
         self.question_layer: nn.Module | None = module.embedding
         self.provenance = {"weights": sha256}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..geometry import squeeze
 from ..models.encoder import to_pixels
 from ..models.nic import NIC
+from ..models.sat import SAT
 from ..models.vocabulary import UNK, Vocabulary, split_words
 from ..scores import ScoreFn, log_prob
 from ..spans import Span
@@ -28,11 +29,11 @@ class NICAdapter:
     alternatives: int = 0
     question_layer: nn.Module | None = None
 
-    def __init__(self, module: NIC, vocabulary: Vocabulary, name: str = "nic", sha256: str = "") -> None:
+    def __init__(self, module: NIC | SAT, vocabulary: Vocabulary, name: str = "nic", sha256: str = "") -> None:
         self.network, self.vocabulary, self.name = module, vocabulary, name
         self.module: nn.Module = module
         self.layer: nn.Module = module.project
-        self.affine: nn.Module | None = module.pool
+        self.affine: nn.Module | None = getattr(module, "pool", None)  # attention has none: its head is not affine anywhere
         self.readout: nn.Module | None = module.readout
         self.provenance = {"weights": sha256}
 
