@@ -7,8 +7,9 @@ another.
 
 The model is a `Score`: `score(canvases (n, c, H, W), rows (m,), words (m,)) -> (m,)`, entry `i` the score of word `words[i]` on
 canvas `rows[i]` under the fixed prefix. So a perturbation that all words share costs one forward, one that is a word's own asks
-for that word only, and equal perturbations of several words are run once. At most `batch` canvases come at a time. `all_words`
-makes one of a function that always gives all words. Scores are log-probabilities in nats here; curves take probabilities as well.
+for that word only, and equal perturbations of several words are run once. At most `batch` canvases come at a time, a word's own
+one word after the other: a head may stop at the last of `words`, and read out `m` states only. `all_words` makes one of a
+function that always gives all words. Scores are log-probabilities in nats here; curves take probabilities as well.
 """
 
 from __future__ import annotations
@@ -208,7 +209,7 @@ def sensitivity_n(
     keep = torch.cat([torch.ones_like(keep[:1]), keep])
     scores = _shared(score, _putting(canvas, fill), keep, len(maps), batch)
     drops = (scores[:, :1] - scores[:, 1:]).view(-1, len(sizes), subsets)
-    sums = torch.einsum("tc,snc->tsn", maps.flatten(1).double(), removed.double())
+    sums = torch.einsum("tc,snc->tsn", maps.to(canvas.device).flatten(1).double(), removed.double())
     return Curve(torch.tensor(sizes, device=canvas.device).double() / cells, _pearson(sums, drops))
 
 
@@ -286,6 +287,7 @@ def _places(canvas: Tensor) -> int:
 
 def _drawn(maps: Tensor, canvas: Tensor) -> Tensor:
     refuse_nan(maps)
+    maps = maps.to(canvas.device)  # an explanation's maps are in main memory
     if maps.shape[1:] == canvas.shape[1:]:
         return maps
     return F.interpolate(maps[:, None], canvas.shape[1:], mode="bilinear", align_corners=False)[:, 0]
