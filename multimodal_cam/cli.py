@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 import typer
 from typer.core import TyperGroup
 
+from multimodal_cam.study.commands import study
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -67,6 +69,7 @@ data = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make datas
 app.add_typer(train, name="train")
 app.add_typer(evaluate, name="eval")
 app.add_typer(data, name="data")
+app.add_typer(study, name="study")
 
 Model = Annotated[str, typer.Option(help="A bundled name, a folder that `train` wrote, or module:function.")]
 Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.")]

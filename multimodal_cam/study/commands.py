@@ -1,0 +1,236 @@
+"""The commands `multimodal-cam study ...`: parse, call, print."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from .settings import Settings
+    from .sources import Item
+
+study = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure whether maps lie on what the words name.")
+
+
+class Engine(StrEnum):
+    local = "local"
+    ray = "ray"
+
+
+Out = Annotated[Path, typer.Option(file_okay=False, help="Folder of the study; the same command goes on there.")]
+Images = Annotated[Path, typer.Option(exists=True, file_okay=False, help="The folder with the photos.")]
+Metrics = Annotated[str | None, typer.Option(help="Separated by commas, or all [default: all but the slow ones].")]
+Controls = Annotated[str | None, typer.Option(help="Separated by commas, or none [default: all].")]
+Nodes = Annotated[int, typer.Option(min=1, help="Steps of the method evidence.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first photos.")]
+Engines = Annotated[Engine, typer.Option(help="This process, or Ray Data: see docs/scale.md.")]
+Workers = Annotated[int, typer.Option(min=1, help="Ray's actors, each with its own models.")]
+Size = Annotated[int, typer.Option(min=1, help="Photos that are one unit of work: what a kill may cost.")]
+Batch = Annotated[int, typer.Option(min=1, help="Photos that run together.")]
+Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the shuffled weights and the bootstrap.")]
+Dry = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")]
+
+
+@study.command("captions")
+def study_captions(
+    images: Images,
+    out: Out,
+    entities: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Flickr30k Entities: phrases and boxes.")
+    ] = None,
+    instances: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="COCO's instances_*.json, with --captions captions_*.json.")
+    ] = None,
+    captions: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="image,caption as CSV, or COCO's JSON.")
+    ] = None,
+    split: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Names of photos, one a line.")] = None,
+    models: Annotated[str, typer.Option(help="Separated by commas.")] = "nic",
+    methods: Annotated[str, typer.Option(help="Separated by commas; models without attention leave attention out.")] = (
+        "grad_cam,evidence"
+    ),
+    scores: Annotated[str, typer.Option(help="log_prob, logit, contrast; separated by commas.")] = "log_prob",
+    metrics: Metrics = None,
+    controls: Controls = None,
+    own_captions: Annotated[
+        bool, typer.Option("--own-captions/--human-captions", help="What the model says itself, aligned by head noun.")
+    ] = False,
+    per_photo: Annotated[int, typer.Option(min=1, help="How many of a photo's human captions.")] = 1,
+    beam: Annotated[int, typer.Option(min=1, help="Width of the beam search of --own-captions.")] = 3,
+    nodes: Nodes = 8,
+    limit: Limit = None,
+    engine: Engines = Engine.local,
+    workers: Workers = 1,
+    batch_size: Batch = 32,
+    shard_size: Size = 64,
+    seed: Seed = 0,
+    device: Device = "auto",
+    dry_run: Dry = False,
+) -> None:
+    """Do maps of a caption's words lie on what they name? Boxes of Flickr30k Entities, or of COCO.
+
+    Writes results.parquet (a row for each photo, word, model, method and score), report.md, report.html and run.json.
+    Killed at any moment, the same command goes on after the last whole shard.
+    """
+    from .settings import Settings
+
+    items, files = _captioned(entities, instances, captions, split)
+    settings = Settings(
+        task="captions",
+        images=str(images.resolve()),
+        entities=str(entities.resolve()) if entities else "",
+        models=_list(models),
+        methods=_list(methods),
+        scores=_list(scores),
+        metrics=_metrics(metrics),
+        controls=_controls(controls),
+        own_captions=own_captions,
+        per_photo=per_photo,
+        beam=beam,
+        nodes=nodes,
+        seed=seed,
+        batch_size=batch_size,
+        shard_size=shard_size,
+        device=device,
+    )
+    _go(settings, items[:limit], out, files, engine, workers, dry_run)
+
+
+@study.command("vqa")
+def study_vqa(
+    images: Images,
+    questions: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="JSON lines, as `data make-questions` writes.")],
+    out: Out,
+    models: Annotated[str, typer.Option(help="Separated by commas.")] = "lstm-q",
+    methods: Annotated[str, typer.Option(help="Separated by commas; models without attention leave attention out.")] = (
+        "grad_cam,evidence"
+    ),
+    scores: Annotated[str, typer.Option(help="logit, log_prob, contrast; separated by commas.")] = "logit",
+    metrics: Metrics = None,
+    controls: Controls = None,
+    nodes: Nodes = 8,
+    limit: Limit = None,
+    engine: Engines = Engine.local,
+    workers: Workers = 1,
+    batch_size: Batch = 16,
+    shard_size: Size = 64,
+    seed: Seed = 0,
+    device: Device = "auto",
+    dry_run: Dry = False,
+) -> None:
+    """Do maps of answers lie where the answer is? Questions with boxes; the report counts those that are answered right."""
+    from ..data.questions import read_questions
+    from .settings import Settings
+    from .sources import asked
+
+    items = asked(read_questions(questions))
+    settings = Settings(
+        task="vqa",
+        images=str(images.resolve()),
+        models=_list(models),
+        methods=_list(methods),
+        scores=_list(scores),
+        metrics=_metrics(metrics),
+        controls=_controls(controls),
+        nodes=nodes,
+        seed=seed,
+        batch_size=batch_size,
+        shard_size=shard_size,
+        device=device,
+    )
+    _go(settings, items[:limit], out, {"questions": questions}, engine, workers, dry_run)
+
+
+@study.command("report")
+def study_report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study that is done.")],
+) -> None:
+    """Write report.md and report.html again, from results.parquet."""
+    from .report import write_report
+
+    print(write_report(folder))
+
+
+def _captioned(
+    entities: Path | None, instances: Path | None, captions: Path | None, split: Path | None
+) -> tuple[list[Item], dict[str, Path]]:
+    """The photos, and the files that say which and what is on them."""
+    from ..data.captions import read_captions
+    from ..data.coco import read_coco
+    from .sources import Item, named
+
+    if (entities is None) == (instances is None):
+        raise typer.BadParameter("give either Flickr30k Entities (--entities) or COCO's boxes (--instances)")
+    given = {"captions": captions, "instances": instances, "split": split}
+    files = {name: path for name, path in given.items() if path is not None}
+    if entities is not None:
+        return named(split, entities, read_captions(captions) if captions else {}), files
+    if captions is None or instances is None:
+        raise typer.BadParameter("--instances needs COCO's --captions captions_*.json", param_hint="--captions")
+    items = [Item(image, texts, things) for image, texts, things in read_coco(captions, instances)]
+    if split is not None:
+        wanted = set(split.read_text(encoding="utf-8").split())
+        items = [item for item in items if item.image in wanted]
+    return items, files
+
+
+def _go(
+    settings: Settings, items: Sequence[Item], out: Path, files: dict[str, Path], engine: Engine, workers: int, dry_run: bool
+) -> None:
+    from .report import write_report
+    from .running import check, left_to_do, run_study
+
+    check(settings)
+    photos, shards = left_to_do(settings, items, out)
+    if dry_run:
+        print(f"{photos} of {len(items)} photos in {shards} shards of {settings.shard_size} to measure, into {out}")
+        for name in ("models", "methods", "scores", "metrics", "controls"):
+            print(f"{name}: {', '.join(getattr(settings, name)) or 'none'}")
+        return
+    with _rate(len(items)) as progress:
+        run_study(settings, items, out, files=files, engine=engine.value, workers=workers, progress=progress)
+    print(write_report(out))
+
+
+@contextmanager
+def _rate(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr with photos a second and the time left; the first call says what was done before."""
+    from ..cli import _progress
+
+    with _progress() as bars:
+        task, done, earlier, start = bars.add_task("measuring", total=total), 0, -1, time.monotonic()
+
+        def progress(more: int) -> None:
+            nonlocal done, earlier, start
+            done += more
+            if earlier < 0:
+                earlier, start = done, time.monotonic()
+                bars.update(task, completed=done)
+                return
+            rate = (done - earlier) / max(time.monotonic() - start, 1e-9)
+            bars.update(task, completed=done, remark=f"{rate:.2f} photos/s")
+
+        yield progress
+
+
+def _list(given: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in given.split(",") if name.strip())
+
+
+def _metrics(given: str | None) -> tuple[str, ...]:
+    from .measures import DEFAULT, METRICS
+
+    return DEFAULT if given is None else tuple(METRICS) if given == "all" else _list(given)
+
+
+def _controls(given: str | None) -> tuple[str, ...]:
+    from .measures import CONTROLS
+
+    return tuple(CONTROLS) if given is None else () if given == "none" else _list(given)

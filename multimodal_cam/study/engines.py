@@ -1,0 +1,67 @@
+"""Where shards are measured: in this process, or by Ray's actors. Both give the same shards, in any order."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from .measuring import Shard, Worker
+from .settings import Settings
+from .sources import Item
+
+Shards = Mapping[int, Sequence[Item]]
+Engine = Callable[[Settings, Shards, int, Callable[[int], None]], Iterator[tuple[int, Shard]]]
+
+
+def local(settings: Settings, shards: Shards, workers: int, progress: Callable[[int], None]) -> Iterator[tuple[int, Shard]]:
+    """One shard after the other; no more than one is in memory."""
+    if workers != 1:
+        raise ValueError(f"the local engine works alone, got {workers} workers: --engine ray has as many as you like")
+    worker = Worker(settings)
+    for number, items in shards.items():
+        yield number, worker(items, progress)
+
+
+def on_ray(settings: Settings, shards: Shards, workers: int, progress: Callable[[int], None]) -> Iterator[tuple[int, Shard]]:
+    """Ray Data streams the shards through `workers` actors, each of which loads the models once.
+
+    Joins the cluster that `RAY_ADDRESS` names, or starts one on this machine.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ImportError("--engine ray needs Ray: pip install 'multimodal-cam[ray]'") from error
+    started = not ray.is_initialized()
+    if started:
+        ray.init(log_to_driver=False, logging_level=logging.WARNING, include_dashboard=False)
+    try:
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        rows = [{"number": number, "items": pickle.dumps(items)} for number, items in shards.items()]
+        measured = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+            _Actor,  # type: ignore[arg-type]  # Ray makes actors of classes
+            fn_constructor_args=[settings],
+            concurrency=workers,
+            num_cpus=1,
+        )
+        for row in measured.iter_rows():
+            number = int(row["number"])
+            yield number, pickle.loads(row["shard"])
+            progress(len(shards[number]))
+    finally:
+        if started:
+            ray.shutdown()
+
+
+class _Actor:
+    """A worker in a process of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.worker = Worker(settings)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {"number": row["number"], "shard": pickle.dumps(self.worker(pickle.loads(row["items"])))}
+
+
+ENGINES: Mapping[str, Engine] = {"local": local, "ray": on_ray}

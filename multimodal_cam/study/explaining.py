@@ -1,0 +1,138 @@
+"""Maps of all targets of a batch by one method, and by the same method where it must not work: the costly controls.
+
+Uses the engine directly, where `explain` would run the backbone anew for every method and control.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..adapters import Inputs, TaskAdapter
+from ..engine import Batch, Request, TokenMaps, span_map
+from ..explaining import find_layer
+from ..methods import METHODS
+from ..spans import Span
+from ..tap import LayerTap
+
+ROWS = 16  # texts that are explained together: of about one length, since the cost grows with the square of the longest
+
+
+@dataclass(frozen=True)
+class Rows:
+    """`r` texts about the photos of a batch: what the model reads, and the layer's activations of each photo, encoded once."""
+
+    inputs: Inputs
+    ids: Tensor  # (r, t)
+    photo: Tensor  # (r,): which photo each text is about
+    activations: Tensor  # (p, c, h, w)
+
+    def part(self, chosen: Sequence[int]) -> Inputs:
+        """The inputs of some rows."""
+        rows = torch.tensor(chosen)
+        return replace(
+            self.inputs,
+            placements=tuple(self.inputs.placements[i] for i in chosen),
+            question=None if self.inputs.question is None else self.inputs.question[rows],
+            photo=self.photo[rows],
+        )
+
+    def by_length(self) -> Iterator[list[int]]:
+        """The rows in chunks of about one length."""
+        lengths = (self.ids >= 0).sum(dim=1).tolist()
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)
+        return (order[start : start + ROWS] for start in range(0, len(order), ROWS))
+
+
+@dataclass(frozen=True)
+class Found:
+    """One row's maps: `map(span)` of a run of words; numbers of a run are sums over its tokens that the model knows."""
+
+    tokens: TokenMaps
+    row: int
+    method: str
+    unknown: frozenset[int]
+
+    def map(self, span: Span) -> Tensor:
+        """`(h, w)` float32; NaN when the model knows none of the words."""
+        kept = self._kept(span)
+        if self.tokens.maps is None:
+            found = span_map(self.tokens, self.row, slice(span.start, span.stop), METHODS[self.method])
+            return (found if kept else found * torch.nan).float().cpu()
+        return self._sum(self.tokens.maps[0, :, self.row], kept).float().cpu()
+
+    def alternative(self) -> Tensor | None:
+        """The map of the likeliest other first token."""
+        if self.tokens.maps is not None:
+            return self.tokens.maps[1, 0, self.row].float().cpu() if len(self.tokens.maps) > 1 else None
+        if len(self.tokens.ids) < 2:
+            return None
+        return span_map(self.tokens, self.row, slice(0, 1), METHODS[self.method], column=1).float().cpu()
+
+    def reliance(self, span: Span) -> float:
+        return float(self._sum(self.tokens.reliance[self.row], self._kept(span)))
+
+    def log_prob(self, span: Span) -> float:
+        return float(self._sum(self.tokens.log_probs[0, self.row], self._kept(span)))
+
+    def _kept(self, span: Span) -> list[int]:
+        return [i for i in range(span.start, span.stop) if i not in self.unknown]
+
+    def _sum(self, values: Tensor, kept: list[int]) -> Tensor:
+        return values[kept].sum(dim=0) if kept else torch.full_like(values[0], torch.nan)
+
+
+def encode(model: TaskAdapter, inputs: Inputs, ids: Tensor) -> Tensor:
+    """The activations `(p, c, h, w)` of each photo: the backbone runs once."""
+    with torch.no_grad(), LayerTap(model.layer) as tap:
+        model.logits(inputs, ids)
+    return tap.activations
+
+
+def explained(
+    model: TaskAdapter,
+    rows: Rows,
+    words: Sequence[Sequence[Span]],
+    method: str,
+    score: str,
+    *,
+    activations: Tensor | None = None,
+    nodes: int,
+    alternatives: int = 0,
+) -> Iterator[tuple[int, Found]]:
+    """Each row's number and its maps, a chunk at a time; `activations` `(p, c, h, w)` in the place of the photos' own."""
+    layer, name = find_layer(model, None)
+    request = Request(layer, name, method, score, nodes=nodes, alternatives=alternatives)
+    source = rows.activations if activations is None else activations
+    for chosen in rows.by_length():
+        ids = rows.ids[chosen]
+        ids = ids[:, : int((ids >= 0).sum(dim=1).max())]
+        tokens = Batch(model, rows.part(chosen), ids, request).explain(source[rows.photo[chosen]])
+        for i, row in enumerate(chosen):
+            unknown = frozenset(t for word in words[row] if not word.known for t in range(word.start, word.stop))
+            yield row, Found(tokens, i, method, unknown)
+
+
+def random_twin(model: TaskAdapter, rows: Rows, seed: int) -> TaskAdapter:
+    """The same model, the weights of its head shuffled, each tensor in itself: what is left is the encoder and the sizes.
+
+    The head is every parameter that the text's score depends on once the layer's activations are given.
+    """
+    twin = copy.deepcopy(model)
+    parameters = list(twin.module.parameters())
+    for parameter in parameters:
+        parameter.requires_grad_()
+    with torch.enable_grad():
+        logits = twin.logits(rows.part([0]), rows.ids[:1], rows.activations[rows.photo[:1]])
+        gradients = torch.autograd.grad(logits.square().sum(), parameters, allow_unused=True)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
+                parameter.copy_(parameter.flatten()[order].view_as(parameter))
+    return twin

@@ -1,0 +1,91 @@
+"""The measures of the study, and the maps that know nothing: a name, a function of maps, boxes and frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ..data.entities import Box
+from ..geometry import Placement
+from ..metrics.localization import attention_correctness, average_precision, energy_in_boxes, in_out_ratio, inside
+from ..metrics.overlap import best_box_iou, box_iou, obj_iou
+
+Measure = Callable[[Tensor, Sequence[Box], Box], Tensor]  # maps (k, h, w), one thing's boxes, frame -> (k,)
+
+CONTROLS = {
+    "centre": "a Gaussian blob at the photo's centre, sigma a quarter of each side",
+    "uniform": "the same everywhere",
+    "activation": "the mean over the layer's channels: what is conspicuous to the encoder",
+    "whole": "the map of the whole caption",
+    "other_word": "another word of the same caption (another question about the same photo): the mean over all of them",
+    "other_answer": "the likeliest other answer to the same question",
+    "other_photo": "the same words after the same words, on the next photo",
+    "random_weights": "the same words and photo, the trained head's weights shuffled",
+}
+WITHOUT_METHOD = ("centre", "uniform", "activation")
+TOLERANCE = 0.03  # of the photo's sides: the pointing game's 15 pixels on a photo of 500
+SIGMA = 0.25
+
+
+def hits(maps: Tensor, boxes: Sequence[Box], frame: Box, tolerance: float = 0.0) -> Tensor:
+    """`points_at`, but where several cells share the maximum, the share of them that hit: what a fair choice among them would.
+
+    So that a map that is the same everywhere hits as often as a random cell does, and not as often as the first.
+    """
+    h, w = maps.shape[-2:]
+    x0, y0, x1, y1 = frame
+    xs, ys = ([start + (i + 0.5) / n * (stop - start) for i in range(n)] for start, stop, n in ((x0, x1, w), (y0, y1, h)))
+    right = torch.tensor([[inside((x, y), boxes, tolerance) for x in xs] for y in ys])
+    top = maps.amax(dim=(-2, -1))
+    largest = maps == top[..., None, None]
+    share = (largest & right).sum(dim=(-2, -1)) / largest.sum(dim=(-2, -1))
+    return torch.where(top > 0, share, 0)
+
+
+def each(function: Callable[[Tensor, Sequence[Box], Box], float]) -> Measure:
+    """A measure of one map, taken of each."""
+
+    def measure(maps: Tensor, boxes: Sequence[Box], frame: Box) -> Tensor:
+        return torch.tensor([function(map[None], boxes, frame) for map in maps])
+
+    return measure
+
+
+METRICS: Mapping[str, Measure] = {
+    "pointing": hits,
+    "pointing_tolerant": partial(hits, tolerance=TOLERANCE),
+    "energy": energy_in_boxes,
+    "in_out": in_out_ratio,
+    "box_iou": box_iou,
+    "best_box_iou": best_box_iou,
+    "obj_iou": obj_iou,
+    "attention_correctness": each(attention_correctness),
+    "average_precision": average_precision,
+}
+DEFAULT = ("pointing", "pointing_tolerant", "energy", "in_out", "box_iou", "average_precision")
+MEDIANS = ("in_out",)  # a ratio may be infinite: reported as a median
+
+
+def blind_maps(grid: tuple[int, int], placement: Placement) -> dict[str, Tensor]:
+    """The controls that see nothing at all, on the grid `(h, w)`."""
+    x0, y0, x1, y1 = placement.frame
+    xs = x0 + (torch.arange(grid[1]) + 0.5) / grid[1] * (x1 - x0)
+    ys = y0 + (torch.arange(grid[0]) + 0.5) / grid[0] * (y1 - y0)
+    squared = (xs[None] - 0.5) ** 2 + (ys[:, None] - 0.5) ** 2
+    return {"centre": torch.exp(-squared / (2 * SIGMA**2)), "uniform": torch.ones(grid)}
+
+
+def measured(maps: Sequence[Tensor], boxes: Sequence[Box], frame: Box, metrics: Sequence[str]) -> dict[str, list[float]]:
+    """Every metric of every map `(h, w)`: NaN for a map with NaN, which was never computed."""
+    stack = torch.stack(list(maps))
+    sound = ~stack.isnan().flatten(1).any(dim=1)
+    found = {}
+    for name in metrics:
+        values = torch.full((len(stack),), torch.nan, dtype=torch.float64)
+        if sound.any():
+            values[sound] = METRICS[name](stack[sound], boxes, frame).to(values)
+        found[name] = values.tolist()
+    return found

@@ -1,0 +1,337 @@
+"""A shard of photos -> its rows of the table: every model, method and score, beside every control."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..adapters import TaskAdapter
+from ..folders import FULL
+from ..geometry import Placement
+from ..loading import load
+from ..metrics.answers import exact_accuracy
+from ..metrics.localization import WHOLE, coverage, off_centre, others
+from ..spans import Span, join
+from ..tap import LayerTap, evaluating
+from . import targets as looking
+from .explaining import Found, Rows, encode, explained, random_twin
+from .measures import blind_maps, measured
+from .settings import Settings
+from .sources import Item, sharded
+from .targets import LeftOut, Photo, Target, Text
+
+Row = dict[str, Any]
+Result = TypeVar("Result")
+ALTERNATIVES = 2  # the answer itself is the likeliest one, so that one other remains
+
+
+@dataclass
+class Shard:
+    """What a shard gave: rows of the table, photos that failed and why, and how many phrases are no targets and why."""
+
+    results: list[Row] = field(default_factory=list)
+    errors: list[Row] = field(default_factory=list)
+    left_out: list[Row] = field(default_factory=list)
+
+
+class Worker:
+    """Loads the models once, then measures shard after shard."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.models = {name: load(name, device=settings.device) for name in settings.models}
+        self.twins: dict[str, TaskAdapter] = {}
+
+    def __call__(self, items: Sequence[Item], progress: Callable[[int], None] = lambda _: None) -> Shard:
+        shard = Shard()
+        for batch in sharded(items, self.settings.batch_size):
+            photos = [photo for item in batch if (photo := _open(item, self.settings, shard))]
+            for name in self.models:
+                with _untouched(self.models[name]):
+                    self._model(name, photos, shard)
+            progress(len(batch))
+        return shard
+
+    def _model(self, name: str, photos: Sequence[Photo], shard: Shard) -> None:
+        """A batch; when it fails, the photos that fail alone are left out and the others run again together."""
+        try:
+            self._measure(name, photos, shard)
+            return
+        except Exception as error:
+            if _of_the_machine(error):
+                raise
+            if len(photos) == 1:
+                shard.errors.append(_error(photos[0].item.image, name, error))
+                return
+        sound = []
+        for photo in photos:
+            tried = Shard()
+            self._model(name, [photo], tried)
+            shard.errors += tried.errors
+            sound += [] if tried.errors else [photo]
+        if len(sound) == len(photos):
+            raise RuntimeError(
+                f"{name} fails on {len(photos)} photos together and on none of them alone: try a smaller --batch-size"
+            )
+        if sound:
+            self._measure(name, sound, shard)
+
+    def _measure(self, name: str, photos: Sequence[Photo], shard: Shard) -> None:
+        if not photos:
+            return
+        left_out: LeftOut = Counter()
+        batch = _prepare(self.models[name], photos, self.settings, left_out)
+        results = list(self._rows(name, batch)) if batch else []
+        shard.results += results
+        shard.left_out += [
+            {"image": image, "model": name, "why": why, "count": count} for (image, why), count in left_out.items() if count
+        ]
+
+    def _rows(self, name: str, batch: Prepared) -> Iterator[Row]:
+        settings, model = self.settings, self.models[name]
+        if name not in self.twins and "random_weights" in settings.controls:
+            self.twins[name] = random_twin(model, batch.rows, settings.seed)
+        runs = [
+            (method, score, _maps(model, self.twins.get(name), batch, method, score, settings))
+            for method in settings.methods
+            if method != "attention" or hasattr(model, "attention")
+            for score in settings.scores
+        ]
+        for scope in batch.scopes():
+            for row in _scope(scope, batch, runs, settings):
+                yield row | {"model": name}
+
+
+# ---- a batch, as one model reads it ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Texts about photos, their words, and the targets: `(text, target)`, in order."""
+
+    photos: Sequence[Photo]
+    texts: Sequence[Text]
+    words: Sequence[Sequence[Span]]
+    rows: Rows
+    targets: Sequence[tuple[int, Target]]
+
+    def scopes(self) -> Iterator[list[int]]:
+        """Targets whose maps are each other's control: those of one caption, or of all questions about a photo."""
+        found: dict[tuple[int, int], list[int]] = {}
+        for i, (row, _) in enumerate(self.targets):
+            text = self.texts[row]
+            found.setdefault((text.photo, -1 if text.question else text.number), []).append(i)
+        return iter(found.values())
+
+    def spans(self, i: int) -> dict[str, Span]:
+        """What is explained of target `i`: its noun, and the whole phrase where that is longer."""
+        row, target = self.targets[i]
+        words = self.words[row]
+        spans = {"word": words[target.head], "phrase": join(words[target.start : target.stop])}
+        return {"word": spans["word"]} if self.texts[row].question else spans
+
+    def placement(self, row: int) -> Placement:
+        return self.rows.inputs.placements[row]
+
+
+def _prepare(model: TaskAdapter, photos: Sequence[Photo], settings: Settings, left_out: LeftOut) -> Prepared | None:
+    """None when there is nothing to explain in the whole batch."""
+    if settings.task == "vqa":
+        return _asked(model, photos)
+    own = settings.own_captions
+    texts = [Text(i, 0) for i in range(len(photos))] if own else looking.human_texts(photos, settings)
+    if not texts:
+        return None
+    inputs = model.preprocess([photos[text.photo].image for text in texts])
+    if own:
+        ids, activations = _generate(model, inputs, beam=settings.beam)
+    else:
+        ids = model.tokenize([" ".join(text.words) for text in texts], "unk")
+        activations = encode(model, inputs, ids)
+    words = list(looking.words_of(model, ids.tolist(), texts))
+    docs = looking.parsed([[word.text for word in own_words] for own_words in words])
+    targets = [
+        (i, target)
+        for i, text in enumerate(texts)
+        if words[i]
+        for target in looking.targets_of(photos[text.photo], text, words[i], docs[i], settings, left_out)
+    ]
+    return Prepared(photos, texts, words, _together(inputs, ids, activations), targets) if targets else None
+
+
+def _asked(model: TaskAdapter, photos: Sequence[Photo]) -> Prepared | None:
+    texts = looking.questions_of(photos)
+    questions = [text.question for text in texts if text.question]
+    inputs = model.preprocess([photos[text.photo].image for text in texts], [question.question for question in questions])
+    ids, activations = _generate(model, inputs)
+    words = list(looking.words_of(model, ids.tolist(), texts))
+    targets = [(i, looking.answer_target(question)) for i, question in enumerate(questions)]
+    return Prepared(photos, texts, words, _together(inputs, ids, activations), targets)
+
+
+def _generate(model: TaskAdapter, inputs: Any, **options: Any) -> tuple[Tensor, Tensor]:
+    """What the model says itself, and the activations of each photo, which generating gives for nothing if the layer ran once."""
+    with torch.no_grad(), LayerTap(model.layer) as tap:
+        ids = model.generate(inputs, **options)
+    return ids, tap.activations if tap.calls == 1 else encode(model, inputs, ids)
+
+
+def _together(inputs: Any, ids: Tensor, activations: Tensor) -> Rows:
+    photo = torch.arange(len(ids)) if inputs.photo is None else inputs.photo
+    return Rows(inputs, ids, photo, activations)
+
+
+# ---- maps -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Maps:
+    """Of one method: for each target and kind of span, its map (by the name "") and controls, and numbers of the span."""
+
+    spans: dict[tuple[int, str], dict[str, Tensor]]
+    numbers: dict[tuple[int, str], Row]
+
+
+def _maps(model: TaskAdapter, twin: TaskAdapter | None, batch: Prepared, method: str, score: str, settings: Settings) -> Maps:
+    """Every target's map by a method, and its controls that the model has to make."""
+    found = Maps({}, {})
+    own: dict[int, list[int]] = {}
+    for i, (row, _) in enumerate(batch.targets):
+        own.setdefault(row, []).append(i)
+    questions = settings.task == "vqa"
+
+    def explain(of: TaskAdapter, activations: Tensor | None = None) -> Iterator[tuple[int, str, Span, Found]]:
+        options = {"nodes": settings.nodes, "alternatives": ALTERNATIVES if questions else 0}
+        for row, maps in explained(of, batch.rows, batch.words, method, score, activations=activations, **options):
+            for i in own.get(row, ()):
+                for kind, span in batch.spans(i).items():
+                    yield i, kind, span, maps
+
+    for i, kind, span, maps in explain(model):
+        whole = join(batch.words[batch.targets[i][0]])
+        controls = {"other_answer": maps.alternative()} if questions else {"whole": maps.map(whole)}
+        found.spans[i, kind] = {"": maps.map(span)} | {name: map for name, map in controls.items() if map is not None}
+        found.numbers[i, kind] = {"reliance": maps.reliance(span), "log_prob": maps.log_prob(span)}
+    if twin is not None:
+        for i, kind, span, maps in explain(twin):
+            found.spans[i, kind]["random_weights"] = maps.map(span)
+    if "other_photo" in settings.controls and len(batch.rows.activations) > 1:
+        for i, kind, span, maps in explain(model, batch.rows.activations.roll(-1, dims=0)):
+            found.spans[i, kind]["other_photo"] = maps.map(span)
+    return found
+
+
+def _blind(batch: Prepared, i: int) -> dict[str, Tensor]:
+    """The maps that know no word, for target `i`."""
+    row, _ = batch.targets[i]
+    activation = batch.rows.activations[int(batch.rows.photo[row])].float().mean(dim=0).cpu()
+    return blind_maps((activation.shape[0], activation.shape[1]), batch.placement(row)) | {"activation": activation}
+
+
+# ---- rows -----------------------------------------------------------------------------------------------------------------
+
+
+def _scope(scope: Sequence[int], batch: Prepared, runs: Sequence[tuple[str, str, Maps]], settings: Settings) -> Iterator[Row]:
+    """The rows of targets that are each other's `other_word`; a target's maps are measured all at once."""
+    rivals = others([batch.targets[i][1].group for i in scope])
+    for place, i in enumerate(scope):
+        row, target = batch.targets[i]
+        about, blind, kinds = _about(batch, i), _blind(batch, i), list(batch.spans(i))
+        named: list[tuple[Any, Tensor]] = list(blind.items())
+        for r, (_, _, maps) in enumerate(runs):
+            for kind in kinds:
+                named += [((r, kind, control), map) for control, map in maps.spans[i, kind].items()]
+                named += [((r, kind, "other_word"), maps.spans[scope[j], kind][""]) for j in rivals[place]]
+        table = measured([map for _, map in named], target.boxes, batch.placement(row).frame, settings.metrics)
+        named = [(key, map) for key, map in named if (key if key in blind else key[2]) in ("", *settings.controls)]
+        found: dict[Any, list[int]] = {}
+        for n, (key, _) in enumerate(named):
+            found.setdefault(key, []).append(n)
+        for r, (method, score, maps) in enumerate(runs):
+            for kind in kinds:
+                own = {key: at for key, at in found.items() if key in blind} | {
+                    key[2]: at for key, at in found.items() if key[:2] == (r, kind)
+                }
+                columns = {
+                    f"{metric}__{control}" if control else metric: fmean(values[n] for n in at)
+                    for control, at in own.items()
+                    for metric, values in table.items()
+                }
+                run = {"method": method, "score": score, "span": kind}
+                yield about | run | maps.numbers[i, kind] | _drawn(maps.spans[i, kind][""]) | columns
+
+
+def _about(batch: Prepared, i: int) -> Row:
+    """What a target is, and which splits it belongs to."""
+    row, target = batch.targets[i]
+    text, words = batch.texts[row], batch.words[row]
+    photo = batch.photos[text.photo]
+    area = float(coverage(target.boxes, (1, 1), WHOLE))
+    head = words[target.head].text
+    said = photo.said
+    return {
+        "image": photo.item.image,
+        "text": text.number,
+        "caption": " ".join(word.text for word in words),
+        "question": text.question.question if text.question else None,
+        "truth": text.question.answer if text.question else None,
+        "right": bool(exact_accuracy(head, text.question.answer)) if text.question else None,
+        "word": head,
+        "phrase": " ".join(word.text for word in words[target.start : target.stop]),
+        "head": target.head,
+        "start": target.start,
+        "stop": target.stop,
+        "thing": target.group,
+        "type": target.type,
+        "boxes": [list(box) for box in target.boxes],
+        "area": area,
+        "size": "< 5 %" if area < 0.05 else "< 15 %" if area < 0.15 else "more",
+        "off_centre": off_centre(target.boxes),
+        "in_human_caption": (head in said) if said else None,
+        "frame": list(batch.placement(row).frame),
+    }
+
+
+def _drawn(map: Tensor) -> Row:
+    """The map itself, divided by its largest magnitude: what the gallery draws."""
+    top = float(map.abs().max())
+    scaled = map / top if top > 0 else map
+    return {"map": scaled.flatten().half().numpy(), "grid": list(map.shape), "empty": not bool((map > 0).any())}
+
+
+# ---- what goes wrong ------------------------------------------------------------------------------------------------------
+
+
+def _open(item: Item, settings: Settings, shard: Shard) -> Photo | None:
+    try:
+        return looking.open_photo(item, settings)
+    except Exception as error:
+        if _of_the_machine(error):
+            raise
+        shard.errors.append(_error(item.image, "", error))
+        return None
+
+
+def _of_the_machine(error: Exception) -> bool:
+    """Whether the next photo would fail alike: no memory, no disk."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or getattr(error, "errno", None) in FULL
+
+
+def _error(image: str, model: str, error: Exception) -> Row:
+    from ..report import message
+
+    return {"image": image, "model": model, "kind": type(error).__name__, "message": message(error)}
+
+
+@contextmanager
+def _untouched(model: TaskAdapter) -> Iterator[None]:
+    """Nothing random inside, and the model's modes are afterwards what they were."""
+    with torch.random.fork_rng(devices=[]), evaluating(model.module):
+        yield

@@ -1,0 +1,229 @@
+"""report.md and report.html of a study, from its tables alone (and the photos, for the gallery)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from ..metrics.calibration import auroc_interval
+from ..metrics.intervals import Interval
+from .document import Block, Grid, Heading, Paragraph, Picture, html, markdown
+from .gallery import cases, pictures
+from .measures import CONTROLS, MEDIANS, WITHOUT_METHOD
+from .plots import bars, reliance_curve
+from .store import read_run
+from .summary import RUN, Table, paired, read_table, splits
+
+Run = tuple[str, ...]
+TITLE = "Do the maps lie on what the words name?"
+
+
+def write_report(folder: Path) -> Path:
+    """Writes `report.md`, `report.html`, `plots/` and `gallery/` into a study's folder; returns the page's path.
+
+    Raises FileNotFoundError for a folder without a study, ValueError for a study that is not done or found nothing.
+    """
+    run = read_run(folder)
+    if not run.get("finished"):
+        raise ValueError(f"the study in {str(folder)!r} is not done: give its command again, it goes on where it stopped")
+    table = read_table(folder, run["settings"]["metrics"], run["seed"], right_only=run["settings"]["task"] == "vqa")
+    if not table.runs:
+        raise ValueError(f"the study in {str(folder)!r} has no targets: see errors.parquet and left_out.parquet there")
+    blocks = list(_blocks(folder, run, table))
+    (folder / "report.md").write_text(markdown(blocks, folder), encoding="utf-8")
+    page = folder / "report.html"
+    page.write_text(html(blocks, TITLE), encoding="utf-8")
+    return page
+
+
+def _blocks(folder: Path, run: dict[str, Any], table: Table) -> Iterator[Block]:
+    metrics, controls = run["settings"]["metrics"], run["settings"]["controls"]
+    yield Heading(1, TITLE)
+    yield from _what(folder, run, table)
+    yield from _plots(folder, table, metrics[0], controls)
+    yield Heading(2, "Maps and controls")
+    yield Paragraph(
+        "Mean over all words (median for in_out), with the 95 % interval of a bootstrap over photos. A control in the place of a "
+        "method's map is measured on the same targets."
+    )
+    for head, runs in _by(table, ("model", "score", "span")):
+        yield Heading(3, head)
+        yield _main(table, runs, metrics, controls)
+    yield Heading(2, "How much more than the controls")
+    yield Paragraph("Map minus control on the same target, mean and 95 % interval; n.s. where the interval holds 0.")
+    for metric in [m for m in metrics if m not in MEDIANS]:
+        yield Heading(3, metric)
+        names = [c for c in controls if any(_has(table, rows, f"{metric}__{c}") for rows in table.runs.values())]
+        rows = [
+            [*key, *(_difference(table.interval(metric, own, f"{metric}__{c}")) for c in names)]
+            for key, own in table.runs.items()
+        ]
+        yield Grid([*RUN, *names], rows)
+    yield from _versus(table, metrics)
+    yield from _splits(table, metrics[0], controls)
+    yield from _trust(folder, table, metrics[0])
+    yield from _gallery(folder, run, table, metrics)
+
+
+# ---- sections -------------------------------------------------------------------------------------------------------------
+
+
+def _what(folder: Path, run: dict[str, Any], table: Table) -> Iterator[Block]:
+    settings = run["settings"]
+    errors, left_out = (pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("errors", "left_out"))
+    words = sum(len(rows) for key, rows in table.runs.items() if key == next(iter(table.runs)))
+    kind = (
+        "answers to questions, answered right"
+        if settings["task"] == "vqa"
+        else ("the models' own captions" if settings["own_captions"] else "human captions, teacher-forced")
+    )
+    photos = len({int(p) for rows in table.runs.values() for p in table["image"][rows]})
+    yield Paragraph(
+        f"{run['photos']} photos, {photos} of them with targets; {words} targets in the first row of the tables ({kind}). "
+        f"{len(errors)} photos failed (errors.parquet). Seed {run['seed']}; command: {' '.join(run['command'])}"
+    )
+    reasons: Counter[tuple[str, str]] = Counter()
+    for row in left_out:
+        reasons[row["model"], row["why"]] += row["count"]
+    if reasons:
+        yield Grid(["model", "not a target, because", "phrases"], [[m, why, str(n)] for (m, why), n in sorted(reasons.items())])
+    for model in settings["models"]:
+        lacking = set(settings["methods"]) - {key[1] for key in table.runs if key[0] == model}
+        if any(key[0] == model for key in table.runs) and lacking:
+            yield Paragraph(f"{model} has no {', '.join(sorted(lacking))}: skipped.")
+    yield Grid(["control", "what it is"], [[name, CONTROLS[name]] for name in settings["controls"]])
+
+
+def _plots(folder: Path, table: Table, metric: str, controls: Sequence[str]) -> Iterator[Block]:
+    (folder / "plots").mkdir(exist_ok=True)
+    for number, (head, runs) in enumerate(_by(table, ("model", "score", "span"))):
+        groups = {}
+        for part in ("all", "off centre"):
+            chosen = {key: dict(splits(table, table.runs[key]))[part] for key in runs}
+            groups[part] = {
+                label: found
+                for label, key, column in _lines(runs, metric, controls)
+                if (found := table.interval(column, chosen[key])).rows
+            }
+        path = bars(groups, metric, folder / "plots" / f"{metric}-{number}.png")
+        yield Picture(path, f"{metric} of {head}, with 95 % intervals over photos", wide=True)
+
+
+def _main(table: Table, runs: Sequence[Run], metrics: Sequence[str], controls: Sequence[str]) -> Grid:
+    rows = []
+    for label, key, _ in _lines(runs, metrics[0], controls):
+        control = label.rpartition(": ")[2] if label != key[1] else ""
+        columns = [f"{m}__{control}" if control else m for m in metrics]
+        if any(_has(table, table.runs[key], column) for column in columns):
+            rows.append([label, *(_value(table.interval(column, table.runs[key])) for column in columns)])
+    return Grid(["", *metrics], rows)
+
+
+def _lines(runs: Sequence[Run], metric: str, controls: Sequence[str]) -> Iterator[tuple[str, Run, str]]:
+    """Label, run and column of each line: methods with the controls that are theirs, then those that need no method."""
+    for key in runs:
+        yield key[1], key, metric
+        yield from ((f"{key[1]}: {c}", key, f"{metric}__{c}") for c in controls if c not in WITHOUT_METHOD)
+    yield from ((c, runs[0], f"{metric}__{c}") for c in controls if c in WITHOUT_METHOD)
+
+
+def _versus(table: Table, metrics: Sequence[str]) -> Iterator[Block]:
+    """Every two runs that differ in one thing."""
+    pairs = [
+        (one, other)
+        for i, one in enumerate(table.runs)
+        for other in list(table.runs)[i + 1 :]
+        if sum(a != b for a, b in zip(one, other, strict=True)) == 1
+    ]
+    if not pairs:
+        return
+    names = [m for m in metrics if m not in MEDIANS]
+    yield Heading(2, "Methods, models, scores and spans against each other")
+    yield Paragraph("First minus second, on the targets that both have.")
+    yield Grid(
+        ["first", "second", *names],
+        [[" ".join(one), " ".join(other), *(_difference(paired(table, one, other, m)) for m in names)] for one, other in pairs],
+    )
+
+
+def _splits(table: Table, metric: str, controls: Sequence[str]) -> Iterator[Block]:
+    yield Heading(2, f"For which words: {metric}")
+    shown = [c for c in ("other_word", "other_answer", "centre") if c in controls]
+    for key, rows in table.runs.items():
+        yield Heading(3, " ".join(key))
+        lines = []
+        for name, part in splits(table, rows):
+            if len(part):
+                values = [table.interval(column, part) for column in (metric, *(f"{metric}__{c}" for c in shown))]
+                above = [table.interval(metric, part, f"{metric}__{c}") for c in shown]
+                lines.append([name, str(len(part)), *map(_value, values), *map(_difference, above)])
+        yield Grid(["", "words", "map", *shown, *(f"above {c}" for c in shown)], lines)
+
+
+def _trust(folder: Path, table: Table, metric: str) -> Iterator[Block]:
+    yield Heading(2, "Does a word's reliance say when to trust its map?")
+    yield Paragraph(
+        "The area under the ROC curve of the reliance (nats that the photo adds): how often a word whose map hits has the higher "
+        "one; 0.5 is chance. In own captions also: of words that a human caption of the photo has, against words that none has."
+    )
+    lines, curves = [], {}
+    for key, rows in table.runs.items():
+        hit, said = table[metric][rows], table["in_human_caption"][rows]
+        named = np.array([value is not None for value in said])
+        lines.append(
+            [" ".join(key), _auroc(table, rows, hit >= 0.5), _auroc(table, rows[named], said[named].astype(bool)), str(len(rows))]
+        )
+        curves[" ".join(key)] = (table["reliance"][rows], hit)
+    yield Grid(["", f"{metric} hits", "in a human caption", "words"], lines)
+    path = reliance_curve(curves, metric, folder / "plots" / "reliance.png")
+    yield Picture(path, f"{metric} by the reliance of the word, ten bins of one size", wide=True)
+
+
+def _auroc(table: Table, rows: Any, labels: Any) -> str:
+    reliance = table["reliance"][rows]
+    known = ~np.isnan(reliance)
+    if not known.any() or labels[known].all() or not labels[known].any():
+        return "-"
+    return _value(auroc_interval(reliance[known], labels[known], table["image"][rows][known], seed=table.seed))
+
+
+def _gallery(folder: Path, run: dict[str, Any], table: Table, metrics: Sequence[str]) -> Iterator[Block]:
+    metric = "energy" if "energy" in metrics else metrics[0]
+    yield Heading(2, f"Best, median and worst by {metric}")
+    yield Paragraph("White: the boxes. Drawn from the photos, which are nobody's to hand on: keep this folder to yourself.")
+    for number, key in enumerate(table.runs):
+        if key[3] == "phrase" or not any(other[3] == "phrase" for other in table.runs):
+            for name, rows in cases(table, key, metric).items():
+                found = list(pictures(folder, Path(run["settings"]["images"]), rows, metric, table[metric], f"{number}-{name}"))
+                if found:
+                    yield Heading(3, f"{' '.join(key)}: {name}")
+                    yield from found
+
+
+# ---- what the sections share ----------------------------------------------------------------------------------------------
+
+
+def _by(table: Table, names: Sequence[str]) -> Iterator[tuple[str, list[Run]]]:
+    groups: dict[Run, list[Run]] = {}
+    for key in table.runs:
+        groups.setdefault(tuple(key[RUN.index(name)] for name in names), []).append(key)
+    return ((" ".join(head), runs) for head, runs in groups.items())
+
+
+def _has(table: Table, rows: Any, column: str) -> bool:
+    return bool((~np.isnan(table[column][rows])).any())
+
+
+def _value(found: Interval) -> str:
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]" if found.rows else "-"
+
+
+def _difference(found: Interval) -> str:
+    if not found.rows:
+        return "-"
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{'' if found.excludes(0) else ' n.s.'}"

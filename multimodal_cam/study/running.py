@@ -1,0 +1,109 @@
+"""A study from settings to table: what is left to do, done, and merged."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..loading import load
+from .engines import ENGINES
+from .measures import CONTROLS, METRICS
+from .settings import Settings
+from .sources import Item, sharded
+from .store import open_store, read_run
+
+PACKAGES = ("multimodal-cam", "torch", "torchvision", "numpy", "spacy", "pyarrow")
+
+
+def run_study(
+    settings: Settings,
+    items: Sequence[Item],
+    out: Path,
+    *,
+    files: Mapping[str, Path] = {},
+    engine: str = "local",
+    workers: int = 1,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Path:
+    """Measures what of `items` is not measured yet and writes `results.parquet`, `errors.parquet`, `left_out.parquet` and
+    `run.json` to `out`, which it returns.
+
+    `files` are hashed and recorded. `progress` gets how many photos were done since it was last called. Killed at any moment,
+    the same call goes on after the last whole shard. Raises FileExistsError when `out` holds another study, ValueError when not
+    a single photo could be measured.
+    """
+    check(settings)
+    shards = sharded(items, settings.shard_size)
+    with open_store(out, describe(settings, items, files), settings.metrics) as store:
+        if store.finished:
+            progress(len(items))
+            return out
+        left = {number: shard for number, shard in enumerate(shards) if not store.has(number)}
+        progress(len(items) - sum(map(len, left.values())))
+        if left:
+            for number, shard in ENGINES[engine](settings, left, workers, progress):
+                store.add(number, shard)
+        store.finish(len(shards), {"photos": len(items)})
+    return out
+
+
+def check(settings: Settings) -> None:
+    """Raises ValueError for names that nothing is called by."""
+    from ..methods import METHODS
+    from ..scores import SCORES
+
+    known = {"methods": [*METHODS, "attention", "evidence"], "scores": list(SCORES), "metrics": list(METRICS)}
+    known["controls"] = list(CONTROLS)
+    for field, choices in known.items():
+        chosen = getattr(settings, field)
+        wrong = [name for name in chosen if name not in choices]
+        if wrong:
+            raise ValueError(f"unknown {field} {', '.join(wrong)}; choose from {', '.join(sorted(choices))}")
+        if (not chosen and field != "controls") or len(set(chosen)) < len(chosen):
+            raise ValueError(f"{field}: expected one or more, each once, got {', '.join(chosen) or 'none'}")
+    if len(set(settings.models)) < len(settings.models):
+        raise ValueError(f"models: expected each once, got {', '.join(settings.models)}")
+
+
+def describe(settings: Settings, items: Sequence[Item], files: Mapping[str, Path]) -> dict[str, Any]:
+    """What run.json says: with equal `settings`, `files` and `versions` a run writes the same table."""
+    hashes = {name: _sha256(path) for name, path in files.items()}
+    hashes["photos and what is known of them"] = hashlib.sha256(repr(list(items)).encode()).hexdigest()
+    hashes |= {f"model {name}": _weights(name) for name in settings.models}
+    return {
+        "settings": {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()},
+        "files": hashes,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "seed": settings.seed,
+        "command": sys.argv,
+        "finished": False,
+    }
+
+
+def left_to_do(settings: Settings, items: Sequence[Item], out: Path) -> tuple[int, int]:
+    """How many photos, and how many shards, a run into `out` would still measure; looks only."""
+    shards = sharded(items, settings.shard_size)
+    if (out / "run.json").is_file() and read_run(out).get("finished"):
+        return 0, 0
+    left = [shard for number, shard in enumerate(shards) if not (out / "shards" / f"{number:06}").is_dir()]
+    return sum(map(len, left)), len(left)
+
+
+def _weights(name: str) -> str:
+    """The hash of a model's parameters and buffers, whoever made it."""
+    digest = hashlib.sha256()
+    for key, tensor in load(name, device="cpu").module.state_dict().items():
+        digest.update(key.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
