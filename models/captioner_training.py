@@ -26,12 +26,11 @@ from ..images import load_image
 from .bundle import load_model, model_folder, save_model
 from .encoder import load_imagenet, to_pixels
 from .features import Progress, cache_features
-from .nic import NIC, NICConfig
+from .nic import NIC, Captioner, NICConfig
 from .run import Run, missing_photos, pad, round_to_half
 from .sat import SAT, SATConfig
 from .vocabulary import EOS, SPECIALS, Vocabulary, split_words
 
-Captioner = NIC | SAT
 NETWORKS: dict[str, tuple[type[Any], type[Any]]] = {"nic": (NIC, NICConfig), "sat": (SAT, SATConfig)}
 CAPTIONS_KEPT = 32  # of the dev photos: what the network said when it was trained, for tests of the files
 
@@ -143,7 +142,7 @@ def train_epoch(
 ) -> float:
     """One pass over the photos; the mean loss in nats a token. `tail`: what comes after the cached features."""
     model, options = run.model, run.options
-    assert isinstance(model, (NIC, SAT))
+    assert isinstance(model, Captioner)
     model.train()
     model.encoder.eval()  # ImageNet's batch statistics stay
     tuned = number >= options.tail_from

@@ -32,8 +32,13 @@ class NICConfig:
     max_words: int = 20
 
 
-class NIC(nn.Module):
-    """`forward(pixels, ids)` -> logits `(b, t, v)`: position `i` scores `ids[:, i]` given the image and the words before."""
+class Captioner(nn.Module):
+    """What our captioners share: cells of a photo, words in and out.
+
+    `forward(pixels, ids)` -> logits `(b, t, v)`: position `i` scores `ids[:, i]` given the image and the words before. A model
+    adds `context(cells)`, what it takes of a photo, `unroll(context, ids)` -> the states `(b, t, d)` from which each id is read
+    and the attention `(b, t, h w)` or None, and `generate`.
+    """
 
     def __init__(self, config: NICConfig) -> None:
         super().__init__()
@@ -41,16 +46,22 @@ class NIC(nn.Module):
         d = config.width
         self.encoder = Encoder(config.encoder, config.output_stride)
         self.project = nn.Sequential(nn.Conv2d(self.encoder.channels, d, 1), nn.ReLU())
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.image_norm = nn.LayerNorm(d)
         self.embedding = nn.Embedding(config.vocabulary_size, d)
-        self.input_gates, self.hidden_gates = gates(d, d)
         self.readout = nn.Linear(d, config.vocabulary_size)
         self.dropout = nn.Dropout(config.dropout)
         self.register_buffer("baseline", torch.zeros(d))  # A0: the mean training cell, "no photo"
         self.baseline: Tensor
         nn.init.normal_(self.embedding.weight, std=d**-0.5)
         self.readout.weight = self.embedding.weight
+
+    def context(self, cells: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def unroll(self, context: Tensor, ids: Tensor) -> tuple[Tensor, Tensor | None]:
+        raise NotImplementedError
+
+    def generate(self, cells: Tensor, beam: int = 3, length_penalty: float = 0.7) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
 
     def forward(self, pixels: Tensor, ids: Tensor) -> Tensor:
         return self.decode(self.cells(pixels), ids)
@@ -62,8 +73,20 @@ class NIC(nn.Module):
 
     def decode(self, cells: Tensor, ids: Tensor) -> Tensor:
         """Cells `(b, d, h, w)` and ids `(b, t)` -> logits `(b, t, v)`."""
-        logits: Tensor = self.readout(self.dropout(self.states(self.context(cells), ids)))
+        states, _ = self.unroll(self.context(cells), ids)
+        logits: Tensor = self.readout(self.dropout(states))
         return logits
+
+
+class NIC(Captioner):
+    """The image vector is the LSTM's first input."""
+
+    def __init__(self, config: NICConfig) -> None:
+        super().__init__(config)
+        d = config.width
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.image_norm = nn.LayerNorm(d)
+        self.input_gates, self.hidden_gates = gates(d, d)
 
     def context(self, cells: Tensor) -> Tensor:
         """Cells `(b, d, h, w)` -> the LSTM's first input `(b, d)`."""

@@ -15,62 +15,32 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .encoder import Encoder
 from .lstm import gates, lstm_step, tanh
+from .nic import Captioner, NICConfig
 from .search import State, beam_search
 from .vocabulary import BOS
 
 
 @dataclass(frozen=True)
-class SATConfig:
-    vocabulary_size: int
-    encoder: str = "tf_efficientnet_lite0"
-    output_stride: int = 16
-    image_size: int = 224
-    width: int = 512  # of the projected cells, the embeddings and the LSTM state
+class SATConfig(NICConfig):
     attention: int = 256
-    dropout: float = 0.3
-    max_words: int = 20
 
 
-class SAT(nn.Module):
-    """`forward(pixels, ids)` -> logits `(b, t, v)`: position `i` scores `ids[:, i]` given the image and the words before."""
+class SAT(Captioner):
+    """The cells are attended to before every word."""
 
     def __init__(self, config: SATConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         d = config.width
-        self.encoder = Encoder(config.encoder, config.output_stride)
-        self.project = nn.Sequential(nn.Conv2d(self.encoder.channels, d, 1), nn.ReLU())
+        self.attention = config.attention
         self.cell_norm = nn.LayerNorm(d)
         self.start = nn.Linear(d, 2 * d)
         self.from_cell = nn.Linear(d, config.attention)
         self.energy = nn.Linear(config.attention, 1, bias=False)
-        self.embedding = nn.Embedding(config.vocabulary_size, d)
         self.word_gates, self.hidden_gates = gates(d, d)
         self.seen_gates = nn.Linear(d, 4 * d, bias=False)
         self.from_state = nn.Linear(d, config.attention + d)  # the query's half of the energies, and the gate on what is seen
         self.from_seen = nn.Linear(d, d, bias=False)
-        self.readout = nn.Linear(d, config.vocabulary_size)
-        self.dropout = nn.Dropout(config.dropout)
-        self.register_buffer("baseline", torch.zeros(d))  # A0: the mean training cell, "no photo"
-        self.baseline: Tensor
-        nn.init.normal_(self.embedding.weight, std=d**-0.5)
-        self.readout.weight = self.embedding.weight
-
-    def forward(self, pixels: Tensor, ids: Tensor) -> Tensor:
-        return self.decode(self.cells(pixels), ids)
-
-    def cells(self, pixels: Tensor) -> Tensor:
-        """Pixels `(b, 3, H, W)` -> the last spatial layer `(b, d, h, w)`."""
-        cells: Tensor = self.project(self.encoder(pixels))
-        return cells
-
-    def decode(self, cells: Tensor, ids: Tensor) -> Tensor:
-        """Cells `(b, d, h, w)` and ids `(b, t)` -> logits `(b, t, v)`."""
-        states, _ = self.unroll(self.context(cells), ids)
-        logits: Tensor = self.readout(self.dropout(states))
-        return logits
 
     def attend(self, cells: Tensor, ids: Tensor) -> Tensor:
         """Where each word looked: `(b, t, h, w)`, every map adds up to 1."""
@@ -109,7 +79,7 @@ class SAT(nn.Module):
         self, from_word: Tensor, hidden: Tensor, memory: Tensor, context: Tensor, keys: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """A word's share of the gates `(b, 4 d)` -> what is seen `(b, d)`, the attention `(b, h w)`, hidden state and memory."""
-        query, gate = self.from_state(hidden).tensor_split([self.config.attention], dim=-1)
+        query, gate = self.from_state(hidden).tensor_split([self.attention], dim=-1)
         alpha = self.energy(tanh(keys + query[:, None]))[..., 0].softmax(dim=-1)
         seen = (alpha[:, None] @ context)[:, 0] * gate.sigmoid()
         hidden, memory = lstm_step(from_word + self.seen_gates(self.dropout(seen)) + self.hidden_gates(hidden), memory)

@@ -12,24 +12,20 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..geometry import Placement, squeeze
-from ..scores import ScoreFn, logit
 from ..spans import Span
-from . import Inputs, Unknown, refuse_questions
+from . import Inputs, refuse_questions
+from .choosing import Chooser
 from .cutting import Head, evaluating, forward_hooks, last_grid
 from .labels import Labels
 from .own_images import MEAN_COLOUR, OwnImages
 from .placing import placement_of
 
 
-class Classifier(OwnImages):
+class Classifier(OwnImages, Chooser):
     """See `classifier`."""
 
     task = "classification"
-    score: ScoreFn = staticmethod(logit)
-    method: str = "grad_cam"
-    alternatives: int = 5
     affine: nn.Module | None = None
-    readout: nn.Module | None = None  # one position: nothing to cut
     question_layer: nn.Module | None = None
 
     def __init__(
@@ -64,21 +60,6 @@ class Classifier(OwnImages):
     def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:
         refuse_questions(self.name, questions)
         return self.prepare(images)
-
-    def generate(self, inputs: Inputs, **options: Any) -> Tensor:
-        """The likeliest class `(b, 1)`; there are no options."""
-        if options:
-            raise TypeError(f"{self.name} chooses a class, it does not decode: {', '.join(options)} has no meaning here")
-        return self.logits(inputs, torch.zeros(len(inputs), 1, dtype=torch.long)).argmax(dim=-1)
-
-    def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
-        return self.labels.encode(texts, self.device)
-
-    def tokens(self, ids: Sequence[int]) -> list[str]:
-        return self.labels.decode(ids)
-
-    def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
-        return self.labels.spans(ids, text)
 
     def question_spans(self, question: str) -> list[Span]:
         raise NotImplementedError(f"{self.name} takes no question")

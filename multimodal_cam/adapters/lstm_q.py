@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from PIL.Image import Image
@@ -14,28 +13,28 @@ from ..geometry import squeeze
 from ..models.encoder import to_pixels
 from ..models.lstm_q import Reader
 from ..models.vocabulary import UNK, Vocabulary, split_question, split_words
-from ..scores import ScoreFn, logit
 from ..spans import Span
-from . import Inputs, Unknown, distinct, pad_ids
+from . import Inputs, distinct, pad_ids
+from .choosing import Chooser
 from .labels import Labels
 
 
-class LSTMQAdapter:
+class LSTMQAdapter(Chooser):
     """A `Reader`, its vocabulary and its answers. The tapped layer is `project`, the last spatial layer."""
 
     task = "vqa"
-    score: ScoreFn = staticmethod(logit)
-    method: str = "grad_cam"
-    alternatives: int = 5
 
     def __init__(self, module: Reader, vocabulary: Vocabulary, labels: Labels, name: str = "lstm-q", sha256: str = "") -> None:
         self.network, self.vocabulary, self.labels, self.name = module, vocabulary, labels, name
         self.module: nn.Module = module
         self.layer: nn.Module = module.project
         self.affine: nn.Module | None = getattr(module, "pool", None)  # attention has none: its head is not affine anywhere
-        self.readout: nn.Module | None = None  # one position: nothing to cut
         self.question_layer: nn.Module | None = module.embedding
         self.provenance = {"weights": sha256}
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.baseline.device
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
         if questions is None:
@@ -56,21 +55,6 @@ class LSTMQAdapter:
                 f"{self.name} knows no word of the question {question!r}: it reads English, as in 'what is the dog holding?'"
             )
         return ids
-
-    def generate(self, inputs: Inputs, **options: Any) -> Tensor:
-        """The likeliest answer `(b, 1)`; there are no options."""
-        if options:
-            raise TypeError(f"{self.name} chooses an answer, it does not decode: {', '.join(options)} has no meaning here")
-        return self.logits(inputs, torch.zeros(len(inputs), 1, dtype=torch.long)).argmax(dim=-1)
-
-    def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
-        return self.labels.encode(texts, self.network.baseline.device)
-
-    def tokens(self, ids: Sequence[int]) -> list[str]:
-        return self.labels.decode(ids)
-
-    def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
-        return self.labels.spans(ids, text)
 
     def question_spans(self, question: str) -> list[Span]:
         words, ids = split_words(question), self.vocabulary.encode(split_question(question))

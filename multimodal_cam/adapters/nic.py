@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from ..geometry import squeeze
 from ..models.encoder import to_pixels
-from ..models.nic import NIC
-from ..models.sat import SAT
+from ..models.nic import Captioner
 from ..models.vocabulary import UNK, Vocabulary, split_words
 from ..scores import ScoreFn, log_prob
 from ..spans import Span
@@ -21,7 +20,7 @@ from . import Inputs, Unknown, distinct, pad_ids, refuse_questions, refuse_unkno
 
 
 class NICAdapter:
-    """A `NIC` and its vocabulary. The tapped layer is `project`: the last spatial layer, from which the mean is taken."""
+    """A `Captioner` and its vocabulary. The tapped layer is `project`: the last spatial layer, from which the mean is taken."""
 
     task = "captioning"
     score: ScoreFn = staticmethod(log_prob)
@@ -29,7 +28,7 @@ class NICAdapter:
     alternatives: int = 0
     question_layer: nn.Module | None = None
 
-    def __init__(self, module: NIC | SAT, vocabulary: Vocabulary, name: str = "nic", sha256: str = "") -> None:
+    def __init__(self, module: Captioner, vocabulary: Vocabulary, name: str = "nic", sha256: str = "") -> None:
         self.network, self.vocabulary, self.name = module, vocabulary, name
         self.module: nn.Module = module
         self.layer: nn.Module = module.project

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor, nn
 
 from ..geometry import Placement, squeeze
-from ..scores import ScoreFn, logit
 from ..spans import Span
-from . import Inputs, Unknown, pad_ids
+from . import Inputs, pad_ids
+from .choosing import Chooser
 from .labels import Labels
 from .own import Tokenizer, tokenizer_of
 from .own_images import OwnImages, differentiable_rnn
 
 
-class OwnVQA(OwnImages):
+class OwnVQA(OwnImages, Chooser):
     """See `vqa`."""
 
     task = "vqa"
-    score: ScoreFn = staticmethod(logit)
-    method: str = "grad_cam"
-    alternatives: int = 5
-    readout: nn.Module | None = None  # one position: nothing to cut
 
     def __init__(
         self,
@@ -57,21 +51,6 @@ class OwnVQA(OwnImages):
                 )
         inputs = self.prepare(images)
         return inputs.ask(pad_ids(rows, inputs.pixels.device))
-
-    def generate(self, inputs: Inputs, **options: Any) -> Tensor:
-        """The likeliest answer `(b, 1)`; there are no options."""
-        if options:
-            raise TypeError(f"{self.name} chooses an answer, it does not decode: {', '.join(options)} has no meaning here")
-        return self.logits(inputs, torch.zeros(len(inputs), 1, dtype=torch.long)).argmax(dim=-1)
-
-    def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
-        return self.labels.encode(texts, self.device)
-
-    def tokens(self, ids: Sequence[int]) -> list[str]:
-        return self.labels.decode(ids)
-
-    def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
-        return self.labels.spans(ids, text)
 
     def question_spans(self, question: str) -> list[Span]:
         return self.tokenizer.spans(self.tokenizer.encode(question, "unk"), question)
