@@ -34,8 +34,9 @@ def test_own_captioner_is_short():
 def test_demo(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["demo.py", "--out", str(tmp_path / "demo")])
     runpy.run_path(str(ROOT / "demos" / "demo.py"), run_name="__main__")
-    caption, page = capsys.readouterr().out.splitlines()
+    caption, answer, page = capsys.readouterr().out.splitlines()
     assert "dog" in caption
+    assert re.fullmatch(r"what is the dog doing\? (\w+ing)", answer)
     assert Path(page) == tmp_path / "demo" / "index.html"
     html = Path(page).read_text()
     assert all(word in html for word in caption.split())

@@ -174,7 +174,7 @@ def test_damaged_weights_are_refused(tmp_path, network):
 
 
 def test_unknown_models_and_devices_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="unknown model 'nik'; choose from nic"):
+    with pytest.raises(ValueError, match="unknown model 'nik'; choose from lstm-q, nic"):
         mc.load("nik")
     with pytest.raises(FileNotFoundError, match="holds no trained model"):
         mc.load(tmp_path)
