@@ -117,10 +117,10 @@ def explained(
             yield row, Found(tokens, i, method, unknown)
 
 
-def random_twin(model: TaskAdapter, rows: Rows, seed: int) -> TaskAdapter:
+def random_twin(model: TaskAdapter, rows: Rows, seed: int) -> TaskAdapter | None:
     """The same model, the weights of its head shuffled, each tensor in itself: what is left is the encoder and the sizes.
 
-    The head is every parameter that the text's score depends on once the layer's activations are given.
+    The head is every parameter that the text's score depends on once the layer's activations are given; None when it has none.
     """
     twin = copy.deepcopy(model)
     parameters = list(twin.module.parameters())
@@ -128,6 +128,8 @@ def random_twin(model: TaskAdapter, rows: Rows, seed: int) -> TaskAdapter:
         parameter.requires_grad_()
     with torch.enable_grad():
         logits = twin.logits(rows.part([0]), rows.ids[:1], rows.activations[rows.photo[:1]])
+        if not logits.requires_grad:
+            return None
         gradients = torch.autograd.grad(logits.square().sum(), parameters, allow_unused=True)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

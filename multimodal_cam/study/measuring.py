@@ -47,7 +47,7 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.models = {name: load(name, device=settings.device) for name in settings.models}
-        self.twins: dict[str, TaskAdapter] = {}
+        self.twins: dict[str, TaskAdapter | None] = {}
 
     def __call__(self, items: Sequence[Item], progress: Callable[[int], None] = lambda _: None) -> Shard:
         shard = Shard()
@@ -249,8 +249,8 @@ def _scope(scope: Sequence[int], batch: Prepared, runs: Sequence[tuple[str, str,
             for kind in kinds:
                 named += [((r, kind, control), map) for control, map in maps.spans[i, kind].items()]
                 named += [((r, kind, "other_word"), maps.spans[scope[j], kind][""]) for j in rivals[place]]
-        table = measured([map for _, map in named], target.boxes, batch.placement(row).frame, settings.metrics)
         named = [(key, map) for key, map in named if (key if key in blind else key[2]) in ("", *settings.controls)]
+        table = measured([map for _, map in named], target.boxes, batch.placement(row).frame, settings.metrics)
         found: dict[Any, list[int]] = {}
         for n, (key, _) in enumerate(named):
             found.setdefault(key, []).append(n)

@@ -1,0 +1,441 @@
+"""The study on planted models: each word depends on one quadrant, so that every number is known beforehand."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import networks
+import numpy as np
+import pytest
+import test_evaluation
+import torch
+from PIL import Image
+
+pq = pytest.importorskip("pyarrow.parquet")
+
+from multimodal_cam.data.coco import Thing, read_coco  # noqa: E402
+from multimodal_cam.data.questions import Question  # noqa: E402
+from multimodal_cam.geometry import squeeze  # noqa: E402
+from multimodal_cam.metrics.localization import points_at  # noqa: E402
+from multimodal_cam.study import running  # noqa: E402
+from multimodal_cam.study.measures import CONTROLS, METRICS, blind_maps, hits, measured  # noqa: E402
+from multimodal_cam.study.report import write_report  # noqa: E402
+from multimodal_cam.study.settings import Settings  # noqa: E402
+from multimodal_cam.study.sources import Item, asked, named, sharded  # noqa: E402
+from multimodal_cam.study.store import open_store  # noqa: E402
+
+TESTS = Path(__file__).parent
+MODEL = "test_study:planted"
+
+
+def planted() -> Any:
+    """`dog` reads the upper left quadrant, `ball` the lower right one."""
+    return test_evaluation.planted()
+
+
+def planted_vqa() -> Any:
+    """Says which colour is in the quadrant that the question names."""
+    torch.manual_seed(0)
+    return networks.planted_vqa()
+
+
+def make_photos(folder: Path, count: int) -> Path:
+    """Photos with the boxes of test_evaluation: a dog in the upper left, a ball in the lower right."""
+    for part in ("images", "Annotations", "Sentences"):
+        (folder / part).mkdir(parents=True)
+    for i in range(count):
+        Image.new("RGB", (100, 100), "white").save(folder / "images" / f"{i}.jpg")
+        (folder / "Annotations" / f"{i}.xml").write_text(test_evaluation.XML)
+        (folder / "Sentences" / f"{i}.txt").write_text(test_evaluation.SENTENCE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_photos(tmp_path_factory.mktemp("study") / "data", 5)
+
+
+def settings(photos: Path, **changes: Any) -> Settings:
+    given = Settings(
+        task="captions",
+        images=str(photos / "images"),
+        entities=str(photos),
+        models=(MODEL,),
+        methods=("grad_cam",),
+        scores=("log_prob",),
+        metrics=("pointing", "energy"),
+        controls=tuple(CONTROLS),
+        shard_size=2,
+        batch_size=2,
+        device="cpu",
+    )
+    return replace(given, **changes)
+
+
+def rows(folder: Path, name: str = "results") -> list[dict[str, Any]]:
+    return list(pq.read_table(folder / f"{name}.parquet").to_pylist())
+
+
+@pytest.fixture(scope="module")
+def done(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("done") / "out"
+    return running.run_study(settings(photos), named(None, photos, {}), out)
+
+
+# ---- measures -------------------------------------------------------------------------------------------------------------
+
+
+def test_hits_is_the_pointing_game_and_fair_to_ties() -> None:
+    boxes = [(0.0, 0.0, 0.4, 0.4)]
+    maps = torch.randn(20, 4, 6, generator=torch.Generator().manual_seed(0))
+    whole = (0.0, 0.0, 1.0, 1.0)
+    assert hits(maps, boxes, whole).tolist() == [float(points_at(map, boxes)) for map in maps]
+    assert hits(torch.ones(1, 4, 4), boxes, whole).item() == 4 / 16  # four of the sixteen cells' centres are in the box
+    assert hits(torch.zeros(1, 4, 4), boxes, whole).item() == 0
+
+
+def test_the_centre_points_at_the_centre() -> None:
+    maps = blind_maps((7, 7), squeeze(10, 10))
+    assert maps["centre"].argmax() == 24
+    assert maps["uniform"].unique().tolist() == [1]
+
+
+def test_every_metric_takes_a_stack_and_leaves_nan_alone() -> None:
+    maps = [torch.rand(5, 5), torch.full((5, 5), torch.nan)]
+    found = measured(maps, [(0.1, 0.1, 0.5, 0.6)], (0.0, 0.0, 1.0, 1.0), list(METRICS))
+    assert all(math.isfinite(values[0]) and math.isnan(values[1]) for values in found.values())
+
+
+# ---- captions -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_for_each_photo_word_method_and_score(done: Path) -> None:
+    found = rows(done)
+    assert len(found) == 5 * 2 * 2  # photos, targets, spans
+    assert len({(r["image"], r["text"], r["head"], r["span"], r["model"], r["method"], r["score"]) for r in found}) == len(found)
+    assert {r["word"] for r in found} == {"dog", "ball"}
+    assert not rows(done, "errors")
+    reasons = {why: sum(r["count"] for r in rows(done, "left_out") if r["why"] == why) for why in ("no box", "no noun")}
+    assert reasons == {"no box": 5, "no noun": 5}
+
+
+def test_planted_words_hit_and_controls_do_not(done: Path) -> None:
+    for row in rows(done):
+        assert row["pointing"] == 1
+        assert row["energy"] == pytest.approx(0.64)  # of the quadrant 0.5 x 0.5 the box has 0.4 x 0.4
+        assert (row["pointing__centre"], row["pointing__uniform"]) == (0.25, 0.25)  # on 2 x 2 cells all are alike
+        assert row["pointing__other_word"] == 0
+        assert row["off_centre"]
+        assert (row["area"], row["size"]) == (pytest.approx(0.16), "more")
+        assert row["pointing__other_photo"] == (1 if row["image"] != "4.jpg" else None) or math.isnan(
+            row["pointing__other_photo"]
+        )
+        assert np.array(row["map"]).reshape(row["grid"]).shape == (2, 2)
+
+
+def test_own_captions_are_aligned_by_head_noun(photos: Path, tmp_path: Path) -> None:
+    run = settings(photos, own_captions=True, models=("test_study:talkative",))
+    out = running.run_study(run, named(None, photos, {})[:2], tmp_path / "out")
+    found = rows(out)
+    assert {(row["caption"], row["word"], row["phrase"]) for row in found} == {("a dog on the grass", "dog", "a dog")}
+    assert all(row["in_human_caption"] and row["pointing"] == 1 for row in found)
+    assert [(r["why"], r["count"]) for r in rows(out, "left_out")] == [("head noun names nothing with a box", 1)] * 2
+
+
+def talkative() -> Any:
+    """Says one caption about all photos; the grass has no box."""
+    model = planted()
+    model.generate = lambda inputs, **options: model.tokenize(["a dog on the grass"] * len(inputs))
+    return model
+
+
+def test_controls_that_cost_can_be_left_out(photos: Path, tmp_path: Path) -> None:
+    out = running.run_study(settings(photos, controls=("other_word",)), named(None, photos, {})[:2], tmp_path / "out")
+    assert all(r["pointing__other_word"] == 0 and r["pointing__random_weights"] is None for r in rows(out))
+
+
+def test_the_head_alone_is_shuffled() -> None:
+    from multimodal_cam.study.explaining import Rows, encode, random_twin
+
+    model = networks.small_captioner()
+    inputs, ids = model.preprocess([networks.noise_image()]), model.tokenize(["a dog runs"])
+    before = {name: p.clone() for name, p in model.module.named_parameters()}
+    twin = random_twin(model, Rows(inputs, ids, torch.tensor([0]), encode(model, inputs, ids)), seed=0)
+    changed = {name for name, p in twin.module.named_parameters() if not torch.equal(p, before[name])}
+    assert changed
+    assert all(name.startswith("decoder") for name in changed)
+    assert all(torch.equal(p, before[name]) for name, p in model.module.named_parameters())
+
+
+def test_methods_without_a_map_of_their_own_are_skipped_by_name(photos: Path, tmp_path: Path) -> None:
+    run = settings(photos, methods=("grad_cam", "attention"))
+    out = running.run_study(run, named(None, photos, {})[:2], tmp_path / "out")
+    write_report(out)
+    assert f"{MODEL} has no attention: skipped." in (out / "report.md").read_text()
+
+
+# ---- questions ------------------------------------------------------------------------------------------------------------
+
+
+def test_answers_and_other_questions(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    networks.quadrant_image().save(tmp_path / "images" / "a.png")
+    places = {"top left": ("red", (0.0, 0.0, 0.5, 0.5)), "bottom right": ("white", (0.5, 0.5, 1.0, 1.0))}
+    questions = [Question("a.png", f"what colour is {p}?", c, "colour", boxes=(box,)) for p, (c, box) in places.items()]
+    run = settings(tmp_path, task="vqa", entities="", models=("test_study:planted_vqa",), scores=("logit",))
+    out = running.run_study(run, asked(questions), tmp_path / "out")
+    found = rows(out)
+    assert [row["word"] for row in found] == ["red", "white"]
+    assert all(row["right"] and row["pointing"] == 1 and row["pointing__other_word"] == 0 for row in found)
+    assert write_report(out).is_file()
+
+
+# ---- what goes wrong ------------------------------------------------------------------------------------------------------
+
+
+def test_a_broken_photo_is_a_row_and_not_the_end(photos: Path, tmp_path: Path) -> None:
+    data = make_photos(tmp_path / "data", 3)
+    (data / "images" / "1.jpg").write_bytes(b"no photo")
+    (data / "Annotations" / "2.xml").write_text("<no xml")
+    out = running.run_study(settings(data), named(None, data, {}), tmp_path / "out")
+    assert {row["image"] for row in rows(out)} == {"0.jpg"}
+    errors = {row["image"]: row["message"] for row in rows(out, "errors")}
+    assert "1.jpg" in errors["1.jpg"]
+    assert "not well-formed XML" in errors["2.jpg"]
+
+
+def test_a_photo_at_which_the_model_fails_leaves_the_others_together(photos: Path, tmp_path: Path) -> None:
+    data = make_photos(tmp_path / "data", 3)
+    (data / "Sentences" / "1.txt").write_text("[/EN#1/people A dog's dinner-plate] and [/EN#2/other the ball]\n")
+    run = settings(data, models=("test_study:picky",), shard_size=3, batch_size=3)
+    out = running.run_study(run, named(None, data, {}), tmp_path / "out")
+    assert {row["image"] for row in rows(out)} == {"0.jpg", "2.jpg"}
+    assert [(row["image"], row["kind"]) for row in rows(out, "errors")] == [("1.jpg", "ValueError")]
+    assert all(row["pointing__other_photo"] == 1 for row in rows(out))
+
+
+def picky() -> Any:
+    model = planted()
+    tokenize = model.tokenize
+
+    def refuse(texts: list[str], unknown: str = "error") -> Any:
+        if any("dinner" in text for text in texts):
+            raise ValueError("no dinner")
+        return tokenize(texts, unknown)
+
+    model.tokenize = refuse
+    return model
+
+
+def test_another_command_in_the_same_folder_is_refused(photos: Path, done: Path) -> None:
+    items = named(None, photos, {})
+    with pytest.raises(FileExistsError, match=r"methods: there grad_cam, now hires_cam"):
+        running.run_study(settings(photos, methods=("hires_cam",)), items, done)
+    with pytest.raises(FileExistsError, match="photos and what is known of them"):
+        running.run_study(settings(photos), items[:3], done)
+    before = (done / "results.parquet").stat().st_mtime_ns
+    running.run_study(settings(photos), items, done)
+    assert (done / "results.parquet").stat().st_mtime_ns == before
+
+
+def test_two_at_once_and_foreign_folders_are_refused(photos: Path, tmp_path: Path) -> None:
+    run = running.describe(settings(photos), [], {})
+    with (
+        open_store(tmp_path / "out", run, ["pointing"]),
+        pytest.raises(BlockingIOError, match="another process is writing"),
+        open_store(tmp_path / "out", run, ["pointing"]),
+    ):
+        pass
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="holds no study"), open_store(tmp_path / "mine", run, ["pointing"]):
+        pass
+
+
+def test_a_full_disk_is_said_and_what_was_done_stays(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from multimodal_cam.study import store
+
+    write, items = store.pq.write_table, named(None, photos, {})
+
+    def full(table: Any, path: Path, **options: Any) -> None:
+        if "000001" in str(path):
+            raise OSError(28, "No space left on device")
+        write(table, path, **options)
+
+    monkeypatch.setattr(store.pq, "write_table", full)
+    with pytest.raises(OSError, match="what was measured so far stays; free some space"):
+        running.run_study(settings(photos), items, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out" / "shards").iterdir()] == ["000000"]
+    monkeypatch.undo()
+    assert len(rows(running.run_study(settings(photos), items, tmp_path / "out"))) == 20
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ("gradcam",)}, "unknown methods gradcam; choose from"),
+        ({"scores": ()}, "scores: expected one or more"),
+        ({"metrics": ("pointing", "pointing")}, "metrics: expected one or more, each once"),
+        ({"models": (MODEL, MODEL)}, "models: expected each once"),
+    ],
+)
+def test_names_are_checked_before_anything_runs(photos: Path, tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        running.run_study(settings(photos, **change), named(None, photos, {}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+# ---- COCO -----------------------------------------------------------------------------------------------------------------
+
+
+def coco(folder: Path) -> tuple[Path, Path]:
+    image = {"id": 7, "file_name": "000000000007.jpg", "width": 100, "height": 50}
+    captions = {"images": [image], "annotations": [{"image_id": 7, "id": 1, "caption": "A dog and the ball\n"}]}
+    boxes = [
+        {"image_id": 7, "category_id": 18, "bbox": [0, 0, 40, 20], "iscrowd": 0},
+        {"image_id": 7, "category_id": 37, "bbox": [60, 30, 40.1, 20], "iscrowd": 0},
+        {"image_id": 7, "category_id": 18, "bbox": [0, 0, 100, 50], "iscrowd": 1},
+    ]
+    kinds = [
+        {"id": 18, "name": "dog", "supercategory": "animal"},
+        {"id": 37, "name": "sports ball", "supercategory": "sports"},
+    ]
+    paths = folder / "captions.json", folder / "instances.json"
+    paths[0].write_text(json.dumps(captions))
+    paths[1].write_text(json.dumps({"images": [image], "annotations": boxes, "categories": kinds}))
+    return paths
+
+
+def test_coco_in_its_own_layout(tmp_path: Path) -> None:
+    ((image, captions, things),) = read_coco(*coco(tmp_path))
+    assert (image, captions) == ("000000000007.jpg", ("A dog and the ball",))
+    assert things[0] == Thing(frozenset({"dog"}), ((0.0, 0.0, 0.4, 0.4),), "animal", "dog")
+    assert things[1].boxes == ((0.6, 0.6, 1.0, 1.0),)
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (100, 50)).save(tmp_path / "images" / image)
+    out = running.run_study(settings(tmp_path, entities=""), [Item(image, captions, things)], tmp_path / "out")
+    assert {(row["word"], row["type"], row["pointing"]) for row in rows(out)} == {("dog", "animal", 1), ("ball", "sports", 1)}
+
+
+def test_coco_cut_short_is_said(tmp_path: Path) -> None:
+    captions, instances = coco(tmp_path)
+    captions.write_text(captions.read_text()[:50])
+    with pytest.raises(ValueError, match="is not whole JSON"):
+        list(read_coco(captions, instances))
+    with pytest.raises(ValueError, match="expected COCO's images, annotations, categories, missing: categories"):
+        list(read_coco(coco(tmp_path)[0], captions))
+
+
+# ---- kills and engines ----------------------------------------------------------------------------------------------------
+
+COMMAND = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+import test_study
+from multimodal_cam.study import measuring, running
+measure = measuring.Worker.__call__
+def slowly(self, *args):
+    print("measuring", flush=True)
+    time.sleep(0.1)  # so that kills hit at every stage
+    return measure(self, *args)
+measuring.Worker.__call__ = slowly
+folder = test_study.Path(sys.argv[2])
+running.run_study(test_study.settings(folder), test_study.named(None, folder, {}), test_study.Path(sys.argv[3]))
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
+    data = make_photos(tmp_path / "data", 24)
+    whole = running.run_study(settings(data), named(None, data, {}), tmp_path / "whole")
+    dice, out, kills, measured_again = random.Random(0), tmp_path / "out", 0, 0
+    command = [sys.executable, "-c", COMMAND, str(TESTS), str(data), str(out)]
+    while kills < 30:
+        before = {path.name: path.stat().st_mtime_ns for path in out.glob("shards/0*")}
+        with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()  # models are loaded
+            try:
+                process.wait(dice.uniform(0, 0.8))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+            measured_again += 1 + len(process.stdout.readlines())
+        if process.returncode == 0:
+            break
+        after = {path.name: path.stat().st_mtime_ns for path in out.glob("shards/0*")}
+        assert before.items() <= after.items(), "a whole shard was measured again, or lost"
+    assert process.returncode == 0
+    assert kills > 0
+    assert measured_again <= 12 + kills  # no more than the unfinished shard of each
+    assert pq.read_table(out / "results.parquet").equals(pq.read_table(whole / "results.parquet"))
+    tables = {"results.parquet", "errors.parquet", "left_out.parquet"}
+    assert {path.name for path in out.iterdir()} == {".lock", "run.json", *tables}
+
+
+@pytest.mark.slow
+def test_ray_writes_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    data = make_photos(tmp_path / "data", 6)
+    items = named(None, data, {})
+    tables = []
+    for engine, workers in (("local", 1), ("ray", 2)):
+        out = running.run_study(settings(data), items, tmp_path / engine, engine=engine, workers=workers)
+        tables.append(pq.read_table(out / "results.parquet"))
+    for name in tables[0].column_names:
+        one, other = (table[name].to_pylist() for table in tables)
+        assert one == pytest.approx(other, nan_ok=True) if isinstance(one[0], float) else one == other
+
+
+def test_the_local_engine_has_one_worker(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--engine ray has as many as you like"):
+        running.run_study(settings(photos), named(None, photos, {}), tmp_path / "out", workers=2)
+
+
+def test_shards_are_cut_at_the_same_places() -> None:
+    assert [list(part) for part in sharded([Item(str(i)) for i in range(5)], 2)][2] == [Item("4")]
+
+
+# ---- report ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_report_is_made_from_the_tables(done: Path) -> None:
+    page = write_report(done).read_text()
+    text = (done / "report.md").read_text()
+    assert "| grad_cam | 1.000 [1.000, 1.000] | 0.640" in text
+    assert "grad_cam: other_word | 0.000" in text
+    assert "+1.000 [+1.000, +1.000]" in text
+    assert "5 photos, 5 of them with targets; 10 targets" in text
+    assert page.count("<img") == text.count("![")
+    assert 'src="data:image/png;base64,' in page
+    again = write_report(done)
+    assert again.read_text() == page
+
+
+def test_photos_that_went_are_left_out_of_the_gallery(tmp_path: Path) -> None:
+    data = make_photos(tmp_path / "data", 2)
+    out = running.run_study(settings(data), named(None, data, {}), tmp_path / "out")
+    for path in (data / "images").iterdir():
+        path.unlink()
+    write_report(out)
+    assert "gallery/" not in (out / "report.md").read_text()
+
+
+def test_no_report_of_what_is_not_done(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"run\.json is missing"):
+        write_report(tmp_path)
+    with open_store(tmp_path / "out", running.describe(settings(photos), [], {}), ["pointing"]):
+        pass
+    with pytest.raises(ValueError, match="is not done"):
+        write_report(tmp_path / "out")
