@@ -39,22 +39,25 @@ class SAN(Reader):
         self.readout = nn.Linear(d, config.answers)
 
     def context(self, cells: Tensor) -> Tensor:
-        """Cells `(b, d, h, w)` -> what is attended to, `(b, h w, d)`."""
-        context: Tensor = self.cell_norm(cells.flatten(2).transpose(1, 2))
-        return context
+        """Cells `(b, d, h, w)` -> what is attended to, and its half of each hop's energies: `(b, h w, d + hops attention)`.
+
+        All that no question changes: several questions about a photo share it.
+        """
+        seen = self.cell_norm(cells.flatten(2).transpose(1, 2))
+        return torch.cat([seen, *(from_cell(seen) for from_cell in self.from_cell)], dim=-1)
 
     def answer(self, context: Tensor, question: Tensor) -> Tensor:
-        """Context `(b, h w, d)` and read questions `(b, 2 hidden)` -> logits `(b, answers)`."""
+        """Contexts and read questions `(b, 2 hidden)` -> logits `(b, answers)`."""
         query, _ = self.look(context, question)
         logits: Tensor = self.readout(self.dropout(tanh(self.fuse(self.dropout(query)))))
         return logits
 
     def look(self, context: Tensor, question: Tensor) -> tuple[Tensor, Tensor]:
         """The query after the last hop `(b, d)`, and the attention of every hop `(hops, b, h w)`."""
+        seen, keys = context.tensor_split([self.config.width], dim=-1)
         query = tanh(self.question(self.dropout(question)))
         attention = []
-        for from_cell, from_query, energy in zip(self.from_cell, self.from_query, self.energy, strict=True):
-            keys = tanh(from_cell(context) + from_query(query)[:, None])
-            attention.append(energy(keys)[..., 0].softmax(dim=-1))
-            query = query + (attention[-1][:, None] @ context)[:, 0]
+        for key, from_query, energy in zip(keys.chunk(len(self.energy), dim=-1), self.from_query, self.energy, strict=True):
+            attention.append(energy(tanh(key + from_query(query)[:, None]))[..., 0].softmax(dim=-1))
+            query = query + (attention[-1][:, None] @ seen)[:, 0]
         return query, torch.stack(attention)
