@@ -365,7 +365,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
             assert process.stdout is not None
             process.stdout.readline()  # models are loaded
             try:
-                process.wait(dice.uniform(0, 0.8))
+                process.wait(dice.uniform(0, 2))
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 kills += 1
