@@ -387,7 +387,8 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
 def test_ray_writes_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    for patience in ("RAY_agent_register_timeout_ms", "RAY_raylet_start_wait_time_s"):  # on a busy machine its start takes long
+        monkeypatch.setenv(patience, "300000" if patience.endswith("ms") else "300")
     data = make_photos(tmp_path / "data", 6)
     items = named(None, data, {})
     tables = []
