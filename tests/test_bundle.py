@@ -24,9 +24,10 @@ def lstm_q():
 
 
 def test_it_is_there_and_small():
-    assert bundled() == ["lstm-q", "nic"]
+    assert bundled() == ["lstm-q", "nic", "sat"]
     assert (BUNDLED / "nic" / "model.safetensors").stat().st_size <= 30e6
     assert (BUNDLED / "lstm-q" / "model.safetensors").stat().st_size <= 20e6
+    assert (BUNDLED / "sat" / "model.safetensors").stat().st_size <= 15e6
     assert (BUNDLED / "LICENSE").is_file()
 
 
@@ -40,9 +41,10 @@ def dev_photos(names, folder):
     return [folder / "images" / name for name in names]
 
 
-def test_it_says_what_it_said_when_it_was_trained(nic, tmp_path):
-    said = json.loads((BUNDLED / "nic" / "captions.json").read_text())
-    found = mc.explain(nic, dev_photos(said, tmp_path), method="grad_cam")
+@pytest.mark.parametrize("name", ["nic", "sat"])
+def test_it_says_what_it_said_when_it_was_trained(name, tmp_path):
+    said = json.loads((BUNDLED / name / "captions.json").read_text())
+    found = mc.explain(mc.load(name, device="cpu"), dev_photos(said, tmp_path), method="grad_cam")
     assert [e.text for e in found] == list(said.values())
 
 
@@ -94,3 +96,11 @@ def test_one_photo_in_a_batch_or_alone(nic):
         alone = mc.explain(nic, photo)
         assert alone.text == e.text
         assert (alone.maps - e.maps).abs().max() < 1e-4
+
+
+def test_the_twin_looks_at_the_dog_when_it_says_dog():
+    e = mc.explain(mc.load("sat", device="cpu"), SAMPLES / "dog.jpg", text="a dog runs on the grass", method="attention")
+    y, x = divmod(int(e["dog"].map.argmax()), 14)
+    left, top, right, bottom = DOG
+    assert left < (x + 0.5) / 14 < right
+    assert top < (y + 0.5) / 14 < bottom
