@@ -17,7 +17,9 @@ def test_a_label_is_found_by_each_of_its_names(text, id):
 
 
 def test_a_name_of_several_labels_is_an_error():
-    with pytest.raises(UnknownWordError, match="'panther' may be any of: jaguar, panther; leopard, panther: say all of its names"):
+    with pytest.raises(
+        UnknownWordError, match="'panther' may be any of: jaguar, panther; leopard, panther: say all of its names"
+    ):
         LABELS.encode(["panther"])
 
 
