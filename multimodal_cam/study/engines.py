@@ -40,7 +40,7 @@ def on_ray(settings: Settings, shards: Shards, workers: int, progress: Callable[
         ray.data.DataContext.get_current().enable_progress_bars = False
         rows = [{"number": number, "items": pickle.dumps(items)} for number, items in shards.items()]
         measured = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            _Actor,  # type: ignore[arg-type]  # Ray makes actors of classes
+            _Actor,
             fn_constructor_args=[settings],
             concurrency=workers,
             num_cpus=1,
