@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-ATTENTION = "The model's own attention, where it has some: no gradient, no unit"
+ATTENTION = "The model's own attention, Xu et al., ICML 2015, where it has some: no gradient, no unit"
 EVIDENCE = "Integrated gradients at the layer, Sundararajan et al., ICML 2017, eq. 1"
 
 

@@ -96,7 +96,11 @@ def test_methods_that_are_not_linear_have_maps_of_phrases_too(model, method):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"method": "gradcam"}, ValueError, "unknown method 'gradcam'; choose from eigen_grad_cam, evidence, grad_cam"),
+        (
+            {"method": "gradcam"},
+            ValueError,
+            "unknown method 'gradcam'; choose from attention, eigen_grad_cam, evidence, grad_cam",
+        ),
         ({"score": "logprob"}, ValueError, "unknown score 'logprob'; choose from contrast, log_prob, logit"),
         (
             {"layer": "encoder.lats"},
