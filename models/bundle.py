@@ -5,7 +5,6 @@ A network that shares its encoder with another one does not store it: `config.js
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..folders import sha256
 from .lstm_q import LSTMQ, LSTMQConfig
 from .nic import NIC, NICConfig
 from .san import SAN, SANConfig
@@ -130,9 +130,3 @@ def model_folder(name: str | Path) -> Path:
 def bundled() -> list[str]:
     """Names of the models that come with the package."""
     return sorted(file.parent.name for file in BUNDLED.glob("*/config.json"))
-
-
-def sha256(path: Path) -> str:
-    """The file's sha256 as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -115,7 +115,7 @@ class Batch:
         differentiate = self.request.method not in ("evidence", "attention")
         with ReadoutTap(self.adapter.readout) as cut, self._reading():
             leaf: Tensor | None
-            if known is not None and self._head_alone:
+            if known is not None:
                 activations, leaf = known, known.detach().requires_grad_(differentiate)
                 with torch.set_grad_enabled(differentiate):
                     logits = self._head(leaf)

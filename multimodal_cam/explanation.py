@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import math
 import shutil
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from .folders import sha256
 from .geometry import Placement, place
 from .spans import Span, WordError, find, join, noun_phrases
 
@@ -293,8 +293,7 @@ class Explanation:
         if len(self.tokens) != 1 or self.alternative_log_probs is None:
             return []
         probabilities = torch.cat([self.token_log_probs, self.alternative_log_probs[0]]).exp().tolist()
-        count = ANSWERS if len(probabilities) > ANSWERS else len(probabilities)
-        return sorted(enumerate(probabilities), key=lambda pair: -pair[1])[:count]
+        return sorted(enumerate(probabilities), key=lambda pair: -pair[1])[:ANSWERS]
 
     # ---- pictures ------------------------------------------------------------------------------------------------------
 
@@ -345,7 +344,7 @@ class Explanation:
         try:
             self.image.save(partial / "image.png", compress_level=1)
             _write_tensors(self._tensors(), partial / "maps.safetensors")
-            files = {name: _sha256(partial / name) for name in ("image.png", "maps.safetensors")}
+            files = {name: sha256(partial / name) for name in ("image.png", "maps.safetensors")}
             manifest = json.dumps(self._manifest() | {"files": files}, indent=1, ensure_ascii=False)
             (partial / "manifest.json").write_text(manifest, encoding="utf-8")
             partial.chmod(0o755)
@@ -370,7 +369,7 @@ class Explanation:
         if manifest["format"] != FORMAT:
             raise ValueError(f"{folder}: format {manifest['format']}, this version reads format {FORMAT}")
         for name, digest in manifest["files"].items():
-            if not (folder / name).is_file() or _sha256(folder / name) != digest:
+            if not (folder / name).is_file() or sha256(folder / name) != digest:
                 raise ValueError(f"{folder}: {name} is missing or not what was saved")
         tensors: dict[str, Any] = load_file(folder / "maps.safetensors")
         with Image.open(folder / "image.png") as image:
@@ -445,8 +444,3 @@ def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     except SafetensorError as error:
         raise OSError(errno.ENOSPC, f"{error}", str(path)) from error
     path.chmod(0o644)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

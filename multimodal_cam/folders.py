@@ -1,8 +1,9 @@
-"""Which files are photos, and folders that appear whole or not at all. A leaf."""
+"""Which files are photos, folders that appear whole or not at all, and what is in a file. A leaf."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -95,6 +96,12 @@ def _check(target: Path, overwrite: bool) -> None:
             raise FileExistsError(f"{str(target)!r} holds other things than a report of ours: choose another folder")
     elif target.exists():
         raise FileExistsError(f"{str(target)!r} is not empty: choose another folder, or overwrite it")
+
+
+def sha256(path: Path) -> str:
+    """The file's sha256 as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unused(folder: Path) -> Path:

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from .modes import evaluation_mode
+
 log = logging.getLogger(__name__)
 
 VMAP_REFUSALS = ("vmap", "Batching rule", "batching rule", "doesn't have storage")  # what PyTorch's errors say
@@ -198,19 +200,12 @@ def _products(outputs: Tensor, leaf: Tensor, cotangents: Tensor, batched: bool) 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode inside, every submodule's own mode afterwards; right gradients through batch norms on the CPU."""
-    parts = list(module.modules())
-    training = [part for part in parts if part.training]
     with ExitStack() as stack:
-        for part in parts:
+        for part in module.modules():
             if isinstance(part, nn.BatchNorm2d):
                 stack.callback(part.register_forward_hook(_contiguous_gradient).remove)
-        try:
-            for part in training:
-                part.training = False
-            yield
-        finally:
-            for part in training:
-                part.training = True
+        stack.enter_context(evaluation_mode(module))
+        yield
 
 
 @contextmanager

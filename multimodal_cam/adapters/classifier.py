@@ -12,10 +12,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..geometry import Placement, squeeze
+from ..modes import evaluation_mode
 from ..spans import Span
 from . import Inputs, refuse_questions
 from .choosing import Chooser
-from .cutting import Head, evaluating, forward_hooks, last_grid
+from .cutting import Head, forward_hooks, last_grid
 from .labels import Labels
 from .own_images import MEAN_COLOUR, OwnImages
 from .placing import placement_of
@@ -49,7 +50,7 @@ class Classifier(OwnImages, Chooser):
 
     def _names(self, labels: Sequence[str] | None, inputs: Inputs) -> Sequence[str]:
         """The labels, one for each output. Raises ValueError when there are more, or fewer."""
-        with evaluating(self.module), torch.no_grad():
+        with evaluation_mode(self.module), torch.no_grad():
             classes = self.logits(inputs, torch.zeros(1, 1, dtype=torch.long)).shape[-1]
         if labels is None:
             return imagenet_labels() if classes == 1000 else [f"class {i}" for i in range(classes)]

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from ..modes import evaluation_mode
+
 # what gives a grid and is no layer to look at: it pools the last one away, or hands it on
 PASSED_OVER = (
     nn.AdaptiveAvgPool2d,
@@ -30,7 +32,7 @@ class Head:
 
     def __init__(self, network: nn.Module, layer: nn.Module) -> None:
         self.network, self.layer = network, layer
-        with evaluating(network):
+        with evaluation_mode(network):
             self._graph = _graph_behind(network, layer)
 
     @property
@@ -61,7 +63,7 @@ def last_grid(network: nn.Module, pixels: Tensor) -> nn.Module:
         if isinstance(output, Tensor):
             shapes.append((module, tuple(output.shape)))
 
-    with evaluating(network), torch.no_grad(), forward_hooks(list(network.modules()), note):
+    with evaluation_mode(network), torch.no_grad(), forward_hooks(list(network.modules()), note):
         network(pixels)
     ran = [module for module, _ in shapes]
     grids = [
@@ -151,15 +153,3 @@ def forward_hooks(modules: list[nn.Module], hook: Callable[..., Any]) -> Iterato
         for module in modules:
             stack.callback(module.register_forward_hook(hook).remove)
         yield
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, every module's own afterwards."""
-    modes = {module: module.training for module in network.modules()}
-    try:
-        network.eval()
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..folders import sha256
 from ..loading import load
 from .engines import ENGINES
 from .measures import CONTROLS, METRICS
@@ -55,10 +56,10 @@ def run_study(
 
 def check(settings: Settings) -> None:
     """Raises ValueError for names that nothing is called by."""
-    from ..methods import METHODS
+    from ..methods import NAMES
     from ..scores import SCORES
 
-    known = {"methods": [*METHODS, "attention", "evidence"], "scores": list(SCORES), "metrics": list(METRICS)}
+    known = {"methods": list(NAMES), "scores": list(SCORES), "metrics": list(METRICS)}
     known["controls"] = list(CONTROLS)
     for field, choices in known.items():
         chosen = getattr(settings, field)
@@ -73,7 +74,7 @@ def check(settings: Settings) -> None:
 
 def describe(settings: Settings, items: Sequence[Item], files: Mapping[str, Path]) -> dict[str, Any]:
     """What run.json says: with equal `settings`, `files` and `versions` a run writes the same table."""
-    hashes = {name: _sha256(path) for name, path in files.items()}
+    hashes = {name: sha256(path) for name, path in files.items()}
     hashes["photos and what is known of them"] = hashlib.sha256(repr(list(items)).encode()).hexdigest()
     hashes |= {f"model {name}": _weights(name) for name in settings.models}
     return {
@@ -102,8 +103,3 @@ def _weights(name: str) -> str:
         digest.update(key.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
