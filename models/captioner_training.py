@@ -27,7 +27,7 @@ from .bundle import load_model, model_folder, save_model
 from .encoder import load_imagenet, to_pixels
 from .features import Progress, cache_features
 from .nic import NIC, Captioner, NICConfig
-from .run import Run, missing_photos, pad, round_to_half
+from .run import Run, mean_cell, missing_photos, pad, round_to_half
 from .sat import SAT, SATConfig
 from .vocabulary import EOS, SPECIALS, Vocabulary, split_words
 
@@ -225,7 +225,8 @@ def train_captioner(
     averaged.load_state_dict(run.average)
     final = network(replace(config, output_stride=options.stride)).to(device).eval()
     final.load_state_dict(run.average)
-    final.baseline.copy_(mean_cell(averaged, averaged_tail, train_corpus, device))
+    averaged.eval()
+    final.baseline.copy_(mean_cell(lambda f: averaged.project(averaged_tail(f)), train_corpus.features, device))
     round_to_half(final)
     said = {name: caption(final, images / name, vocabulary) for name in dev[:CAPTIONS_KEPT]}
     (out / "captions.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
@@ -239,14 +240,3 @@ def caption(model: Captioner, photo: Path, vocabulary: Vocabulary) -> str:
         pixels = to_pixels([load_image(photo)], model.config.image_size).to(model.baseline)
         ids, _ = model.generate(model.cells(pixels))
     return " ".join(vocabulary.decode(ids[0].tolist()))
-
-
-@torch.no_grad()
-def mean_cell(model: Captioner, tail: nn.Module, corpus: Corpus, device: torch.device) -> Tensor:
-    """The mean of the last spatial layer over photos and positions `(d,)`."""
-    model.eval()
-    total = torch.zeros(model.config.width, device=device)
-    for start in range(0, len(corpus.captions), 64):
-        features = torch.from_numpy(corpus.features[start : start + 64, 0]).float().to(device)
-        total += model.project(tail(features)).mean(dim=(2, 3)).sum(dim=0)
-    return total / len(corpus.captions)

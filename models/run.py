@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -120,6 +121,16 @@ def pad(rows: Sequence[Sequence[int]]) -> Tensor:
     """Lists of ids -> `(b, t)`, padded with -1."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[-1] * (longest - len(row))] for row in rows])
+
+
+@torch.no_grad()
+def mean_cell(cells_of: Callable[[Tensor], Tensor], features: np.ndarray, device: torch.device) -> Tensor:
+    """The mean of the last spatial layer over photos and positions `(d,)`, of cached features `(photos, views, c, h, w)`."""
+    total = torch.zeros((), device=device)
+    for start in range(0, len(features), 64):
+        part = torch.from_numpy(features[start : start + 64, 0]).float().to(device)
+        total = total + cells_of(part).mean(dim=(2, 3)).sum(dim=0)
+    return total / len(features)
 
 
 def missing_photos(images: Path, names: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ from .bundle import load_model, model_folder, save_model
 from .encoder import Encoder, to_pixels
 from .features import Progress, cache_features
 from .lstm_q import LSTMQ, LSTMQConfig, Reader
-from .run import Run, missing_photos, pad, round_to_half
+from .run import Run, mean_cell, missing_photos, pad, round_to_half
 from .san import SAN, SANConfig
 from .vocabulary import Vocabulary, split_question, split_words
 
@@ -208,7 +208,7 @@ def train_vqa(
     run.train(out, lambda number: train_epoch(run, train_asked, number, device, progress), measure, progress)
     final = network(replace(config, output_stride=options.stride)).to(device).eval()
     final.load_state_dict(run.average)
-    final.baseline.copy_(mean_cell(final, train_asked, device))
+    final.baseline.copy_(mean_cell(final.project, train_asked.features, device))
     final.no_question.copy_(mean_question(final, train_asked, device))
     round_to_half(final)
     said = [answer(final, images, questions[0], vocabulary, answers) for questions in list(photos["dev"].values())[:ANSWERS_KEPT]]
@@ -232,16 +232,6 @@ def answer(model: Reader, images: Path, question: Question, vocabulary: Vocabula
         ids = torch.tensor([vocabulary.encode(split_question(question.question))], device=pixels.device)
         best = int(model(pixels, ids)[0].argmax())
     return {"image": question.image, "question": question.question, "answer": answers[best]}
-
-
-@torch.no_grad()
-def mean_cell(model: Reader, asked: Asked, device: torch.device) -> Tensor:
-    """The mean of the last spatial layer over photos and positions `(d,)`."""
-    total = torch.zeros(model.config.width, device=device)
-    for start in range(0, len(asked.answers), 64):
-        features = torch.from_numpy(asked.features[start : start + 64, 0]).float().to(device)
-        total += model.project(features).mean(dim=(2, 3)).sum(dim=0)
-    return total / len(asked.answers)
 
 
 @torch.no_grad()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from . import Inputs
@@ -14,8 +12,6 @@ from .nic import NICAdapter
 class SATAdapter(NICAdapter):
     """A `SAT` and its vocabulary; its words' attention is over the cells of `project`, the tapped layer."""
 
-    network: Any
-
     def attention(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor:
         """The attention at each word `(b, t, h, w)`, between 0 and 1."""
         maps: Tensor = self.network.attend(activations, ids.clamp(min=0))
@@ -24,8 +20,6 @@ class SATAdapter(NICAdapter):
 
 class SANAdapter(LSTMQAdapter):
     """A `SAN`, its vocabulary and its answers; attention is over the cells of `project`, the tapped layer."""
-
-    network: Any
 
     def attention(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor:
         """The attention of the last hop `(b, t, h, w)`: it is the question's, the same for every answer."""

@@ -3,46 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from ..geometry import squeeze
-from ..models.encoder import to_pixels
 from ..models.lstm_q import Reader
 from ..models.vocabulary import UNK, Vocabulary, split_question, split_words
 from ..spans import Span
-from . import Inputs, distinct, pad_ids
+from . import Inputs, pad_ids
 from .choosing import Chooser
 from .labels import Labels
+from .ours import OurNetwork
 
 
-class LSTMQAdapter(Chooser):
-    """A `Reader`, its vocabulary and its answers. The tapped layer is `project`, the last spatial layer."""
+class LSTMQAdapter(OurNetwork, Chooser):
+    """A `Reader`, its vocabulary and its answers."""
 
     task = "vqa"
 
     def __init__(self, module: Reader, vocabulary: Vocabulary, labels: Labels, name: str = "lstm-q", sha256: str = "") -> None:
-        self.network, self.vocabulary, self.labels, self.name = module, vocabulary, labels, name
-        self.module: nn.Module = module
-        self.layer: nn.Module = module.project
-        self.affine: nn.Module | None = getattr(module, "pool", None)  # attention has none: its head is not affine anywhere
+        super().__init__(module, vocabulary, name, sha256)
+        self.labels = labels
         self.question_layer: nn.Module | None = module.embedding
-        self.provenance = {"weights": sha256}
-
-    @property
-    def device(self) -> torch.device:
-        return self.network.baseline.device
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
         if questions is None:
             raise ValueError(f"{self.name} answers questions: pass question=")
-        once, photo = distinct(images)
-        pixels = to_pixels(once, self.network.config.image_size).to(self.network.baseline)
-        question = pad_ids([self._read(question) for question in questions], pixels.device)
-        return Inputs(pixels, tuple(squeeze(*image.size) for image in images), question, photo)
+        asked = pad_ids([self._read(question) for question in questions], self.device)
+        return self.prepare(images).ask(asked)
 
     def _read(self, question: str) -> list[int]:
         """The question's ids. Raises ValueError when it is too long, or when the model knows none of its words."""
@@ -62,19 +50,13 @@ class LSTMQAdapter(Chooser):
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         assert inputs.question is not None
-        cells = inputs.spread(self.network.cells(inputs.pixels)) if activations is None else activations
+        cells = self.cells(inputs) if activations is None else activations
         context, question = self.network.context(cells), self.network.read(inputs.question)
-        logits = self.network.answer(context, question.repeat(len(ids) // len(question), 1))
+        logits: Tensor = self.network.answer(context, question.repeat(len(ids) // len(question), 1))
         return logits[:, None].expand(-1, ids.shape[1], -1)
 
     def unasked(self, inputs: Inputs) -> Tensor:
         """The logits `(b, v)` when no question is asked: the mean of the training questions in its place."""
         context = inputs.spread(self.network.context(self.network.cells(inputs.pixels)))
-        return self.network.answer(context, self.network.no_question.expand(len(context), -1))
-
-    def baseline(self, inputs: Inputs) -> Tensor:
-        """The mean cell of the training photos, at every position."""
-        return self.network.baseline.view(1, -1, 1, 1)
-
-    def blank(self, inputs: Inputs) -> Inputs:
-        return replace(inputs, pixels=torch.zeros_like(inputs.pixels))  # 0 is the mean colour after (x - 127) / 128
+        logits: Tensor = self.network.answer(context, self.network.no_question.expand(len(context), -1))
+        return logits

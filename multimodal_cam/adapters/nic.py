@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from ..geometry import squeeze
-from ..models.encoder import to_pixels
 from ..models.nic import Captioner
 from ..models.vocabulary import UNK, Vocabulary, split_words
 from ..scores import ScoreFn, log_prob
 from ..spans import Span
-from . import Inputs, Unknown, distinct, pad_ids, refuse_questions, refuse_unknown
+from . import Inputs, Unknown, pad_ids, refuse_questions, refuse_unknown
+from .ours import OurNetwork
 
 
-class NICAdapter:
-    """A `Captioner` and its vocabulary. The tapped layer is `project`: the last spatial layer, from which the mean is taken."""
+class NICAdapter(OurNetwork):
+    """A `Captioner` and its vocabulary."""
 
     task = "captioning"
     score: ScoreFn = staticmethod(log_prob)
@@ -29,22 +26,12 @@ class NICAdapter:
     question_layer: nn.Module | None = None
 
     def __init__(self, module: Captioner, vocabulary: Vocabulary, name: str = "nic", sha256: str = "") -> None:
-        self.network, self.vocabulary, self.name = module, vocabulary, name
-        self.module: nn.Module = module
-        self.layer: nn.Module = module.project
-        self.affine: nn.Module | None = getattr(module, "pool", None)  # attention has none: its head is not affine anywhere
+        super().__init__(module, vocabulary, name, sha256)
         self.readout: nn.Module | None = module.readout
-        self.provenance = {"weights": sha256}
-
-    @property
-    def device(self) -> torch.device:
-        return self.network.baseline.device
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
         refuse_questions(self.name, questions)
-        once, photo = distinct(images)
-        pixels = to_pixels(once, self.network.config.image_size).to(self.network.baseline)
-        return Inputs(pixels, tuple(squeeze(*image.size) for image in images), photo=photo)
+        return self.prepare(images)
 
     def generate(self, inputs: Inputs, **options: Any) -> Tensor:
         """Beam search; options are those of `NIC.generate`: `beam` (3), `length_penalty`."""
@@ -75,12 +62,6 @@ class NICAdapter:
         raise NotImplementedError(f"{self.name} takes no question")
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
-        cells = inputs.spread(self.network.cells(inputs.pixels)) if activations is None else activations
-        return self.network.decode(cells, ids.clamp(min=0))
-
-    def baseline(self, inputs: Inputs) -> Tensor:
-        """The mean cell of the training photos, at every position."""
-        return self.network.baseline.view(1, -1, 1, 1)
-
-    def blank(self, inputs: Inputs) -> Inputs:
-        return replace(inputs, pixels=torch.zeros_like(inputs.pixels))  # 0 is the mean colour after (x - 127) / 128
+        cells = self.cells(inputs) if activations is None else activations
+        logits: Tensor = self.network.decode(cells, ids.clamp(min=0))
+        return logits
