@@ -13,7 +13,7 @@ from . import evidence
 from .adapters import Inputs, TaskAdapter
 from .methods import LINEAR, METHODS, CamMethod
 from .scores import SCORES, ScoreFn, against, likeliest_rivals, log_prob, refuse_mixing, reversed_sign
-from .tap import BUDGET, AffineTap, LayerTap, ReadoutTap, token_gradients
+from .tap import BUDGET, AffineTap, Grid, LayerTap, ReadoutTap, View, token_gradients
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Request:
 class TokenMaps:
     """What the engine found: `b` rows, `t` tokens, `a` columns, padding is 0. `maps` for linear methods, else `gradients`.
 
-    Column 0 holds the tokens themselves, the others the likeliest alternatives at each position.
+    Column 0 holds the tokens themselves, the others the likeliest alternatives at each position. `unplaced` is what the tokens'
+    own scores got from activations that have no place on the grid: `maps` and it add up to `changes`.
     """
 
     activations: Tensor  # (b, c, h, w)
@@ -44,6 +45,7 @@ class TokenMaps:
     maps: Tensor | None = None  # (a, t, b, h, w)
     gradients: Tensor | None = None  # (a, t, b, c, h, w)
     changes: Tensor | None = None  # (b, t), evidence only
+    unplaced: Tensor | None = None  # (b, t), evidence only; None where everything has a place
     question: Tensor | None = None  # (t, b, q): what each token of the question adds to the score
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -73,6 +75,7 @@ class Batch:
         self.batched = True
         self.columns: list[Column] = []
         self.words: Tensor | None = None
+        self.view = view_of(adapter, inputs, request.layer)
 
     def explain(self, activations: Tensor | None = None) -> TokenMaps:
         """One backbone pass (none when `activations` are known), then head passes only."""
@@ -91,14 +94,16 @@ class Batch:
             _check(gradients, gradients if maps is None else maps, self.request.layer_name)
         said = self.columns[0]
         log_probs = [Column(column.ids, log_prob).scores(logits) for column in self.columns]
+        unplaced = self._unplaced(activations, baseline, gradients) if gradients is not None and self._along_path else None
         return TokenMaps(
-            activations,
+            self.view.grid(activations),
             ids=torch.stack([column.ids for column in self.columns]),
             scores=torch.stack([column.scores(logits) for column in self.columns]),
             log_probs=torch.stack(log_probs),
             reliance=log_probs[0] - Column(said.ids, log_prob).scores(nothing),
             maps=maps,
-            gradients=gradients if maps is None else None,
+            gradients=self.view.grid(gradients) if maps is None and gradients is not None else None,
+            unplaced=unplaced,
             changes=said.scores(logits) - said.scores(nothing) if self._along_path else None,
             question=self._question(activations),
             notes={"products": "batched" if self.batched else "looped"},
@@ -163,14 +168,21 @@ class Batch:
 
     def _maps(self, activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor | None:
         """Token maps `(a, t, b, h, w)`; None for a method whose maps do not add up."""
+        grid = self.view.grid
         if self._along_path:
-            return evidence.evidence(activations, baseline, gradients)
+            return evidence.evidence(grid(_wide(activations)), grid(_wide(baseline).expand_as(activations)), grid(gradients))
         if self.request.method not in LINEAR:
             return None
         method = METHODS[str(self.request.method)]
-        tokens = [method(_wide(activations), token) for token in gradients.flatten(0, 1)]
+        tokens = [method(grid(_wide(activations)), grid(token)) for token in gradients.flatten(0, 1)]
         maps = torch.stack(tokens)
         return maps.view(*gradients.shape[:2], *maps.shape[1:])
+
+    def _unplaced(self, activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor | None:
+        """What has no place on the grid adds this to the tokens' scores `(b, t)`."""
+        rest = self.view.rest(_wide(activations) - _wide(baseline))
+        slopes = self.view.rest(gradients[0])
+        return None if rest is None or slopes is None else (rest * slopes).sum(dim=(-2, -1)).T
 
     def _attention(self, activations: Tensor) -> Tensor:
         """The model's own attention as token maps `(a, t, b, h, w)`: the same for all alternatives."""
@@ -212,7 +224,8 @@ class Batch:
         def gradients_at(points: Tensor) -> Tensor:
             leaf = torch.zeros_like(words).requires_grad_()
             with torch.enable_grad(), self._question_tap((points + leaf).flatten(0, 1)):
-                logits = self._logits(activations.repeat(len(points), 1, 1, 1), len(points))
+                copies = activations.repeat(len(points), *[1] * (activations.ndim - 1))
+                logits = self._logits(copies, len(points))
                 scores = self.columns[0].scores(logits)[:, None]
             with ReadoutTap(None) as cut:
                 return self._gradients(scores, leaf, cut)[0]
@@ -236,7 +249,7 @@ class Batch:
 
     def _question_tap(self, replace: Tensor | None = None) -> LayerTap:
         assert self.adapter.question_layer is not None
-        return LayerTap(self.adapter.question_layer, "question", replace=replace, ndim=3)
+        return LayerTap(self.adapter.question_layer, "question", replace=replace, view=Grid(3))
 
     def _gradients(self, scores: Tensor, leaf: Tensor, cut: ReadoutTap) -> Tensor:
         gradients, batched = token_gradients(scores, leaf, cut)
@@ -271,7 +284,13 @@ class Batch:
         return self.request.layer is self.adapter.layer
 
     def _tap(self, *, leaf: bool = False, replace: Tensor | None = None) -> LayerTap:
-        return LayerTap(self.request.layer, self.request.layer_name, leaf=leaf, replace=replace)
+        return LayerTap(self.request.layer, self.request.layer_name, leaf=leaf, replace=replace, view=self.view)
+
+
+def view_of(adapter: TaskAdapter, inputs: Inputs, layer: nn.Module) -> View:
+    """How the adapter sees `layer`; as a tensor `(b, c, h, w)` unless it says otherwise."""
+    own = getattr(adapter, "view", None)
+    return Grid() if own is None else own(inputs, layer)
 
 
 def span_map(found: TokenMaps, row: int, tokens: slice, method: CamMethod, column: int = 0) -> Tensor:

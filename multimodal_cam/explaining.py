@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .adapters import PAD, Inputs, TaskAdapter, Unknown
-from .engine import Batch, Request, TokenMaps, span_map
+from .engine import Batch, Request, TokenMaps, span_map, view_of
 from .explanation import Explanation
 from .images import load_image
 from .methods import METHODS, NAMES, CamMethod
@@ -106,6 +106,7 @@ def explain(
 
 
 Row = tuple["ImageSource", str | None, str | None]  # image, text, question
+LoadedRow = tuple["Image", str | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,22 @@ class _Work:
 
     def explain(self, rows: Sequence[Row]) -> Iterator[Explanation]:
         loaded = {id(source): load_image(source) for source, _, _ in rows}  # an image that is asked several times loads once
-        images = [loaded[id(source)] for source, _, _ in rows]
+        loaded_rows = [(loaded[id(source)], text, question) for source, text, question in rows]
+        found: dict[int, Explanation] = {}
+        for group in self._alike(loaded_rows):
+            found |= zip(group, self._together([loaded_rows[i] for i in group]), strict=True)
+        return (found[i] for i in range(len(rows)))
+
+    def _alike(self, rows: Sequence[LoadedRow]) -> list[list[int]]:
+        """The indices of rows that may run together: the model may want grids, or prompts, of one size."""
+        kind = getattr(self.model, "kind", lambda *_: None)
+        groups: dict[Any, list[int]] = {}
+        for i, (image, _, question) in enumerate(rows):
+            groups.setdefault(kind(image, question), []).append(i)
+        return list(groups.values())
+
+    def _together(self, rows: Sequence[LoadedRow]) -> Iterator[Explanation]:
+        images = [image for image, _, _ in rows]
         texts, questions = [text for _, text, _ in rows], [question for _, _, question in rows if question is not None]
         inputs = self.model.preprocess(images, questions or None)
         ids, activations = self._ids(inputs, texts)
@@ -146,9 +162,11 @@ class _Work:
         given = [text for text in texts if text is not None]
         if given:
             return self.model.tokenize(given, self.unknown), None
-        with torch.no_grad(), LayerTap(self.request.layer, self.request.layer_name) as tap:
+        view = view_of(self.model, inputs, self.request.layer)
+        with torch.no_grad(), LayerTap(self.request.layer, self.request.layer_name, view=view) as tap:
             ids = self.model.generate(inputs, **self.generation)
-        return ids, inputs.spread(tap.activations) if tap.calls == 1 else None
+        once = tap.calls == 1 and len(tap.activations) == len(inputs.pixels)  # beams may be rows of the backbone, too
+        return ids, inputs.spread(tap.activations) if once else None
 
     def _rivals(self, ids: Tensor, words: Sequence[Sequence[Span]]) -> Tensor | None:
         """The tokens to compare with, `PAD` where the likeliest other one is."""
@@ -216,6 +234,7 @@ class _Work:
             token_maps=_result(found.maps[0, :t, i]) if found.maps is not None else None,
             span_maps={} if linear else self._span_maps(found, i, [*words, *phrases, join(words)]),
             token_changes=None if found.changes is None else _result(found.changes[i, :t]),
+            token_unplaced=None if found.unplaced is None else _result(found.unplaced[i, :t]),
             question=question,
             question_spans=asked,
             token_question=None if found.question is None else _result(found.question[:t, i, : asked[-1].stop]),

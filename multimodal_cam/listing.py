@@ -21,12 +21,13 @@ def _model_row(model: Any) -> dict[str, Any]:
     import torch
     from PIL import Image
 
+    from .engine import view_of
     from .explaining import find_layer
     from .tap import LayerTap
 
     inputs = model.preprocess([Image.new("RGB", (64, 64))], ["what is there?"] if model.task == "vqa" else None)
     layer, name = find_layer(model, None)
-    with torch.no_grad(), LayerTap(layer, name) as tap:
+    with torch.no_grad(), LayerTap(layer, name, view=view_of(model, inputs, layer)) as tap:
         logits = model.logits(inputs, torch.zeros(1, 1, dtype=torch.long, device=inputs.pixels.device))
     return {
         "name": model.name,

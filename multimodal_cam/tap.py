@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,18 +29,63 @@ BUDGET = 2**25  # numbers that a batch of products may hold at the layer: 128 MB
 INSIDE = 8  # how many numbers a head holds for each of its hidden states: an LSTM's gates and their parts
 
 
+class View(Protocol):
+    """What of a layer's output is looked at, and where it lies: layers give tuples, tokens, tiles, and tokens without a place."""
+
+    def take(self, output: Any) -> Tensor:
+        """The layer's output -> activations `(b, ...)`, one row an image. Raises ValueError for an output that is no grid."""
+
+    def put(self, activations: Tensor, output: Any) -> Any:
+        """The reverse: what the layer gives when it holds `activations`; `output` shows the form."""
+
+    def grid(self, activations: Tensor) -> Tensor:
+        """Activations, or gradients with more dimensions in front, `(..., *one)` -> what lies on the image `(..., c, h, w)`."""
+
+    def rest(self, activations: Tensor) -> Tensor | None:
+        """What has no place, `(..., u, c)`; None where everything has one."""
+
+
+class Grid:
+    """A layer that gives a tensor `(b, c, h, w)` (`ndim` dimensions): everything has its place."""
+
+    def __init__(self, ndim: int = 4) -> None:
+        self.ndim = ndim
+
+    def take(self, output: Any) -> Tensor:
+        if isinstance(output, Tensor) and output.ndim == self.ndim:
+            return output
+        what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        wanted = "a grid (b, c, h, w): choose a convolutional layer" if self.ndim == 4 else f"{self.ndim} dimensions"
+        raise ValueError(f"{what}, expected {wanted}")
+
+    def put(self, activations: Tensor, output: Any) -> Tensor:
+        return activations
+
+    def grid(self, activations: Tensor) -> Tensor:
+        return activations
+
+    def rest(self, activations: Tensor) -> Tensor | None:
+        return None
+
+
 class LayerTap:
     """Watches `layer` while a network runs: `with LayerTap(layer, "name") as tap: network(...)`.
 
-    `activations` is the layer's output `(b, c, h, w)` (`ndim` dimensions), detached. With `leaf=True` the network goes on from
-    a leaf with a graph, `tap.leaf`; with `replace` it goes on from that tensor instead. Raises ValueError when the output is
-    no grid.
+    `activations` is what `view` takes of the layer's output, `(b, c, h, w)` by default, detached. With `leaf=True` the network
+    goes on from a leaf with a graph, `tap.leaf`; with `replace` it goes on from that tensor instead. Raises ValueError when
+    the output is no grid.
     """
 
     def __init__(
-        self, layer: nn.Module, name: str = "layer", *, leaf: bool = False, replace: Tensor | None = None, ndim: int = 4
+        self,
+        layer: nn.Module,
+        name: str = "layer",
+        *,
+        leaf: bool = False,
+        replace: Tensor | None = None,
+        view: View | None = None,
     ) -> None:
-        self.layer, self.name, self.wants_leaf, self.replace, self.ndim = layer, name, leaf, replace, ndim
+        self.layer, self.name, self.wants_leaf, self.replace, self.view = layer, name, leaf, replace, view or Grid()
         self.calls = 0
         self.leaf: Tensor | None = None
         self._activations: Tensor | None = None
@@ -52,21 +97,21 @@ class LayerTap:
     def __exit__(self, *error: object) -> None:
         self._handle.remove()
 
-    def _hook(self, _module: nn.Module, _args: Any, output: Any) -> Tensor | None:
+    def _hook(self, _module: nn.Module, _args: Any, output: Any) -> Any:
         self.calls += 1
-        if not isinstance(output, Tensor) or output.ndim != self.ndim:
-            what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-            wanted = "a grid (b, c, h, w): choose a convolutional layer" if self.ndim == 4 else f"{self.ndim} dimensions"
-            raise ValueError(f"layer {self.name!r} gives {what}, expected {wanted}")
         if self.replace is not None:
-            return self.replace
+            return self.view.put(self.replace, output)
+        try:
+            taken = self.view.take(output)
+        except ValueError as error:
+            raise ValueError(f"layer {self.name!r} gives {error}") from None
         if not self.wants_leaf:
-            self._activations = output.detach().clone()  # what follows may write on the output in place
+            self._activations = taken.detach().clone()  # what follows may write on the output in place
             return None
-        self.leaf = output.detach().requires_grad_()
+        self.leaf = taken.detach().requires_grad_()
         self._activations = self.leaf.detach()
         torch.set_grad_enabled(True)  # until the surrounding no_grad() ends
-        return self.leaf.clone()
+        return self.view.put(self.leaf.clone(), output)
 
     @property
     def activations(self) -> Tensor:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -24,13 +24,15 @@ class Inputs:
     """What a model takes: `b` rows, each an image, where the layer's grid lies on it, and the question if there is one.
 
     `pixels` `(p, 3, H, W)` holds every distinct image once; row `i` is about image `photo[i]`, or image `i` when `photo` is
-    None. `question` holds the ids `(b, q)` of the questions, right-padded with `PAD`.
+    None. `question` holds the ids `(b, q)` of the questions, right-padded with `PAD`. `more` is what else the model takes of
+    each distinct image, `(p, ...)` each.
     """
 
     pixels: Tensor
     placements: tuple[Placement, ...]
     question: Tensor | None = None
     photo: Tensor | None = None
+    more: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.placements)
@@ -45,12 +47,19 @@ class Inputs:
 
     def apart(self) -> Inputs:
         """The same with an image of its own for every row."""
-        return replace(self, pixels=self.spread(self.pixels), photo=None)
+        more = {name: self.spread(value) for name, value in self.more.items()}
+        return replace(self, pixels=self.spread(self.pixels), photo=None, more=more)
 
     def repeat(self, n: int) -> Inputs:
         """All rows `n` times: the whole batch again and again, not each row."""
         question = None if self.question is None else self.question.repeat(n, 1)
-        return Inputs(self.apart().pixels.repeat(n, 1, 1, 1), self.placements * n, question)
+        one = self.apart()
+        more = {name: _times(value, n) for name, value in one.more.items()}
+        return Inputs(_times(one.pixels, n), self.placements * n, question, more=more)
+
+
+def _times(tensor: Tensor, n: int) -> Tensor:
+    return tensor.repeat(n, *[1] * (tensor.ndim - 1))
 
 
 def distinct(images: Sequence[Image]) -> tuple[list[Image], Tensor | None]:
@@ -113,6 +122,12 @@ class TaskAdapter(Protocol):
 
     # Optional, for models that attend: where each token looked on the grid of `layer`, every map adds up to 1
     # def attention(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor: ...  # (b, t, h, w)
+    # Optional, where layers give something else than (b, c, h, w): how to see one; activations are then what it takes
+    # def view(self, inputs: Inputs, layer: nn.Module) -> tap.View: ...
+    # Optional: rows (image, question) that differ in this are never in one batch
+    # def kind(self, image: Image, question: str | None) -> Hashable: ...
+    # Optional, where a word's tokens depend on its neighbours: the ids with `other` said in the place of `word`
+    # def swap(self, ids: Sequence[int], word: Span, other: str) -> list[int]: ...
 
 
 def refuse_questions(name: str, questions: Sequence[str] | None) -> None:
