@@ -103,6 +103,15 @@ def test_hits_is_the_pointing_game_and_fair_to_ties() -> None:
     assert hits(torch.zeros(1, 4, 4), boxes, whole).item() == 0
 
 
+def test_fifteen_pixels_are_pixels_of_the_photo() -> None:
+    maps, boxes = torch.zeros(1, 4, 4), [(0.0, 0.0, 0.1, 1.0)]
+    maps[0, 0, 0] = 1  # points at x = 1/8, 1/40 of the width beside the box: 15 pixels of 600
+    found = [float(METRICS["pointing_15px"](maps, boxes, squeeze(width, 100))) for width in (590, 610)]
+    assert found == [1, 0]
+    tall = [(0.0, 0.2, 1.0, 1.0)]  # y = 1/8, 0.075 of the height above the box: 15 pixels of 200
+    assert [float(METRICS["pointing_15px"](maps, tall, squeeze(1000, height))) for height in (190, 210)] == [1, 0]
+
+
 def test_the_centre_points_at_the_centre() -> None:
     maps = blind_maps((7, 7), squeeze(10, 10))
     assert maps["centre"].argmax() == 24
@@ -111,7 +120,7 @@ def test_the_centre_points_at_the_centre() -> None:
 
 def test_every_metric_takes_a_stack_and_leaves_nan_alone() -> None:
     maps = [torch.rand(5, 5), torch.full((5, 5), torch.nan)]
-    found = measured(maps, [(0.1, 0.1, 0.5, 0.6)], (0.0, 0.0, 1.0, 1.0), list(METRICS))
+    found = measured(maps, [(0.1, 0.1, 0.5, 0.6)], squeeze(100, 80), list(METRICS))
     assert all(math.isfinite(values[0]) and math.isnan(values[1]) for values in found.values())
 
 
@@ -181,6 +190,26 @@ def test_methods_without_a_map_of_their_own_are_skipped_by_name(photos: Path, tm
     out = running.run_study(run, named(None, photos, {})[:2], tmp_path / "out")
     write_report(out)
     assert f"{MODEL} has no attention: skipped." in (out / "report.md").read_text()
+
+
+def attending() -> Any:
+    """`planted` with attention that is on the upper right, whatever is said."""
+    model = planted()
+    corner = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+    model.attention = lambda inputs, ids, activations: corner.expand(*ids.shape, 2, 2)
+    return model
+
+
+def test_attention_of_models_that_attend_and_its_lack_in_others(photos: Path, tmp_path: Path) -> None:
+    run = settings(photos, models=(MODEL, "test_study:attending"), methods=("grad_cam", "attention"))
+    found = rows(running.run_study(run, named(None, photos, {})[:2], tmp_path / "out"))
+    assert {(row["model"], row["method"], row["pointing"]) for row in found} == {
+        (MODEL, "grad_cam", 1),
+        ("test_study:attending", "grad_cam", 1),
+        ("test_study:attending", "attention", 0),
+    }
+    with pytest.raises(ValueError, match=f"{MODEL} has no attention: give it another"):
+        running.run_study(replace(run, methods=("attention",)), named(None, photos, {}), tmp_path / "other")
 
 
 # ---- questions ------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .measuring import Shard, Worker
+from .memory import keep_freed_memory
 from .settings import Settings
 from .sources import Item
 
@@ -19,6 +20,7 @@ def local(settings: Settings, shards: Shards, workers: int, progress: Callable[[
     """One shard after the other; no more than one is in memory."""
     if workers != 1:
         raise ValueError(f"the local engine works alone, got {workers} workers: --engine ray has as many as you like")
+    keep_freed_memory()
     worker = Worker(settings)
     for number, items in shards.items():
         yield number, worker(items, progress)
@@ -58,6 +60,7 @@ class _Actor:
     """A worker in a process of its own."""
 
     def __init__(self, settings: Settings) -> None:
+        keep_freed_memory()
         self.worker = Worker(settings)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

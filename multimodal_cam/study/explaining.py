@@ -86,6 +86,11 @@ class Found:
         return values[kept].sum(dim=0) if kept else torch.full_like(values[0], torch.nan)
 
 
+def can(model: TaskAdapter, method: str) -> bool:
+    """Whether the model has maps by this method: not all models attend."""
+    return method != "attention" or hasattr(model, "attention")
+
+
 def encode(model: TaskAdapter, inputs: Inputs, ids: Tensor) -> Tensor:
     """The activations `(p, c, h, w)` of each photo: the backbone runs once."""
     with torch.no_grad(), LayerTap(model.layer) as tap:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..data.entities import Box
 from ..geometry import Placement
-from ..metrics.localization import attention_correctness, average_precision, energy_in_boxes, in_out_ratio, inside
+from ..metrics.localization import Tolerance, attention_correctness, average_precision, energy_in_boxes, in_out_ratio, inside
 from ..metrics.overlap import best_box_iou, box_iou, obj_iou
 
-Measure = Callable[[Tensor, Sequence[Box], Box], Tensor]  # maps (k, h, w), one thing's boxes, frame -> (k,)
+Measure = Callable[[Tensor, Sequence[Box], Placement], Tensor]  # maps (k, h, w) of a photo, one thing's boxes -> (k,)
+OnFrame = Callable[[Tensor, Sequence[Box], Box], Tensor]  # the same, for those that need not know the photo's size
 
 CONTROLS = {
     "centre": "a Gaussian blob at the photo's centre, sigma a quarter of each side",
@@ -26,11 +26,11 @@ CONTROLS = {
     "random_weights": "the same words and photo, the trained head's weights shuffled",
 }
 WITHOUT_METHOD = ("centre", "uniform", "activation")
-TOLERANCE = 0.03  # of the photo's sides: the pointing game's 15 pixels on a photo of 500
+TOLERANCE = 15  # pixels of the photo, as it was given: the pointing game's (Zhang et al., ECCV 2016)
 SIGMA = 0.25
 
 
-def hits(maps: Tensor, boxes: Sequence[Box], frame: Box, tolerance: float = 0.0) -> Tensor:
+def hits(maps: Tensor, boxes: Sequence[Box], frame: Box, tolerance: Tolerance = 0.0) -> Tensor:
     """`points_at`, but where several cells share the maximum, the share of them that hit: what a fair choice among them would.
 
     So that a map that is the same everywhere hits as often as a random cell does, and not as often as the first.
@@ -45,7 +45,17 @@ def hits(maps: Tensor, boxes: Sequence[Box], frame: Box, tolerance: float = 0.0)
     return torch.where(top > 0, share, 0)
 
 
-def each(function: Callable[[Tensor, Sequence[Box], Box], float]) -> Measure:
+def hits_within_15_pixels(maps: Tensor, boxes: Sequence[Box], placement: Placement) -> Tensor:
+    """`hits` with the literature's tolerance: at most 15 pixels of the photo beside the box."""
+    return hits(maps, boxes, placement.frame, (TOLERANCE / placement.width, TOLERANCE / placement.height))
+
+
+def on_frame(function: OnFrame) -> Measure:
+    """A measure that needs to know of the photo only which part of it the grid covers."""
+    return lambda maps, boxes, placement: function(maps, boxes, placement.frame)
+
+
+def each(function: Callable[[Tensor, Sequence[Box], Box], float]) -> OnFrame:
     """A measure of one map, taken of each."""
 
     def measure(maps: Tensor, boxes: Sequence[Box], frame: Box) -> Tensor:
@@ -55,17 +65,17 @@ def each(function: Callable[[Tensor, Sequence[Box], Box], float]) -> Measure:
 
 
 METRICS: Mapping[str, Measure] = {
-    "pointing": hits,
-    "pointing_tolerant": partial(hits, tolerance=TOLERANCE),
-    "energy": energy_in_boxes,
-    "in_out": in_out_ratio,
-    "box_iou": box_iou,
-    "best_box_iou": best_box_iou,
-    "obj_iou": obj_iou,
-    "attention_correctness": each(attention_correctness),
-    "average_precision": average_precision,
+    "pointing": on_frame(hits),
+    "pointing_15px": hits_within_15_pixels,
+    "energy": on_frame(energy_in_boxes),
+    "in_out": on_frame(in_out_ratio),
+    "box_iou": on_frame(box_iou),
+    "best_box_iou": on_frame(best_box_iou),
+    "obj_iou": on_frame(obj_iou),
+    "attention_correctness": on_frame(each(attention_correctness)),
+    "average_precision": on_frame(average_precision),
 }
-DEFAULT = ("pointing", "pointing_tolerant", "energy", "in_out", "box_iou", "average_precision")
+DEFAULT = ("pointing", "pointing_15px", "energy", "in_out", "box_iou", "average_precision")
 MEDIANS = ("in_out",)  # a ratio may be infinite: reported as a median
 
 
@@ -78,7 +88,9 @@ def blind_maps(grid: tuple[int, int], placement: Placement) -> dict[str, Tensor]
     return {"centre": torch.exp(-squared / (2 * SIGMA**2)), "uniform": torch.ones(grid)}
 
 
-def measured(maps: Sequence[Tensor], boxes: Sequence[Box], frame: Box, metrics: Sequence[str]) -> dict[str, list[float]]:
+def measured(
+    maps: Sequence[Tensor], boxes: Sequence[Box], placement: Placement, metrics: Sequence[str]
+) -> dict[str, list[float]]:
     """Every metric of every map `(h, w)`: NaN for a map with NaN, which was never computed."""
     stack = torch.stack(list(maps))
     sound = ~stack.isnan().flatten(1).any(dim=1)
@@ -86,6 +98,6 @@ def measured(maps: Sequence[Tensor], boxes: Sequence[Box], frame: Box, metrics: 
     for name in metrics:
         values = torch.full((len(stack),), torch.nan, dtype=torch.float64)
         if sound.any():
-            values[sound] = METRICS[name](stack[sound], boxes, frame).to(values)
+            values[sound] = METRICS[name](stack[sound], boxes, placement).to(values)
         found[name] = values.tolist()
     return found

@@ -21,7 +21,7 @@ from ..metrics.localization import WHOLE, coverage, off_centre, others
 from ..spans import Span, join
 from ..tap import LayerTap, evaluating
 from . import targets as looking
-from .explaining import Found, Rows, encode, explained, random_twin
+from .explaining import Found, Rows, can, encode, explained, random_twin
 from .measures import blind_maps, measured
 from .settings import Settings
 from .sources import Item, sharded
@@ -101,7 +101,7 @@ class Worker:
         runs = [
             (method, score, _maps(model, self.twins.get(name), batch, method, score, settings))
             for method in settings.methods
-            if method != "attention" or hasattr(model, "attention")
+            if can(model, method)
             for score in settings.scores
         ]
         for scope in batch.scopes():
@@ -250,7 +250,7 @@ def _scope(scope: Sequence[int], batch: Prepared, runs: Sequence[tuple[str, str,
                 named += [((r, kind, control), map) for control, map in maps.spans[i, kind].items()]
                 named += [((r, kind, "other_word"), maps.spans[scope[j], kind][""]) for j in rivals[place]]
         named = [(key, map) for key, map in named if (key if key in blind else key[2]) in ("", *settings.controls)]
-        table = measured([map for _, map in named], target.boxes, batch.placement(row).frame, settings.metrics)
+        table = measured([map for _, map in named], target.boxes, batch.placement(row), settings.metrics)
         found: dict[Any, list[int]] = {}
         for n, (key, _) in enumerate(named):
             found.setdefault(key, []).append(n)

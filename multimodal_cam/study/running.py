@@ -14,6 +14,7 @@ from typing import Any
 from ..folders import sha256
 from ..loading import load
 from .engines import ENGINES
+from .explaining import can
 from .measures import CONTROLS, METRICS
 from .settings import Settings
 from .sources import Item, sharded
@@ -76,7 +77,7 @@ def describe(settings: Settings, items: Sequence[Item], files: Mapping[str, Path
     """What run.json says: with equal `settings`, `files` and `versions` a run writes the same table."""
     hashes = {name: sha256(path) for name, path in files.items()}
     hashes["photos and what is known of them"] = hashlib.sha256(repr(list(items)).encode()).hexdigest()
-    hashes |= {f"model {name}": _weights(name) for name in settings.models}
+    hashes |= {f"model {name}": _weights(name, settings) for name in settings.models}
     return {
         "settings": {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()},
         "files": hashes,
@@ -96,10 +97,13 @@ def left_to_do(settings: Settings, items: Sequence[Item], out: Path) -> tuple[in
     return sum(map(len, left)), len(left)
 
 
-def _weights(name: str) -> str:
-    """The hash of a model's parameters and buffers, whoever made it."""
+def _weights(name: str, settings: Settings) -> str:
+    """The hash of a model's parameters and buffers, whoever made it. Raises ValueError when it can do none of the methods."""
+    model = load(name, device="cpu")
+    if not any(can(model, method) for method in settings.methods):
+        raise ValueError(f"{name} has no {', '.join(settings.methods)}: give it another of the --methods, or leave it out")
     digest = hashlib.sha256()
-    for key, tensor in load(name, device="cpu").module.state_dict().items():
+    for key, tensor in model.module.state_dict().items():
         digest.update(key.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().numpy().tobytes())
     return digest.hexdigest()
