@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from ..metrics.intervals import Interval
+
 STYLE = """
 :root { color-scheme: light dark; --ink: #16191d; --paper: #fdfcfb; --line: #dcd8d4; --muted: #565c64; }
 @media (prefers-color-scheme: dark) { :root { --ink: #eef0f2; --paper: #131518; --line: #343940; --muted: #a4abb4; } }
@@ -56,6 +58,18 @@ class Picture:
 
 
 Block = Heading | Paragraph | Grid | Picture
+
+
+def value(found: Interval) -> str:
+    """A number with its interval, as a cell."""
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]" if found.rows else "-"
+
+
+def difference(found: Interval) -> str:
+    """A difference with its interval, and whether it is none."""
+    if not found.rows:
+        return "-"
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{'' if found.excludes(0) else ' n.s.'}"
 
 
 def markdown(blocks: Iterable[Block], folder: Path) -> str:

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from ..metrics.calibration import auroc_interval
-from ..metrics.intervals import Interval
-from .document import Block, Grid, Heading, Paragraph, Picture, html, markdown
+from .agreement import measure_agreement
+from .agreement_report import agreement_blocks
+from .document import Block, Grid, Heading, Paragraph, Picture, difference, html, markdown, value
 from .gallery import cases, pictures
 from .measures import CONTROLS, MEDIANS, WITHOUT_METHOD
 from .plots import bars, reliance_curve
@@ -60,12 +61,13 @@ def _blocks(folder: Path, run: dict[str, Any], table: Table) -> Iterator[Block]:
         yield Heading(3, metric)
         names = [c for c in controls if any(_has(table, rows, f"{metric}__{c}") for rows in table.runs.values())]
         rows = [
-            [*key, *(_difference(table.interval(metric, own, f"{metric}__{c}")) for c in names)]
-            for key, own in table.runs.items()
+            [*key, *(difference(table.interval(metric, own, f"{metric}__{c}")) for c in names)] for key, own in table.runs.items()
         ]
         yield Grid([*RUN, *names], rows)
     yield from _versus(table, metrics)
     yield from _splits(table, metrics[0], controls)
+    agreement = measure_agreement(folder, right_only=run["settings"]["task"] == "vqa")
+    yield from agreement_blocks(agreement, table.seed)
     yield from _trust(folder, table, metrics[0])
     yield from _gallery(folder, run, table, metrics)
 
@@ -120,7 +122,7 @@ def _main(table: Table, runs: Sequence[Run], metrics: Sequence[str], controls: S
         control = label.rpartition(": ")[2] if label != key[1] else ""
         columns = [f"{m}__{control}" if control else m for m in metrics]
         if any(_has(table, table.runs[key], column) for column in columns):
-            rows.append([label, *(_value(table.interval(column, table.runs[key])) for column in columns)])
+            rows.append([label, *(value(table.interval(column, table.runs[key])) for column in columns)])
     return Grid(["", *metrics], rows)
 
 
@@ -147,7 +149,7 @@ def _versus(table: Table, metrics: Sequence[str]) -> Iterator[Block]:
     yield Paragraph("First minus second, on the targets that both have.")
     yield Grid(
         ["first", "second", *names],
-        [[" ".join(one), " ".join(other), *(_difference(paired(table, one, other, m)) for m in names)] for one, other in pairs],
+        [[" ".join(one), " ".join(other), *(difference(paired(table, one, other, m)) for m in names)] for one, other in pairs],
     )
 
 
@@ -161,7 +163,7 @@ def _splits(table: Table, metric: str, controls: Sequence[str]) -> Iterator[Bloc
             if len(part):
                 values = [table.interval(column, part) for column in (metric, *(f"{metric}__{c}" for c in shown))]
                 above = [table.interval(metric, part, f"{metric}__{c}") for c in shown]
-                lines.append([name, str(len(part)), *map(_value, values), *map(_difference, above)])
+                lines.append([name, str(len(part)), *map(value, values), *map(difference, above)])
         yield Grid(["", "words", "map", *shown, *(f"above {c}" for c in shown)], lines)
 
 
@@ -189,7 +191,7 @@ def _auroc(table: Table, rows: Any, labels: Any) -> str:
     known = ~np.isnan(reliance)
     if not known.any() or labels[known].all() or not labels[known].any():
         return "-"
-    return _value(auroc_interval(reliance[known], labels[known], table["image"][rows][known], seed=table.seed))
+    return value(auroc_interval(reliance[known], labels[known], table["image"][rows][known], seed=table.seed))
 
 
 def _gallery(folder: Path, run: dict[str, Any], table: Table, metrics: Sequence[str]) -> Iterator[Block]:
@@ -217,13 +219,3 @@ def _by(table: Table, names: Sequence[str]) -> Iterator[tuple[str, list[Run]]]:
 
 def _has(table: Table, rows: Any, column: str) -> bool:
     return bool((~np.isnan(table[column][rows])).any())
-
-
-def _value(found: Interval) -> str:
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]" if found.rows else "-"
-
-
-def _difference(found: Interval) -> str:
-    if not found.rows:
-        return "-"
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{'' if found.excludes(0) else ' n.s.'}"
