@@ -113,7 +113,10 @@ class Batch:
         """The activations `(b, c, h, w)` when several rows are about one image: the backbone runs once for each image."""
         with self._tap() as tap:
             self.adapter.logits(self.inputs, self.ids)
-        return self.inputs.spread(tap.activations)
+        activations = row_each(self.inputs, tap)
+        if activations is None:
+            raise RuntimeError(f"{self.adapter.name}: the layer gave {len(tap.activations)} rows for {len(self.inputs)} questions")
+        return activations
 
     def _photo(self, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """The photo's activations, its logits, and the gradients there (None for `evidence`): one pass over the network."""
@@ -291,6 +294,16 @@ def view_of(adapter: TaskAdapter, inputs: Inputs, layer: nn.Module) -> View:
     """How the adapter sees `layer`; as a tensor `(b, c, h, w)` unless it says otherwise."""
     own = getattr(adapter, "view", None)
     return Grid() if own is None else own(inputs, layer)
+
+
+def row_each(inputs: Inputs, tap: LayerTap) -> Tensor | None:
+    """The tapped activations, one row for each of `inputs`; None when the layer ran several times, or on other rows (beams)."""
+    if tap.calls != 1:
+        return None
+    activations = tap.activations
+    if len(activations) == len(inputs.pixels):
+        return inputs.spread(activations)
+    return activations if len(activations) == len(inputs) else None
 
 
 def span_map(found: TokenMaps, row: int, tokens: slice, method: CamMethod, column: int = 0) -> Tensor:

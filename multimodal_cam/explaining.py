@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .adapters import PAD, Inputs, TaskAdapter, Unknown
-from .engine import Batch, Request, TokenMaps, span_map, view_of
+from .engine import Batch, Request, TokenMaps, row_each, span_map, view_of
 from .explanation import Explanation
 from .images import load_image
 from .methods import METHODS, NAMES, CamMethod
@@ -165,8 +165,7 @@ class _Work:
         view = view_of(self.model, inputs, self.request.layer)
         with torch.no_grad(), LayerTap(self.request.layer, self.request.layer_name, view=view) as tap:
             ids = self.model.generate(inputs, **self.generation)
-        once = tap.calls == 1 and len(tap.activations) == len(inputs.pixels)  # beams may be rows of the backbone, too
-        return ids, inputs.spread(tap.activations) if once else None
+        return ids, row_each(inputs, tap)
 
     def _rivals(self, ids: Tensor, words: Sequence[Sequence[Span]]) -> Tensor | None:
         """The tokens to compare with, `PAD` where the likeliest other one is."""
@@ -175,9 +174,7 @@ class _Work:
         rivals = torch.full_like(ids, PAD)
         for row, own, spans in zip(rivals, ids, words, strict=True):
             for word, other in self._swaps(spans).items():
-                before = [span.text for span in spans if span.stop <= word.start]
-                swapped = " ".join([*before, other, *(span.text for span in spans if span.start >= word.stop)])
-                theirs = self.model.tokenize([swapped])[0]
+                theirs = self._swapped(own, spans, word, other)
                 run = range(word.start, min(word.stop, len(theirs)))
                 first = next((i for i in run if theirs[i] != own[i]), None)
                 if first is None:
@@ -187,6 +184,14 @@ class _Work:
                 row[word.start : word.stop] = own[word.start : word.stop]  # no difference but at the first that differs
                 row[first] = theirs[first]
         return rivals
+
+    def _swapped(self, ids: Tensor, spans: Sequence[Span], word: Span, other: str) -> Tensor:
+        """The ids of the text that says `other` in the place of `word`."""
+        swap = getattr(self.model, "swap", None)
+        if swap is not None:
+            return torch.tensor(swap(_real(ids), word, other), device=ids.device)
+        before = [span.text for span in spans if span.stop <= word.start]
+        return self.model.tokenize([" ".join([*before, other, *(span.text for span in spans if span.start >= word.stop)])])[0]
 
     def _swaps(self, words: Sequence[Span]) -> dict[Span, str]:
         """Which words are compared with which others."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -12,22 +12,47 @@ if TYPE_CHECKING:
     from .adapters import TaskAdapter
 
 
-def load(name: str | Path = "nic", *, device: str = "auto", weights: str | Path | None = None) -> TaskAdapter:
-    """The model `name`: bundled (`nic`), a folder that `train` wrote, an image classifier, or somebody's own.
+def load(
+    name: str | Path | Any = "nic",
+    *,
+    device: str | None = None,
+    weights: str | Path | None = None,
+    processor: Any = None,
+    trust_remote_code: bool = False,
+    pickled: bool = False,
+) -> TaskAdapter:
+    """The model `name`: bundled (`nic`), a folder that `train` wrote, a Hugging Face model, an image classifier, or your own.
+
+    Hugging Face: a folder that `save_pretrained` wrote (model, processor, tokenizer), the hub's `"owner/name"`, or a model that
+    is loaded already, with its `processor`; `multimodal-cam models` lists the families. Code that comes with a checkpoint runs
+    only with `trust_remote_code`, pickled weights (`*.bin`) are read only with `pickled`.
 
     Classifiers: `efficientnet_lite0` needs no network; `timm:NAME` and `torchvision:NAME` load those libraries' pretrained
     networks, which are fetched the first time, or with `weights`, a file. `"their_module:load"` runs that function.
 
-    `device`: `auto` (cuda, else mps, else cpu) or a torch device. Raises ValueError that lists the choices, or says what is
-    wrong with the folder or file, and OSError when weights cannot be fetched.
+    `device`: `auto` (cuda, else mps, else cpu; what is loaded already stays where it is) or a torch device. Raises ValueError
+    that lists the choices, or says what is wrong with the folder or file, FileNotFoundError for what is missing in a folder,
+    and OSError when weights cannot be fetched.
     """
-    target = choose_device(device)
-    adapter = _find(str(name), None if weights is None else Path(weights))
+    if not isinstance(name, (str, Path)):
+        from .adapters.hf.loading import adapt
+
+        if processor is None:
+            raise TypeError(f"a {type(name).__name__} needs its processor: load(model, processor=processor)")
+        if device is not None:
+            name.to(choose_device(device))
+        loaded: TaskAdapter = adapt(name, processor, getattr(name, "name_or_path", "") or type(name).__name__)
+        return loaded
+    if processor is not None:
+        raise ValueError(f"processor: {str(name)!r} brings its own; load(model, processor=processor) takes a model")
+    target = choose_device(device or "auto")
+    adapter = _find(str(name), None if weights is None else Path(weights), trust_remote_code, pickled)
     adapter.module.to(target)
     return adapter
 
 
-def _find(name: str, weights: Path | None) -> TaskAdapter:
+def _find(name: str, weights: Path | None, trust_remote_code: bool = False, pickled: bool = False) -> TaskAdapter:
+    from .adapters.hf import loading as hf
     from .adapters.zoo import LIBRARIES, PACKAGED
     from .models.bundle import BUNDLED, bundled
 
@@ -42,14 +67,23 @@ def _find(name: str, weights: Path | None) -> TaskAdapter:
         return _load_folder(BUNDLED / name, name)
     if name in PACKAGED:
         return PACKAGED[name]()
+    adapter: TaskAdapter
     if Path(name).is_dir():
-        return _load_folder(Path(name), Path(name).resolve().name)
+        folder = Path(name)
+        if not hf.is_checkpoint(folder):
+            return _load_folder(folder, folder.resolve().name)
+        adapter = hf.load_folder(folder, folder.resolve().name, trust_remote_code=trust_remote_code, pickled=pickled)
+        return adapter
     if rest and first.replace(".", "").isidentifier():
-        adapter: TaskAdapter = getattr(importlib.import_module(first), rest)()
+        adapter = getattr(importlib.import_module(first), rest)()
+        return adapter
+    if hf.HUB_NAME.fullmatch(name):
+        folder = hf.fetch(name, trust_remote_code=trust_remote_code, pickled=pickled)
+        adapter = hf.load_folder(folder, name, trust_remote_code=trust_remote_code, pickled=pickled)
         return adapter
     raise ValueError(
         f"unknown model {name!r}; choose from {', '.join([*bundled(), *PACKAGED])}, {', '.join(f'{x}:NAME' for x in LIBRARIES)}, "
-        "a folder that `train` wrote, or module:function"
+        "a folder that `train` or `save_pretrained` wrote, the hub's owner/name, or module:function"
     )
 
 

@@ -1,0 +1,315 @@
+"""What all families share: photos in, words out, and the head on its own. A family says where its tower is and how it speaks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from ...geometry import Placement
+from ...scores import ScoreFn, log_prob
+from ...spans import Span
+from .. import PAD, Inputs, Unknown, UnknownWordError, distinct, pad_ids, refuse_questions
+from . import placing, words
+from .grids import Tokens
+from .shortcut import Shortcut
+
+MARKUP = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]|<\|.*\|>")
+MAX_NEW_TOKENS = 64  # where neither the caller nor the checkpoint says
+
+
+class HuggingFace:
+    """A model and its processor. A family gives `tower`, `layer`, `read` and `say`, and what else it has of its own."""
+
+    task = "captioning"
+    score: ScoreFn = staticmethod(log_prob)
+    method: str = "grad_cam"
+    alternatives: int = 0
+    affine: nn.Module | None = None
+    question_layer: nn.Module | None = None
+    lead = ""  # what stands before a text when it is made tokens
+    tower: nn.Module
+    layer: nn.Module
+
+    def __init__(self, model: Any, processor: Any, name: str, provenance: Mapping[str, str] | None = None) -> None:
+        self.model, self.processor, self.name = model, processor, name
+        self.module: nn.Module = model
+        self.tokenizer: Any = getattr(processor, "tokenizer", processor)
+        self.image_processor: Any = getattr(processor, "image_processor", processor)
+        self.provenance = dict(provenance or {})
+        self.tower, self.layer = self.places()
+        self.readout: nn.Module | None = self.vocabulary_layer()
+        self.prefix = prefix_tokens(self.tower)
+        self._shortcut = Shortcut(self.tower, self.layer)
+        self._placements: dict[tuple[int, int], Placement] = {}
+        self._baseline: tuple[Hashable, Tensor] | None = None
+
+    # ---- what a family says --------------------------------------------------------------------------------------------
+
+    def places(self) -> tuple[nn.Module, nn.Module]:
+        """The vision tower and the layer in it that is tapped."""
+        raise NotImplementedError
+
+    def vocabulary_layer(self) -> nn.Module | None:
+        """What makes logits of hidden states, position by position, just where they are scored; None where there is no such."""
+        layer: nn.Module | None = self.model.get_output_embeddings()
+        return layer
+
+    def encode(self, inputs: Inputs) -> None:
+        """Runs the tower on every distinct image."""
+        self.tower(pixel_values=inputs.pixels)
+
+    def read(self, inputs: Inputs, ids: Tensor) -> Tensor:
+        """The model's own forward under teacher forcing: logits `(b, t, v)`, position `i` scores `ids[:, i]`."""
+        raise NotImplementedError
+
+    def say(self, inputs: Inputs, **options: Any) -> Tensor:
+        """The model's own `generate`: what comes after the prompt and the start token, `(b, t)`."""
+        raise NotImplementedError
+
+    def prompt(self, question: str | None, inputs: Inputs) -> list[int] | None:
+        """The ids that the text follows; None for a family that starts from nothing."""
+        if question is not None:
+            refuse_questions(self.name, [question])
+        return None
+
+    def shape(self, inputs: Inputs) -> tuple[int, int] | None:
+        """The grid of `layer`; None where the proportions of the pixels say enough."""
+        return None
+
+    # ---- photos --------------------------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
+        once, photo = distinct(images)
+        pixels, more = self.pixels(once)
+        weight = next(self.tower.parameters())
+        inputs = Inputs(
+            pixels.to(weight),
+            tuple(self.placement(*image.size) for image in images),
+            photo=None if photo is None else photo.to(weight.device),
+            more={name: value.to(weight.device) for name, value in more.items()},
+        )
+        each: Sequence[str | None] = questions or [None] * len(images)
+        prompts = [self.prompt(question, inputs) for question in each]
+        asked = [prompt for prompt in prompts if prompt is not None]
+        return inputs.ask(pad_ids(asked, weight.device)) if asked else inputs
+
+    def pixels(self, images: Sequence[Image]) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the image processor makes of photos of one kind: pixels `(p, 3, H, W)` and what else the model takes of them."""
+        values = self.image_processor(list(images), return_tensors="pt")
+        return values["pixel_values"], {}
+
+    def placement(self, width: int, height: int) -> Placement:
+        if (width, height) not in self._placements:
+            self._placements[width, height] = placing.measure(width, height, placing.plain(self.image_processor))
+        return self._placements[width, height]
+
+    def kind(self, image: Image, question: str | None) -> Hashable:
+        """Rows of one batch are alike in this: the prompt's length."""
+        return 0 if question is None else len(self.tokenizer(question).input_ids)
+
+    def blank(self, inputs: Inputs) -> Inputs:
+        """A mean-colour image in every place: 0 once the mean is taken off, else grey."""
+        shifted = getattr(self.image_processor, "do_normalize", True)
+        return replace(inputs, pixels=torch.full_like(inputs.pixels, 0 if shifted else 0.5))
+
+    def baseline(self, inputs: Inputs) -> Tensor:
+        """The layer's activations of a mean-colour image, kept until the weights or the size change."""
+        weights = list(self.tower.parameters())
+        state = (weights[0].device, weights[0].dtype, sum(weight._version for weight in weights), self._kind(inputs))
+        if self._baseline is None or self._baseline[0] != state:
+            self._baseline = (state, self._look(self.blank(_part(inputs, 1))).detach())
+        return self._baseline[1]
+
+    # ---- the layer -----------------------------------------------------------------------------------------------------
+
+    def view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
+        """How `layer` is seen: a grid of the photo's proportions, and in front of it the tokens that have no place."""
+        ratio = inputs.pixels.shape[-2] / inputs.pixels.shape[-1]
+        return Tokens(self.prefix, ratio, self.shape(inputs) if layer is self.layer else None)
+
+    def _kind(self, inputs: Inputs) -> Hashable:
+        return tuple(inputs.pixels.shape[1:])
+
+    def _look(self, inputs: Inputs) -> Tensor:
+        """The layer's activations, one row a distinct image: the tower runs alone, and once."""
+        output = self._shortcut.up_to(self._kind(inputs), len(inputs.pixels), lambda: self.encode(inputs))
+        return self.view(inputs, self.layer).take(output)
+
+    def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
+        if activations is None:
+            if inputs.photo is None:
+                return self.read(inputs, ids.clamp(min=0))
+            activations = inputs.spread(self._look(inputs))
+        with self._from(inputs, activations):
+            return self.read(_unseen(inputs, len(ids)), ids.clamp(min=0))
+
+    def _from(self, inputs: Inputs, activations: Tensor) -> Any:
+        kind = self._kind(inputs)
+        if not self._shortcut.knows(kind):
+            with torch.no_grad():
+                self._look(_part(inputs, 1))
+        return self._shortcut.taken(kind, activations, self.view(inputs, self.layer))
+
+    # ---- words ---------------------------------------------------------------------------------------------------------
+
+    def generate(self, inputs: Inputs, **options: Any) -> Tensor:
+        """The model's own `generate`; `beam=3` is its `num_beams`, other options go to it as they are. One word at least."""
+        beam = options.pop("beam", None)
+        if beam is not None:
+            options["num_beams"] = beam
+        if not {"max_new_tokens", "max_length"} & options.keys() and not _says_how_long(self.model):
+            options["max_new_tokens"] = MAX_NEW_TOKENS
+        options.setdefault("min_new_tokens", 1)
+        activations = inputs.spread(self._look(inputs))
+        with self._from(inputs, activations):
+            said = self.say(_unseen(inputs, len(inputs)), **options)
+        stops = self.stops()
+        rows = []
+        for row in said.tolist():
+            end = next((i for i, token in enumerate(row) if token in stops), len(row))
+            rows.append(row[:end])
+        if not all(rows):
+            raise ValueError(f"{self.name} says nothing about this photo: pass text=")
+        return pad_ids(rows, said.device)
+
+    def stops(self) -> set[int]:
+        """The tokens that end a text."""
+        ends = [getattr(self.tokenizer, f"{kind}_token_id", None) for kind in ("eos", "sep", "pad")]
+        own = getattr(self.model, "generation_config", None)
+        for kind in ("eos_token_id", "pad_token_id"):
+            value = getattr(own, kind, None)
+            ends += value if isinstance(value, list) else [value]
+        return {end for end in ends if end is not None}
+
+    def special(self) -> set[int]:
+        """The tokens that are no words: start, end, image, chat markup."""
+        added = self.tokenizer.added_tokens_decoder.items()
+        marks = {i for i, token in added if token.special or MARKUP.fullmatch(token.content)}
+        return marks | set(self.tokenizer.all_special_ids)
+
+    @property
+    def unknown(self) -> int | None:
+        """The id that the tokenizer gives to what it cannot read, if it is used for nothing else."""
+        unk: int | None = self.tokenizer.unk_token_id
+        return None if unk in (self.tokenizer.eos_token_id, self.tokenizer.bos_token_id) else unk
+
+    def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
+        rows = [self._encode(text) for text in texts]
+        for text, row in zip(texts, rows, strict=True):
+            if not row:
+                raise ValueError(f"expected a text with words, got {text!r}")
+            lost = [span.text for span in self.spans(row, text) if not span.known]
+            if lost and unknown == "error":
+                raise UnknownWordError(
+                    f"the model cannot say {', '.join(map(repr, lost))}: choose another word, or unknown='unk' to feed it as "
+                    f"{self.tokenizer.unk_token}"
+                )
+        return pad_ids(rows, self.device)
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(self.lead + text, add_special_tokens=False).input_ids
+        return ids
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        found: list[str] = self.tokenizer.convert_ids_to_tokens(list(ids))
+        return found
+
+    def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
+        placed = None if text is None else self._offsets(text, ids)
+        if placed is None:
+            text, placed = words.ranges(ids, self._decode, self.special())
+        assert text is not None
+        found = words.words(text, placed)
+        return [replace(span, known=self.unknown not in ids[span.start : span.stop]) for span in found]
+
+    def swap(self, ids: Sequence[int], word: Span, other: str) -> list[int]:
+        """The ids with `other` said in the place of `word`, what comes before it unchanged."""
+        text, placed = words.ranges(ids, self._decode, self.special())
+        own = [token for token in placed[word.start : word.stop] if token]
+        start, stop = own[0][0], own[-1][1]
+        start += len(text[start:stop]) - len(text[start:stop].lstrip())
+        theirs: list[int] = self.tokenizer(text[:start] + other + text[stop:], add_special_tokens=False).input_ids
+        if theirs[: word.start] != list(ids[: word.start]):
+            raise ValueError(f"instead_of: with {other!r} the tokens before {word.text!r} change, so there is nothing to compare")
+        return theirs
+
+    def question_spans(self, question: str) -> list[Span]:
+        ids, placed = self._read_question(question)
+        return words.words(question, placed) if ids else []
+
+    def _read_question(self, question: str) -> tuple[list[int], list[words.Range | None]]:
+        read = self.tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)
+        return read.input_ids, list(read.offset_mapping)
+
+    def _offsets(self, text: str, ids: Sequence[int]) -> list[words.Range | None] | None:
+        """The tokens' ranges in the user's own wording, where that gives these very tokens."""
+        if not getattr(self.tokenizer, "is_fast", False):
+            return None
+        read = self.tokenizer(self.lead + text, add_special_tokens=False, return_offsets_mapping=True)
+        if list(read.input_ids) != list(ids):
+            return None
+        shift = len(self.lead)
+        return [(max(a - shift, 0), max(b - shift, 0)) for a, b in read.offset_mapping]
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
+
+def prefix_tokens(tower: nn.Module) -> int:
+    """How many tokens without a place a transformer puts in front of its patches."""
+    count = 0
+    for name, weight in tower.named_parameters():
+        kind = name.rpartition(".")[2]
+        if kind in ("cls_token", "class_token", "class_embedding", "distillation_token", "dist_token"):
+            count += 1
+        elif kind in ("register_tokens", "reg_token"):
+            count += weight.shape[-2]
+    return count
+
+
+def blocks(tower: nn.Module) -> nn.ModuleList:
+    """The tower's own blocks: its shallowest list of modules that is called layers, layer, blocks or stages."""
+    lists = [
+        (name.count("."), part)
+        for name, part in tower.named_modules()
+        if isinstance(part, nn.ModuleList) and name.rpartition(".")[2] in ("layers", "layer", "blocks", "stages")
+    ]
+    if not lists:
+        raise ValueError(f"{type(tower).__name__} has no list of blocks: it is no vision tower that is known here")
+    return min(lists, key=lambda pair: pair[0])[1]
+
+
+def shifted(start: int, ids: Tensor) -> Tensor:
+    """What a decoder reads when it says `ids` `(b, t)`: the start token, then all but the last."""
+    return torch.cat([torch.full_like(ids[:, :1], start), ids[:, :-1]], dim=1)
+
+
+def _part(inputs: Inputs, count: int) -> Inputs:
+    """The first distinct images, without questions."""
+    more = {name: value[:count] for name, value in inputs.more.items()}
+    return Inputs(inputs.pixels[:count], inputs.placements[:count], more=more)
+
+
+def _unseen(inputs: Inputs, rows: int) -> Inputs:
+    """As many rows, their photos' place taken by ones: nobody reads them, but their shape counts."""
+    copies = rows // len(inputs)
+    pixels = inputs.pixels.new_ones(()).expand(rows, *inputs.pixels.shape[1:])
+    one = replace(inputs, pixels=inputs.pixels[:0], photo=None, more={k: inputs.spread(v) for k, v in inputs.more.items()})
+    return replace(one.repeat(copies), pixels=pixels)
+
+
+def _says_how_long(model: Any) -> bool:
+    """Whether the checkpoint itself sets a length; 20 is what transformers puts where nobody did."""
+    own = getattr(model, "generation_config", None)
+    return getattr(own, "max_new_tokens", None) is not None or getattr(own, "max_length", None) not in (None, 20)

@@ -1,0 +1,58 @@
+"""The families that are known: which adapter a checkpoint's `config.json` leads to. Data only: nothing is imported."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+TESTED = "5.23"  # the version of transformers that the tests ran with
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a family is listed as. `adapter` is `module:Class` in this package, `architectures` what `config.json` may say."""
+
+    name: str
+    task: str
+    architectures: tuple[str, ...]
+    adapter: str
+    layer: str
+    grid: str
+    tokenizer: str
+    head_alone: bool = True
+
+    def load(self) -> Any:
+        """The adapter's class."""
+        module, _, name = self.adapter.partition(":")
+        return getattr(importlib.import_module(f"{__package__}.{module}"), name)
+
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        "VisionEncoderDecoder (ViT-GPT2, Swin, Donut)",
+        "captioning",
+        ("VisionEncoderDecoderModel",),
+        "ved:VisionEncoderDecoder",
+        "the encoder's last block or stage",
+        "H/16 for ViT, H/32 for Swin",
+        "byte-level BPE, WordPiece or SentencePiece",
+    ),
+)
+
+
+def family_of(config: Mapping[str, Any], where: str) -> Family:
+    """The family of a `config.json`. Raises ValueError that names the nearest one, or says that there is nothing to look at."""
+    architectures = config.get("architectures") or []
+    for family in FAMILIES:
+        if set(architectures) & set(family.architectures):
+            return family
+    named = architectures[0] if architectures else str(config.get("model_type"))
+    known = {architecture: family.name for family in FAMILIES for architecture in family.architectures}
+    near = difflib.get_close_matches(named, known, n=3, cutoff=0.5)
+    hint = f"near: {', '.join(near)}" if near else f"known are {', '.join(sorted(known))}"
+    if not any(key.startswith(("vision", "image", "encoder", "qformer")) for key in config):
+        raise ValueError(f"{where} holds {named}, which sees no photos (no vision_config in its config.json); {hint}")
+    raise ValueError(f"{where} holds {named}, for which there is no adapter; {hint}. Your own: load('module:function')")

@@ -1,0 +1,90 @@
+"""Token sequences seen as grids: `(b, n, c)` with tokens that have no place in front -> `(b, c, h, w)`, and back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A layer that gives tokens in reading order, `(b, n, c)`, alone, first in a tuple or as `last_hidden_state`, or a grid.
+
+    `prefix` tokens in front (CLS, registers) have no place. The grid is `shape` `(h, w)`, or, where that is None, the one with
+    as many cells whose proportions are nearest to `ratio`, height by width. Activations are what it takes: `(b, n, c)`.
+    """
+
+    prefix: int = 0
+    ratio: float = 1.0
+    shape: tuple[int, int] | None = None
+
+    def take(self, output: Any) -> Tensor:
+        tensor = first(output)
+        if tensor is not None and tensor.ndim == 4:
+            return tensor.flatten(2).transpose(1, 2)
+        if tensor is None or tensor.ndim != 3:
+            what = type(output).__name__ if tensor is None else f"shape {tuple(tensor.shape)}"
+            raise ValueError(f"{what}, expected tokens (b, n, c) or a grid (b, c, h, w)")
+        self._lie(tensor.shape[1])
+        return tensor
+
+    def put(self, activations: Tensor, output: Any) -> Any:
+        old = first(output)
+        assert old is not None
+        if old.ndim == 4:
+            activations = activations.transpose(1, 2).reshape(len(activations), -1, *old.shape[2:])
+        return with_first(output, activations)
+
+    def grid(self, activations: Tensor) -> Tensor:
+        prefix, shape = self._lie(activations.shape[-2])
+        cells = activations[..., prefix:, :].transpose(-1, -2)
+        return cells.reshape(*cells.shape[:-1], *shape)
+
+    def rest(self, activations: Tensor) -> Tensor | None:
+        prefix, _ = self._lie(activations.shape[-2])
+        return activations[..., :prefix, :] if prefix else None
+
+    def _lie(self, n: int) -> tuple[int, tuple[int, int]]:
+        """How many of `n` tokens have no place, and the grid of the others."""
+        if self.shape is not None:
+            placed = self.shape[0] * self.shape[1]
+            if n not in (placed, placed + self.prefix):
+                raise ValueError(f"{n} tokens, expected {placed + self.prefix} for a grid of {self.shape[0]} x {self.shape[1]}")
+            return n - placed, self.shape
+        choices = [(prefix, _rectangle(n - prefix, self.ratio)) for prefix in {self.prefix, 0} if n > prefix]
+        prefix, shape = min(choices, key=lambda choice: (round(_misfit(choice[1], self.ratio), 2), -choice[0]))
+        if _misfit(shape, self.ratio) > 0.5:
+            raise ValueError(f"{n} tokens, which are no grid of the photo's proportions: choose a layer of the vision tower")
+        return prefix, shape
+
+
+def first(output: Any) -> Tensor | None:
+    """The tensor that goes on from a layer: itself, the first of a tuple, or `last_hidden_state`."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, (tuple, list)):
+        return output[0] if output and isinstance(output[0], Tensor) else None
+    state = getattr(output, "last_hidden_state", None)
+    return state if isinstance(state, Tensor) else None
+
+
+def with_first(output: Any, tensor: Tensor) -> Any:
+    """The same output with another tensor in that place."""
+    if isinstance(output, Tensor):
+        return tensor
+    if isinstance(output, (tuple, list)):
+        return type(output)([tensor, *output[1:]])
+    return replace(output, last_hidden_state=tensor)
+
+
+def _rectangle(cells: int, ratio: float) -> tuple[int, int]:
+    """The `(h, w)` with just so many cells whose proportions are nearest to `ratio`."""
+    sides = [h for h in range(1, cells + 1) if cells % h == 0]
+    return min(((h, cells // h) for h in sides), key=lambda shape: _misfit(shape, ratio))
+
+
+def _misfit(shape: tuple[int, int], ratio: float) -> float:
+    return abs(math.log(shape[0] / shape[1] / ratio))

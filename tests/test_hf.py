@@ -1,0 +1,267 @@
+"""One contract for all Hugging Face families: tiny random models, saved as checkpoints are, loaded by the public `mc.load`."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hf_models import CASES, Case
+from networks import noise_image
+from PIL import Image
+
+import multimodal_cam as mc
+from multimodal_cam import tap
+from multimodal_cam.engine import Batch, Request
+from multimodal_cam.scores import log_prob
+
+SHAPES = [(96, 48), (48, 96), (64, 64)]  # wide, tall, square
+
+
+@pytest.fixture(scope="session")
+def loaded(tmp_path_factory):
+    """name -> the model that mc.load makes of its folder; each is built once."""
+    models = {}
+
+    def load(case: Case):
+        if case.name not in models:
+            folder = tmp_path_factory.mktemp("hf") / case.name
+            torch.manual_seed(0)
+            case.build(folder)
+            models[case.name] = mc.load(folder, device="cpu")
+        return models[case.name]
+
+    return load
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case.name)
+def case(request):
+    return request.param
+
+
+@pytest.fixture
+def model(case, loaded):
+    return loaded(case)
+
+
+def photos():
+    return [noise_image(i, size) for i, size in enumerate(SHAPES)]
+
+
+def batch(model, case, images, texts, *, method="grad_cam", **options):
+    inputs = model.preprocess(images, [case.question] * len(images) if case.question else None)
+    return Batch(model, inputs, model.tokenize(texts), Request(model.layer, case.layer, method, "log_prob", **options))
+
+
+def double(model):
+    """A float64 copy."""
+    other = copy.copy(model)
+    twin = copy.deepcopy(model.module).double()
+    return type(model)(twin, other.processor, other.name)
+
+
+def test_it_generates_what_the_model_generates_and_scores_just_that(model, case):
+    image = noise_image(3, SHAPES[0])
+    e = mc.explain(model, image, question=case.question, max_new_tokens=6)
+    asked = {"pixel_values": model.image_processor([image], return_tensors="pt").pixel_values}
+    if case.ask is not None:
+        asked = case.ask(model.processor, image, case.question)
+    said = model.model.generate(
+        **asked, max_new_tokens=6, min_new_tokens=1, output_logits=True, return_dict_in_generate=True, do_sample=False
+    )
+    count = len(e.tokens)
+    ids = said.sequences[0, -len(said.logits) :][:count]
+    assert model.tokens(ids.tolist()) == list(e.tokens)
+    own = torch.stack(said.logits, dim=1)[:, :count]
+    torch.testing.assert_close(e.token_log_probs, log_prob(own.float(), ids[None])[0], rtol=1e-3, atol=1e-4)
+    assert (own.argmax(dim=-1)[0] == ids).float().mean() >= 1 - 1 / count  # all but a first end token, which must not be
+    assert e.layer == case.layer
+    assert e.token_maps.shape[1:] == case.grid
+
+
+def test_beams_are_scored_as_the_model_scores_them(model, case):
+    image = noise_image(3, SHAPES[1])
+    e = mc.explain(model, image, question=case.question, beam=2, max_new_tokens=4)
+    inputs = model.preprocess([image], [case.question] if case.question else None)
+    ids = torch.tensor([model.tokenizer.convert_tokens_to_ids(list(e.tokens))])
+    with torch.no_grad():
+        plain = model.logits(inputs, ids)
+    torch.testing.assert_close(e.token_log_probs, log_prob(plain, ids)[0], rtol=1e-3, atol=1e-4)
+
+
+def test_words_are_words(model, case):
+    e = mc.explain(model, noise_image(0, SHAPES[2]), text=case.text, question=case.question)
+    assert [word.text for word in e.words] == case.text.removesuffix(".").split() + ["."] * case.text.endswith(".")
+    assert [i for word in e.words for i in range(word.start, word.stop)] == list(range(len(e.tokens)))
+    special = set(model.tokenizer.all_special_tokens)
+    said = mc.explain(model, noise_image(0, SHAPES[2]), question=case.question)
+    assert not special & {word.text for word in said.words}
+    assert all(word.text.strip() for word in said.words)
+    with pytest.raises(mc.WordError):
+        e["elephant"]
+
+
+def test_the_head_alone_is_the_whole_model(model, case):
+    work = batch(model, case, photos()[:1], [case.text])
+    with torch.no_grad():
+        whole = model.logits(work.inputs, work.ids)
+        alone = model.logits(work.inputs, work.ids, model._look(work.inputs))
+        twice = model.logits(work.inputs, work.ids.repeat(2, 1), model._look(work.inputs).repeat(2, 1, 1))
+    torch.testing.assert_close(alone, whole, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(twice, whole.repeat(2, 1, 1), rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_are_finite_differences(model, case):
+    model = double(model)
+    step, tolerance = (1e-5, 1e-5) if case.double else (1e-2, 2e-2)
+    work = batch(model, case, photos()[:1], [case.text], method=lambda a, g: g[:, 0])
+    with tap.evaluating(model.module):
+        found = work.explain()
+        with torch.no_grad():
+            raw = model._look(work.inputs)
+    t, (h, w) = work.ids.shape[1], case.grid
+    largest = found.gradients.abs().max().item()
+    assert largest > 1e-5
+    prefix = raw.shape[1] - h * w
+    for word, c, y, x in [(0, 0, 0, 0), (1, 3, h - 1, 0), (t - 1, 5, 0, w - 1), (t // 2, 2, h // 2, w // 3)]:
+        sides = []
+        for sign in (1, -1):
+            moved = raw.clone()
+            moved[0, prefix + y * w + x, c] += sign * step
+            with torch.no_grad(), tap.evaluating(model.module):
+                sides.append(log_prob(model.logits(work.inputs, work.ids, moved).double(), work.ids)[0, word])
+        slope = ((sides[0] - sides[1]) / (2 * step)).item()
+        assert found.gradients[0, word, 0, c, y, x].item() == pytest.approx(slope, rel=tolerance, abs=tolerance * largest)
+
+
+def test_batched_products_equal_the_loop(model, case, monkeypatch):
+    work = batch(model, case, photos()[:1], [case.text])
+    together = work.explain()
+    original = tap._products
+
+    def refuse(outputs, leaf, cotangents, batched):
+        if batched:
+            raise RuntimeError("vmap: no batching rule")
+        return original(outputs, leaf, cotangents, batched)
+
+    monkeypatch.setattr(tap, "_products", refuse)
+    looped = batch(model, case, photos()[:1], [case.text]).explain()
+    assert together.notes["products"] == "batched"
+    torch.testing.assert_close(together.maps, looped.maps, rtol=1e-4, atol=1e-6)
+
+
+def test_a_batch_of_photos_of_all_shapes_equals_each_alone(model, case):
+    texts = [case.text, "a dog", "two dogs play with a red ball"]
+    together = mc.explain(model, photos(), text=texts, question=case.question, method="evidence", nodes=4)
+    for image, text, one in zip(photos(), texts, together, strict=True):
+        alone = mc.explain(model, image, text=text, question=case.question, method="evidence", nodes=4)
+        torch.testing.assert_close(one.maps, alone.maps, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(one.reliance, alone.reliance, rtol=1e-3, atol=1e-4)
+    spoken = mc.explain(model, photos(), question=case.question)
+    alone = mc.explain(model, photos()[1], question=case.question)
+    assert spoken[1].tokens == alone.tokens
+    torch.testing.assert_close(spoken[1].token_maps, alone.token_maps, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", SHAPES, ids=["wide", "tall", "square"])
+def test_a_cell_lies_on_the_photo_where_the_placement_says(model, case, size):
+    """What changes in one cell's part of the photo changes that cell most, and so on the map drawn on the photo."""
+    base = Image.new("RGB", size, (120, 120, 120))
+    h, w = case.grid
+    cells = [(0, 0), (0, w - 1), (h - 1, 0), (h // 2, w // 2)]
+    inputs = model.preprocess([base], [case.question] if case.question else None)
+    x0, y0, x1, y1 = inputs.placements[0].frame
+    seen = 0
+    for i, j in cells:
+        left, right = (x0 + (x1 - x0) * (j + d) / w for d in (0.1, 0.9))
+        top, bottom = (y0 + (y1 - y0) * (i + d) / h for d in (0.1, 0.9))
+        box = [round(left * size[0]), round(top * size[1]), round(right * size[0]), round(bottom * size[1])]
+        if box[0] < 0 or box[1] < 0 or box[2] > size[0] or box[3] > size[1] or box[0] >= box[2] or box[1] >= box[3]:
+            continue  # the cell lies on padding, in part at least
+        seen += 1
+        other = base.copy()
+        noise = np.random.default_rng(i * w + j).integers(0, 256, (box[3] - box[1], box[2] - box[0], 3), dtype="uint8")
+        other.paste(Image.fromarray(noise), (box[0], box[1]))
+        with torch.no_grad(), tap.evaluating(model.module):
+            a, b = (model._look(model.preprocess([x], [case.question] if case.question else None)) for x in (base, other))
+        view = model.view(inputs, model.layer)
+        change = (view.grid(b) - view.grid(a)).norm(dim=1)[0]
+        assert divmod(int(change.argmax()), w) == (i, j)
+    assert seen
+
+
+@pytest.mark.parametrize("size", SHAPES, ids=["wide", "tall", "square"])
+def test_the_placement_is_where_the_processor_puts_a_square(model, case, size):
+    photo = Image.new("RGB", size)
+    left, top, side = size[0] // 2 - 8, size[1] // 2 - 4, 12
+    photo.paste((255, 255, 255), (left, top, left + side, top + side))
+    inputs = model.preprocess([photo], [case.question] if case.question else None)
+    light = inputs.pixels[0].flatten(0, -4).mean(dim=0) if inputs.pixels.ndim > 4 else inputs.pixels[0].mean(dim=0)
+    light = (light - light.min()) / (light.max() - light.min())
+    x0, y0, x1, y1 = inputs.placements[0].frame
+    across = x0 + (x1 - x0) * (torch.arange(light.shape[1]) + 0.5) / light.shape[1]
+    down = y0 + (y1 - y0) * (torch.arange(light.shape[0]) + 0.5) / light.shape[0]
+    centre = ((light.sum(0) * across).sum() / light.sum(), (light.sum(1) * down).sum() / light.sum())
+    assert centre[0] * size[0] == pytest.approx(left + side / 2, abs=1.0)
+    assert centre[1] * size[1] == pytest.approx(top + side / 2, abs=1.0)
+
+
+def test_evidence_adds_up(model, case):
+    e = mc.explain(model, photos()[0], text=case.text, question=case.question, method="evidence", nodes=64)
+    allowed = torch.maximum(0.01 * e.reliance.abs(), torch.tensor(0.02))
+    assert (e.completeness.abs() <= allowed).all()
+    torch.testing.assert_close(e.maps.sum(dim=(1, 2)) + e.unplaced - e.completeness, e.reliance, rtol=1e-3, atol=1e-3)
+    assert e.reliance.abs().max() > 0.02
+    assert bool(e.unplaced.any()) == case.unplaced
+
+
+def test_nothing_is_touched(model, case):
+    module = model.module
+    mc.explain(model, photos()[0], text=case.text, question=case.question)  # transformers hooks itself on its first call
+    module.train()
+    first = next(module.parameters())
+    first.requires_grad_(False)
+    state = torch.random.get_rng_state()
+
+    def facts():
+        hooks = [(len(m._forward_hooks), len(m._forward_pre_hooks), "forward" in m.__dict__) for m in module.modules()]
+        flags = [(p.requires_grad, p.grad is None, p._version) for p in module.parameters()]
+        generation = getattr(module, "generation_config", None)
+        return hooks, flags, [m.training for m in module.modules()], None if generation is None else generation.to_dict()
+
+    before = facts()
+    mc.explain(model, photos()[0], question=case.question)
+    with pytest.raises(ValueError, match="no words of this model|cannot|says|not a number|unknown|score"):
+        mc.explain(model, photos()[0], text=case.text, question=case.question, score=lambda logits, ids: logits.sum(dim=-1).cumsum(1))
+    assert facts() == before
+    assert torch.equal(torch.random.get_rng_state(), state)
+    module.eval()
+    first.requires_grad_(True)
+
+
+def test_half_precision_stays_close(model, case):
+    full = mc.explain(model, photos()[2], text=case.text, question=case.question)
+    half = type(model)(copy.deepcopy(model.module).bfloat16(), model.processor, model.name)
+    e = mc.explain(half, photos()[2], text=case.text, question=case.question)
+    assert e.token_maps.dtype == torch.float32
+    torch.testing.assert_close(e.token_log_probs, full.token_log_probs, rtol=0.1, atol=0.3)
+    correlation = torch.corrcoef(torch.stack([e.token_maps.flatten(), full.token_maps.flatten()]))[0, 1]
+    assert correlation > 0.97
+
+
+def test_the_tower_runs_once_a_photo(model, case):
+    runs = []
+    with torch.no_grad():
+        mc.explain(model, photos()[0], text=case.text, question=case.question)  # the baseline is known from here on
+    handle = model.layer.register_forward_pre_hook(lambda _m, args: runs.append(1))
+    original = model.encode
+    seen = []
+    model.encode = lambda inputs: (seen.append(len(inputs.pixels)), original(inputs))[1]
+    try:
+        image = photos()[0]
+        mc.explain(model, [image, image], text=[case.text, "a dog"], question=case.question, method="evidence")
+    finally:
+        handle.remove()
+        del model.encode
+    assert seen == [1]
