@@ -4,8 +4,8 @@ import time
 import numpy as np
 import pytest
 
-from multimodal_cam.metrics.calibration import auroc, auroc_interval, curve
-from multimodal_cam.metrics.intervals import cluster_bootstrap
+from multimodal_cam.metrics.calibration import auroc, auroc_difference, auroc_interval, curve, curve_intervals
+from multimodal_cam.metrics.intervals import cluster_bootstrap, mean_interval
 
 
 def rows(n=400, seed=0):
@@ -84,3 +84,22 @@ def test_a_hundred_thousand_rows_take_a_moment():
     start = time.perf_counter()
     auroc_interval(scores, labels, photos, n=100)
     assert time.perf_counter() - start < 5  # 0.3 s alone
+
+
+def test_the_difference_is_paired():
+    scores, labels, photos = rows()
+    same = auroc_difference(scores, 2 * scores, labels, photos, n=50)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    noise = np.random.default_rng(1).normal(size=len(scores))
+    found = auroc_difference(scores, noise, labels, photos, n=200)
+    assert found.value == pytest.approx(auroc(scores, labels) - auroc(noise, labels))
+    assert found.excludes(0)
+
+
+def test_the_curves_intervals_are_those_of_its_rates():
+    scores, labels, photos = rows()
+    found, bins = curve_intervals(scores, labels, photos, bins=4), curve(scores, labels, bins=4)
+    assert [i.value for i in found] == pytest.approx([b.rate for b in bins])
+    assert [i.rows for i in found] == [b.rows for b in bins]
+    lowest = scores <= bins[0].high
+    assert found[0] == mean_interval(np.where(lowest, labels, np.nan), photos)

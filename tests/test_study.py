@@ -160,6 +160,21 @@ def test_own_captions_are_aligned_by_head_noun(photos: Path, tmp_path: Path) -> 
     assert [(r["why"], r["count"]) for r in rows(out, "left_out")] == [("head noun names nothing with a box", 1)] * 2
 
 
+def test_nouns_of_own_captions_are_in_a_human_caption_or_not(tmp_path: Path) -> None:
+    data = make_photos(tmp_path / "data", 3)
+    for i in (1, 2):
+        (data / "Sentences" / f"{i}.txt").write_text("Two [/EN#1/people dogs] with [/EN#2/other the ball] .\n")
+    run = settings(data, own_captions=True, models=("test_study:talkative",), methods=("grad_cam", "evidence"))
+    out = running.run_study(run, named(None, data, {}), tmp_path / "out")
+    found = {(r["image"], r["word"], r["in_human_caption"]) for r in rows(out, "nouns")}
+    assert found == {(f"{i}.jpg", word, word == "dog" or i == 0) for i in range(3) for word in ("dog", "grass")}
+    assert len(rows(out, "nouns")) == 3 * 2 * 2
+    seen = {(r["word"], r["method"]): r["peak"] for r in rows(out, "nouns")}
+    assert seen["dog", "grad_cam"] == 1  # one cell of four
+    assert math.isnan(seen["grass", "grad_cam"])
+    assert "The word is in a human caption" in write_report(out).read_text()
+
+
 def talkative() -> Any:
     """Says one caption about all photos; the grass has no box."""
     model = planted()
@@ -407,7 +422,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
     assert kills > 0
     assert measurements <= 12 + kills  # no more than the unfinished shard of each
     assert pq.read_table(out / "results.parquet").equals(pq.read_table(whole / "results.parquet"))
-    tables = {"results.parquet", "errors.parquet", "left_out.parquet"}
+    tables = {"results.parquet", "nouns.parquet", "errors.parquet", "left_out.parquet"}
     assert {path.name for path in out.iterdir()} == {".lock", "run.json", *tables}
 
 

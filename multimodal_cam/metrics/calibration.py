@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .intervals import DRAWS, LEVEL, Floats, Interval, cluster_bootstrap
+from .intervals import DRAWS, LEVEL, Floats, Interval, cluster_bootstrap, mean_intervals
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,26 @@ def auroc_interval(
     return cluster_bootstrap(lambda weights: _area(order, true, weights), groups, n, seed, level)
 
 
+def auroc_difference(
+    one: ArrayLike,
+    other: ArrayLike,
+    labels: ArrayLike,
+    groups: ArrayLike,
+    n: int = DRAWS,
+    seed: int = 0,
+    level: float = LEVEL,
+) -> Interval:
+    """By how much the area of scores `one` is above that of scores `other`, over the same draws of `groups`."""
+    (first, true), (second, _) = _checked(one, labels), _checked(other, labels)
+    orders = [np.unique(values, return_inverse=True)[1] for values in (first, second)]
+
+    def difference(weights: Floats) -> float:
+        mine, theirs = (_area(order, true, weights) for order in orders)
+        return mine - theirs
+
+    return cluster_bootstrap(difference, groups, n, seed, level)
+
+
 def curve(scores: ArrayLike, labels: ArrayLike, bins: int = 10) -> list[Bin]:
     """The reliability curve: the share of true rows in `bins` bins of as equal a size as ties allow, by rising score.
 
@@ -53,12 +73,23 @@ def curve(scores: ArrayLike, labels: ArrayLike, bins: int = 10) -> list[Bin]:
     that is no probability has no diagonal to lie on: what counts is that the rates rise.
     """
     values, true = _checked(scores, labels)
+    return [_bin(values[own], true[own]) for own in _members(values, bins)]
+
+
+def curve_intervals(scores: ArrayLike, labels: ArrayLike, groups: ArrayLike, bins: int = 10, seed: int = 0) -> list[Interval]:
+    """The rates of `curve` with their bootstrap intervals over `groups` (photos), as in metrics.intervals; the bins stay."""
+    values, true = _checked(scores, labels)
+    rates = {str(i): np.where(own, true, np.nan) for i, own in enumerate(_members(values, bins))}
+    return list(mean_intervals(rates, groups, seed=seed).values())
+
+
+def _members(values: Floats, bins: int) -> list[NDArray[np.bool_]]:
+    """Which rows are in each bin."""
     if bins < 1:
         raise ValueError(f"bins: expected 1 or more, got {bins}")
     inner = np.unique(np.quantile(values, np.arange(1, bins) / bins, method="inverted_cdf"))
     which = np.searchsorted(inner, values, side="left")  # an edge is a score and belongs to the bin that it closes
-    members = (which == i for i in range(len(inner) + 1))
-    return [_bin(values[own], true[own]) for own in members if own.any()]
+    return [own for i in range(len(inner) + 1) if (own := which == i).any()]
 
 
 def _bin(values: Floats, true: NDArray[np.bool_]) -> Bin:

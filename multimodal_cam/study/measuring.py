@@ -7,36 +7,36 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..adapters import TaskAdapter
 from ..folders import FULL
-from ..geometry import Placement
 from ..loading import load
 from ..metrics.answers import exact_accuracy
 from ..metrics.localization import WHOLE, coverage, off_centre, others
 from ..spans import Span, join
-from ..tap import LayerTap, evaluating
+from ..tap import evaluating
 from . import targets as looking
-from .explaining import Found, Rows, can, encode, explained, random_twin
+from .explaining import Found, can, explained, random_twin
 from .measures import blind_maps, measured
+from .preparing import Prepared, prepare
 from .settings import Settings
 from .sources import Item, sharded
-from .targets import LeftOut, Photo, Target, Text
+from .targets import LeftOut, Photo
 
 Row = dict[str, Any]
-Result = TypeVar("Result")
 ALTERNATIVES = 2  # the answer itself is the likeliest one, so that one other remains
 
 
 @dataclass
 class Shard:
-    """What a shard gave: rows of the table, photos that failed and why, and how many phrases are no targets and why."""
+    """What a shard gave: rows of the table, of own captions' nouns, photos that failed, and how many phrases are no targets."""
 
     results: list[Row] = field(default_factory=list)
+    nouns: list[Row] = field(default_factory=list)
     errors: list[Row] = field(default_factory=list)
     left_out: list[Row] = field(default_factory=list)
 
@@ -87,105 +87,26 @@ class Worker:
         if not photos:
             return
         left_out: LeftOut = Counter()
-        batch = _prepare(self.models[name], photos, self.settings, left_out)
-        results = list(self._rows(name, batch)) if batch else []
-        shard.results += results
+        batch = prepare(self.models[name], photos, self.settings, left_out)
+        if batch:
+            runs = self._runs(name, batch)
+            results = [row | {"model": name} for scope in batch.scopes() for row in _scope(scope, batch, runs, self.settings)]
+            shard.results += results
+            shard.nouns += [row | {"model": name} for row in _noun_rows(batch, runs)]
         shard.left_out += [
             {"image": image, "model": name, "why": why, "count": count} for (image, why), count in left_out.items() if count
         ]
 
-    def _rows(self, name: str, batch: Prepared) -> Iterator[Row]:
+    def _runs(self, name: str, batch: Prepared) -> list[Run]:
         settings, model = self.settings, self.models[name]
         if name not in self.twins and "random_weights" in settings.controls:
             self.twins[name] = random_twin(model, batch.rows, settings.seed)
-        runs = [
+        return [
             (method, score, _maps(model, self.twins.get(name), batch, method, score, settings))
             for method in settings.methods
             if can(model, method)
             for score in settings.scores
         ]
-        for scope in batch.scopes():
-            for row in _scope(scope, batch, runs, settings):
-                yield row | {"model": name}
-
-
-# ---- a batch, as one model reads it ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Texts about photos, their words, and the targets: `(text, target)`, in order."""
-
-    photos: Sequence[Photo]
-    texts: Sequence[Text]
-    words: Sequence[Sequence[Span]]
-    rows: Rows
-    targets: Sequence[tuple[int, Target]]
-
-    def scopes(self) -> Iterator[list[int]]:
-        """Targets whose maps are each other's control: those of one caption, or of all questions about a photo."""
-        found: dict[tuple[int, int], list[int]] = {}
-        for i, (row, _) in enumerate(self.targets):
-            text = self.texts[row]
-            found.setdefault((text.photo, -1 if text.question else text.number), []).append(i)
-        return iter(found.values())
-
-    def spans(self, i: int) -> dict[str, Span]:
-        """What is explained of target `i`: its noun, and the whole phrase where that is longer."""
-        row, target = self.targets[i]
-        words = self.words[row]
-        spans = {"word": words[target.head], "phrase": join(words[target.start : target.stop])}
-        return {"word": spans["word"]} if self.texts[row].question else spans
-
-    def placement(self, row: int) -> Placement:
-        return self.rows.inputs.placements[row]
-
-
-def _prepare(model: TaskAdapter, photos: Sequence[Photo], settings: Settings, left_out: LeftOut) -> Prepared | None:
-    """None when there is nothing to explain in the whole batch."""
-    if settings.task == "vqa":
-        return _asked(model, photos)
-    own = settings.own_captions
-    texts = [Text(i, 0) for i in range(len(photos))] if own else looking.human_texts(photos, settings)
-    if not texts:
-        return None
-    inputs = model.preprocess([photos[text.photo].image for text in texts])
-    if own:
-        ids, activations = _generate(model, inputs, beam=settings.beam)
-    else:
-        ids = model.tokenize([" ".join(text.words) for text in texts], "unk")
-        activations = encode(model, inputs, ids)
-    words = list(looking.words_of(model, ids.tolist(), texts))
-    docs = looking.parsed([[word.text for word in own_words] for own_words in words])
-    targets = [
-        (i, target)
-        for i, text in enumerate(texts)
-        if words[i]
-        for target in looking.targets_of(photos[text.photo], text, words[i], docs[i], settings, left_out)
-    ]
-    return Prepared(photos, texts, words, _together(inputs, ids, activations), targets) if targets else None
-
-
-def _asked(model: TaskAdapter, photos: Sequence[Photo]) -> Prepared | None:
-    texts = looking.questions_of(photos)
-    questions = [text.question for text in texts if text.question]
-    inputs = model.preprocess([photos[text.photo].image for text in texts], [question.question for question in questions])
-    ids, activations = _generate(model, inputs)
-    words = list(looking.words_of(model, ids.tolist(), texts))
-    targets = [(i, looking.answer_target(question)) for i, question in enumerate(questions)]
-    return Prepared(photos, texts, words, _together(inputs, ids, activations), targets)
-
-
-def _generate(model: TaskAdapter, inputs: Any, **options: Any) -> tuple[Tensor, Tensor]:
-    """What the model says itself, and the activations of each photo, which generating gives for nothing if the layer ran once."""
-    with torch.no_grad(), LayerTap(model.layer) as tap:
-        ids = model.generate(inputs, **options)
-    return ids, tap.activations if tap.calls == 1 else encode(model, inputs, ids)
-
-
-def _together(inputs: Any, ids: Tensor, activations: Tensor) -> Rows:
-    photo = torch.arange(len(ids)) if inputs.photo is None else inputs.photo
-    return Rows(inputs, ids, photo, activations)
 
 
 # ---- maps -----------------------------------------------------------------------------------------------------------------
@@ -193,39 +114,61 @@ def _together(inputs: Any, ids: Tensor, activations: Tensor) -> Rows:
 
 @dataclass
 class Maps:
-    """Of one method: for each target and kind of span, its map (by the name "") and controls, and numbers of the span."""
+    """Of one method: for each target and kind of span, its map (by the name "") and controls, and numbers of the span; and
+    the numbers of each noun."""
 
-    spans: dict[tuple[int, str], dict[str, Tensor]]
-    numbers: dict[tuple[int, str], Row]
+    spans: dict[tuple[int, str], dict[str, Tensor]] = field(default_factory=dict)
+    numbers: dict[tuple[int, str], Row] = field(default_factory=dict)
+    nouns: dict[int, Row] = field(default_factory=dict)
+
+
+Run = tuple[str, str, Maps]  # method, score, maps
 
 
 def _maps(model: TaskAdapter, twin: TaskAdapter | None, batch: Prepared, method: str, score: str, settings: Settings) -> Maps:
     """Every target's map by a method, and its controls that the model has to make."""
-    found = Maps({}, {})
-    own: dict[int, list[int]] = {}
-    for i, (row, _) in enumerate(batch.targets):
-        own.setdefault(row, []).append(i)
+    found = Maps()
+    own, nouns = _by_row(batch.targets), _by_row(batch.nouns)
     questions = settings.task == "vqa"
 
-    def explain(of: TaskAdapter, activations: Tensor | None = None) -> Iterator[tuple[int, str, Span, Found]]:
+    def explain(of: TaskAdapter, activations: Tensor | None = None) -> Iterator[tuple[int, Found]]:
         options = {"nodes": settings.nodes, "alternatives": ALTERNATIVES if questions else 0}
-        for row, maps in explained(of, batch.rows, batch.words, method, score, activations=activations, **options):
+        return explained(of, batch.rows, batch.words, method, score, activations=activations, **options)
+
+    def control(name: str, explanations: Iterator[tuple[int, Found]]) -> None:
+        for row, maps in explanations:
             for i in own.get(row, ()):
                 for kind, span in batch.spans(i).items():
-                    yield i, kind, span, maps
+                    found.spans[i, kind][name] = maps.map(span)
 
-    for i, kind, span, maps in explain(model):
-        whole = join(batch.words[batch.targets[i][0]])
-        controls = {"other_answer": maps.alternative()} if questions else {"whole": maps.map(whole)}
-        found.spans[i, kind] = {"": maps.map(span)} | {name: map for name, map in controls.items() if map is not None}
-        found.numbers[i, kind] = {"reliance": maps.reliance(span), "log_prob": maps.log_prob(span)}
+    for row, maps in explain(model):
+        whole = {"other_answer": maps.alternative()} if questions else {"whole": maps.map(join(batch.words[row]))}
+        for i in own.get(row, ()):
+            for kind, span in batch.spans(i).items():
+                found.spans[i, kind] = {"": maps.map(span)} | {name: map for name, map in whole.items() if map is not None}
+                found.numbers[i, kind] = _numbers(maps, span)
+        for i in nouns.get(row, ()):
+            found.nouns[i] = _numbers(maps, batch.words[row][batch.nouns[i][1].index])
     if twin is not None:
-        for i, kind, span, maps in explain(twin):
-            found.spans[i, kind]["random_weights"] = maps.map(span)
+        control("random_weights", explain(twin))
     if "other_photo" in settings.controls and len(batch.rows.activations) > 1:
-        for i, kind, span, maps in explain(model, batch.rows.activations.roll(-1, dims=0)):
-            found.spans[i, kind]["other_photo"] = maps.map(span)
+        control("other_photo", explain(model, batch.rows.activations.roll(-1, dims=0)))
     return found
+
+
+def _by_row(places: Sequence[tuple[int, Any]]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for i, (row, _) in enumerate(places):
+        found.setdefault(row, []).append(i)
+    return found
+
+
+def _numbers(maps: Found, span: Span) -> Row:
+    """What may tell whether to trust a span's map."""
+    positive = maps.map(span).relu()
+    total = float(positive.sum())
+    peak = float(positive.max()) / total if total > 0 else float("nan")
+    return {"reliance": maps.reliance(span), "log_prob": maps.log_prob(span), "peak": peak}
 
 
 def _blind(batch: Prepared, i: int) -> dict[str, Tensor]:
@@ -238,7 +181,7 @@ def _blind(batch: Prepared, i: int) -> dict[str, Tensor]:
 # ---- rows -----------------------------------------------------------------------------------------------------------------
 
 
-def _scope(scope: Sequence[int], batch: Prepared, runs: Sequence[tuple[str, str, Maps]], settings: Settings) -> Iterator[Row]:
+def _scope(scope: Sequence[int], batch: Prepared, runs: Sequence[Run], settings: Settings) -> Iterator[Row]:
     """The rows of targets that are each other's `other_word`; a target's maps are measured all at once."""
     rivals = others([batch.targets[i][1].group for i in scope])
     for place, i in enumerate(scope):
@@ -266,6 +209,16 @@ def _scope(scope: Sequence[int], batch: Prepared, runs: Sequence[tuple[str, str,
                 }
                 run = {"method": method, "score": score, "span": kind}
                 yield about | run | maps.numbers[i, kind] | _drawn(maps.spans[i, kind][""]) | columns
+
+
+def _noun_rows(batch: Prepared, runs: Sequence[Run]) -> Iterator[Row]:
+    """All nouns of own captions, with and without a box."""
+    for i, (row, noun) in enumerate(batch.nouns):
+        text, words = batch.texts[row], batch.words[row]
+        about = {"image": batch.photos[text.photo].item.image, "caption": " ".join(word.text for word in words)}
+        said = {"word": words[noun.index].text, "head": noun.index, "in_human_caption": noun.said}
+        for method, score, maps in runs:
+            yield about | said | {"method": method, "score": score} | maps.nouns[i]
 
 
 def _about(batch: Prepared, i: int) -> Row:

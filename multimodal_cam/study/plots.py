@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from ..metrics.calibration import curve
+from ..metrics.calibration import curve, curve_intervals
 from ..metrics.intervals import Interval
 
+COLOURS = ("#6a2a9c", "#0f7d6b", "#c4621a", "#2f6fb5", "#a8325e", "#5b6470")
 GREYS = {True: "#6a2a9c", False: "#a8a29c"}  # what is measured, and its controls
 
 
@@ -33,17 +35,41 @@ def bars(groups: Mapping[str, Mapping[str, Interval]], metric: str, path: Path) 
     return path
 
 
-def reliance_curve(curves: Mapping[str, tuple[Any, Any]], metric: str, path: Path) -> Path:
-    """How often maps hit, by the reliance of their words in ten bins of one size; writes and returns `path`."""
-    figure = Figure(figsize=(7, 3.6), layout="constrained")
-    panel = figure.subplots()
-    for label, (reliance, hit) in curves.items():
-        bins = curve(reliance, hit >= 0.5)
-        panel.plot([b.score for b in bins], [b.rate for b in bins], marker="o", markersize=3, label=label)
-    panel.set_xlabel("reliance, nats")
-    panel.set_ylabel(metric)
-    panel.grid(alpha=0.3)
-    panel.legend(fontsize=7, frameon=False)
-    panel.spines[["top", "right"]].set_visible(False)
+def reliability(runs: Mapping[tuple[str, ...], Mapping[str, Any]], what: str, path: Path, seed: int) -> Path:
+    """How often `label` holds by `reliance`, in up to 8 bins of one size with intervals over photos; writes and returns `path`.
+
+    A panel for each model and whatever follows the method, a line for each method.
+    """
+    panels: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
+    for key, columns in runs.items():
+        panels.setdefault((key[0], *key[2:]), {})[key[1]] = columns
+    figure = Figure(figsize=(1 + 4.2 * len(panels), 3.6), layout="constrained")
+    axes: Sequence[Any] = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axis, (name, methods) in zip(axes, panels.items(), strict=True):
+        for number, (method, columns) in enumerate(methods.items()):
+            reliance = columns["reliance"].astype(float)
+            known = ~np.isnan(reliance)
+            if known.any():
+                bins = max(1, min(8, int(known.sum()) // 20))
+                given = reliance[known], columns["label"][known]
+                found = curve_intervals(*given, columns["image"][known], bins, seed)
+                x = np.array([b.score for b in curve(*given, bins)])
+                y, low, high = np.array([[i.value, i.low, i.high] for i in found]).T
+                x = x * 1.04**number  # side by side
+                axis.errorbar(
+                    x,
+                    y,
+                    np.maximum([y - low, high - y], 0),
+                    color=COLOURS[number % len(COLOURS)],
+                    marker="o",
+                    markersize=3,
+                    label=method,
+                )
+        axis.set_title(" ".join(name), fontsize=10)
+        axis.set_xlabel("reliance, nats", fontsize=9)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8, frameon=False)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel(what)
     figure.savefig(path, dpi=110)
     return path

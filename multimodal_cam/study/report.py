@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from ..metrics.calibration import auroc_interval
 from .agreement import measure_agreement
 from .agreement_report import agreement_blocks
 from .document import Block, Grid, Heading, Paragraph, Picture, difference, html, markdown, value
 from .gallery import cases, pictures
 from .measures import CONTROLS, MEDIANS, WITHOUT_METHOD
-from .plots import bars, reliance_curve
+from .plots import bars
 from .store import read_run
 from .summary import RUN, Table, paired, read_table, splits
+from .trust import trust_blocks
 
 Run = tuple[str, ...]
 TITLE = "Do the maps lie on what the words name?"
@@ -68,7 +68,7 @@ def _blocks(folder: Path, run: dict[str, Any], table: Table) -> Iterator[Block]:
     yield from _splits(table, metrics[0], controls)
     agreement = measure_agreement(folder, right_only=run["settings"]["task"] == "vqa")
     yield from agreement_blocks(agreement, table.seed)
-    yield from _trust(folder, table, metrics[0])
+    yield from trust_blocks(folder, table, metrics[0])
     yield from _gallery(folder, run, table, metrics)
 
 
@@ -165,33 +165,6 @@ def _splits(table: Table, metric: str, controls: Sequence[str]) -> Iterator[Bloc
                 above = [table.interval(metric, part, f"{metric}__{c}") for c in shown]
                 lines.append([name, str(len(part)), *map(value, values), *map(difference, above)])
         yield Grid(["", "words", "map", *shown, *(f"above {c}" for c in shown)], lines)
-
-
-def _trust(folder: Path, table: Table, metric: str) -> Iterator[Block]:
-    yield Heading(2, "Does a word's reliance say when to trust its map?")
-    yield Paragraph(
-        "The area under the ROC curve of the reliance (nats that the photo adds): how often a word whose map hits has the higher "
-        "one; 0.5 is chance. In own captions also: of words that a human caption of the photo has, against words that none has."
-    )
-    lines, curves = [], {}
-    for key, rows in table.runs.items():
-        hit, said = table[metric][rows], table["in_human_caption"][rows]
-        named = np.array([value is not None for value in said])
-        lines.append(
-            [" ".join(key), _auroc(table, rows, hit >= 0.5), _auroc(table, rows[named], said[named].astype(bool)), str(len(rows))]
-        )
-        curves[" ".join(key)] = (table["reliance"][rows], hit)
-    yield Grid(["", f"{metric} hits", "in a human caption", "words"], lines)
-    path = reliance_curve(curves, metric, folder / "plots" / "reliance.png")
-    yield Picture(path, f"{metric} by the reliance of the word, ten bins of one size", wide=True)
-
-
-def _auroc(table: Table, rows: Any, labels: Any) -> str:
-    reliance = table["reliance"][rows]
-    known = ~np.isnan(reliance)
-    if not known.any() or labels[known].all() or not labels[known].any():
-        return "-"
-    return value(auroc_interval(reliance[known], labels[known], table["image"][rows][known], seed=table.seed))
 
 
 def _gallery(folder: Path, run: dict[str, Any], table: Table, metrics: Sequence[str]) -> Iterator[Block]:

@@ -1,8 +1,8 @@
 """A study's folder: shards that appear whole or not at all, then one table.
 
 run.json          settings, hashes, versions: written first; another study may not go on here
-shards/000012/    results.parquet, errors.parquet, left_out.parquet of one shard, renamed into place in one step
-results.parquet   all shards, in order; also errors.parquet, left_out.parquet; then `shards` goes
+shards/000012/    results.parquet, nouns.parquet, errors.parquet, left_out.parquet of one shard, renamed into place in one step
+results.parquet   all shards, in order, and so the others; then `shards` goes
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..folders import FULL, whole_or_nothing
 from .measures import CONTROLS
 from .measuring import Shard
 
-TABLES = ("results", "errors", "left_out")
+TABLES = ("results", "nouns", "errors", "left_out")
 GROUP = 65_536  # rows of the final table that are read together
 
 ABOUT = {
@@ -51,19 +51,22 @@ ABOUT = {
     "in_human_caption": pa.bool_(),
     "reliance": pa.float64(),
     "log_prob": pa.float64(),
+    "peak": pa.float64(),
     "empty": pa.bool_(),
     "frame": pa.list_(pa.float64()),
     "grid": pa.list_(pa.int32()),
     "map": pa.list_(pa.float16()),
 }
+NOUNS = ("image", "caption", "word", "head", "model", "method", "score", "in_human_caption", "reliance", "log_prob", "peak")
 ERRORS = {name: pa.string() for name in ("image", "model", "kind", "message")}
 LEFT_OUT = {"image": pa.string(), "model": pa.string(), "why": pa.string(), "count": pa.int32()}
 
 
 def schemas(metrics: Sequence[str]) -> dict[str, pa.Schema]:
-    """The columns of the three tables; each metric has one for the map and one for every control, `<metric>__<control>`."""
+    """The columns of the tables; each metric has one for the map and one for every control, `<metric>__<control>`."""
     numbers = {f"{m}__{c}" if c else m: pa.float64() for m in metrics for c in ("", *CONTROLS)}
-    return {"results": pa.schema(ABOUT | numbers), "errors": pa.schema(ERRORS), "left_out": pa.schema(LEFT_OUT)}
+    columns = {"results": ABOUT | numbers, "nouns": {n: ABOUT[n] for n in NOUNS}, "errors": ERRORS, "left_out": LEFT_OUT}
+    return {name: pa.schema(fields) for name, fields in columns.items()}
 
 
 class Store:

@@ -39,7 +39,8 @@ class Table:
 def read_table(folder: Path, metrics: Sequence[str], seed: int, *, right_only: bool) -> Table:
     """The rows of a study, photos as numbers; of a VQA study those that are answered right, with `right_only`."""
     numbers = [f"{m}__{c}" if c else m for m in metrics for c in ("", *CONTROLS)]
-    names = ["image", "text", "head", "type", "size", "off_centre", "in_human_caption", "right", "reliance", "area", *RUN]
+    names = ["image", "text", "head", "type", "size", "off_centre", "in_human_caption", "right"]
+    names += ["reliance", "log_prob", "peak", "area", *RUN]
     found = pq.read_table(folder / "results.parquet", columns=[*names, *numbers])
     columns: dict[str, NDArray[Any]] = {n: found[n].to_numpy(zero_copy_only=False) for n in (*names, *numbers)}
     columns["image"] = np.unique(columns["image"].astype(str), return_inverse=True)[1]

@@ -62,6 +62,14 @@ class Target:
     boxes: tuple[Box, ...]
 
 
+@dataclass(frozen=True)
+class Noun:
+    """Word `index` of a model's own caption, and whether a human caption of the photo has it; None when there is none."""
+
+    index: int
+    said: bool | None
+
+
 def open_photo(item: Item, settings: Settings) -> Photo:
     """Raises ValueError or OSError for a photo, or an annotation, that is broken or missing."""
     image = load_image(Path(settings.images) / item.image)
@@ -136,6 +144,15 @@ def _names(doc: Any, head: Any) -> set[str]:
     single = {head.text.lower(), head.lemma_.lower()}
     before = doc[head.i - 1].text.lower() if head.i else ""
     return single | {f"{before} {name}" for name in single if before}
+
+
+def nouns_of(photo: Photo, words: Sequence[Span], doc: Any) -> list[Noun]:
+    """All nouns of a model's own caption that it knows. One that no human caption has, in whatever number (dog, dogs), may be a
+    hallucination; another word for the same thing counts as one, too (CHAIR, Rohrbach et al., EMNLP 2018, has synonyms)."""
+    human = [text for text in (*map(split_words, photo.item.captions), *(s.words for s in photo.sentences)) if text]
+    said = {name for own in parsed(human) for token in own for name in (token.text.lower(), token.lemma_.lower())}
+    nouns = [token for token in doc if token.pos_ in NOUNS and words[token.i].known]
+    return [Noun(token.i, bool({token.text.lower(), token.lemma_.lower()} & said) if said else None) for token in nouns]
 
 
 def _things(sentences: Sequence[Sentence]) -> tuple[Thing, ...]:

@@ -1,0 +1,99 @@
+"""A batch of photos as one model reads it: texts, their words, the targets, and the layer's activations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..adapters import TaskAdapter
+from ..geometry import Placement
+from ..spans import Span, join
+from ..tap import LayerTap
+from . import targets as looking
+from .explaining import Rows, encode
+from .settings import Settings
+from .targets import LeftOut, Noun, Photo, Target, Text
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Texts about photos, their words, and the targets: `(text, target)`, in order; of own captions also all nouns."""
+
+    photos: Sequence[Photo]
+    texts: Sequence[Text]
+    words: Sequence[Sequence[Span]]
+    rows: Rows
+    targets: Sequence[tuple[int, Target]]
+    nouns: Sequence[tuple[int, Noun]] = ()
+
+    def scopes(self) -> Iterator[list[int]]:
+        """Targets whose maps are each other's control: those of one caption, or of all questions about a photo."""
+        found: dict[tuple[int, int], list[int]] = {}
+        for i, (row, _) in enumerate(self.targets):
+            text = self.texts[row]
+            found.setdefault((text.photo, -1 if text.question else text.number), []).append(i)
+        return iter(found.values())
+
+    def spans(self, i: int) -> dict[str, Span]:
+        """What is explained of target `i`: its noun, and the whole phrase where that is longer."""
+        row, target = self.targets[i]
+        words = self.words[row]
+        spans = {"word": words[target.head], "phrase": join(words[target.start : target.stop])}
+        return {"word": spans["word"]} if self.texts[row].question else spans
+
+    def placement(self, row: int) -> Placement:
+        return self.rows.inputs.placements[row]
+
+
+def prepare(model: TaskAdapter, photos: Sequence[Photo], settings: Settings, left_out: LeftOut) -> Prepared | None:
+    """None when there is nothing to explain in the whole batch."""
+    if settings.task == "vqa":
+        return _asked(model, photos)
+    own = settings.own_captions
+    texts = [Text(i, 0) for i in range(len(photos))] if own else looking.human_texts(photos, settings)
+    if not texts:
+        return None
+    inputs = model.preprocess([photos[text.photo].image for text in texts])
+    if own:
+        ids, activations = _generate(model, inputs, beam=settings.beam)
+    else:
+        ids = model.tokenize([" ".join(text.words) for text in texts], "unk")
+        activations = encode(model, inputs, ids)
+    words = list(looking.words_of(model, ids.tolist(), texts))
+    docs = looking.parsed([[word.text for word in own_words] for own_words in words])
+    targets = [
+        (i, target)
+        for i, text in enumerate(texts)
+        if words[i]
+        for target in looking.targets_of(photos[text.photo], text, words[i], docs[i], settings, left_out)
+    ]
+    nouns = [(i, noun) for i, text in enumerate(texts) if own for noun in looking.nouns_of(photos[text.photo], words[i], docs[i])]
+    if not targets and not nouns:
+        return None
+    return Prepared(photos, texts, words, _together(inputs, ids, activations), targets, nouns)
+
+
+def _asked(model: TaskAdapter, photos: Sequence[Photo]) -> Prepared | None:
+    texts = looking.questions_of(photos)
+    questions = [text.question for text in texts if text.question]
+    inputs = model.preprocess([photos[text.photo].image for text in texts], [question.question for question in questions])
+    ids, activations = _generate(model, inputs)
+    words = list(looking.words_of(model, ids.tolist(), texts))
+    targets = [(i, looking.answer_target(question)) for i, question in enumerate(questions)]
+    return Prepared(photos, texts, words, _together(inputs, ids, activations), targets)
+
+
+def _generate(model: TaskAdapter, inputs: Any, **options: Any) -> tuple[Tensor, Tensor]:
+    """What the model says itself, and the activations of each photo, which generating gives for nothing if the layer ran once."""
+    with torch.no_grad(), LayerTap(model.layer) as tap:
+        ids = model.generate(inputs, **options)
+    return ids, tap.activations if tap.calls == 1 else encode(model, inputs, ids)
+
+
+def _together(inputs: Any, ids: Tensor, activations: Tensor) -> Rows:
+    photo = torch.arange(len(ids)) if inputs.photo is None else inputs.photo
+    return Rows(inputs, ids, photo, activations)
