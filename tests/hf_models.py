@@ -171,8 +171,94 @@ def ved_donut(folder: Path) -> None:
     _ved(folder, encoder, DonutImageProcessor(size={"height": SIDE, "width": 2 * SIDE}))
 
 
+# ---- BLIP, GIT -------------------------------------------------------------------------------------------------------------
+
+
+def _blip(folder: Path, name: str) -> None:
+    import transformers
+    from transformers import BlipConfig, BlipImageProcessor, BlipProcessor
+
+    tokenizer = word_piece()
+    ids = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("pad", "sep")}
+    config = BlipConfig(
+        text_config=dict(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            encoder_hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=64,
+            bos_token_id=tokenizer.cls_token_id,
+            eos_token_id=tokenizer.sep_token_id,
+            **ids,
+        ),
+        vision_config=dict(
+            hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=SIDE, patch_size=8
+        ),
+        projection_dim=16,
+    )
+    images = BlipImageProcessor(size={"height": SIDE, "width": SIDE})
+    save(folder, getattr(transformers, name)(config), BlipProcessor(images, tokenizer))
+
+
+def blip_caption(folder: Path) -> None:
+    _blip(folder, "BlipForConditionalGeneration")
+
+
+def blip_vqa(folder: Path) -> None:
+    _blip(folder, "BlipForQuestionAnswering")
+
+
+def as_processed(processor: Any, image: Any, question: str | None) -> dict[str, Any]:
+    """The whole processor's output, question included."""
+    return dict(processor(images=image, text=question, return_tensors="pt"))
+
+
+def git(folder: Path) -> None:
+    from transformers import CLIPImageProcessor, GitConfig, GitForCausalLM, GitProcessor
+
+    tokenizer = word_piece()
+    config = GitConfig(
+        vision_config=dict(
+            hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, image_size=SIDE, patch_size=8
+        ),
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    images = CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
+    save(folder, GitForCausalLM(config), GitProcessor(images, tokenizer))
+
+
+def git_asked(processor: Any, image: Any, question: str | None) -> dict[str, Any]:
+    """As GIT's documentation asks questions: [CLS] in front, no [SEP]."""
+    words = processor.tokenizer
+    ids = [words.cls_token_id, *(words(question, add_special_tokens=False).input_ids if question else [])]
+    pixels = processor(images=image, return_tensors="pt").pixel_values
+    return {"pixel_values": pixels, "input_ids": torch.tensor([ids])}
+
+
 CASES = [
     Case("ved-vit", ved_vit, "encoder.layers.1", (4, 4), unplaced=True),
     Case("ved-swin", ved_swin, "encoder.encoder.layers.1", (4, 4)),
     Case("ved-donut", ved_donut, "encoder.encoder.layers.1", (4, 8)),
+    Case("blip-caption", blip_caption, "vision_model.encoder.layers.1", (4, 4), unplaced=True),
+    Case("blip-vqa", blip_vqa, "vision_model.encoder.layers.1", (4, 4), "what colour is the dog?", ask=as_processed, unplaced=True),
+    Case("git", git, "git.image_encoder.vision_model.encoder.layers.1", (4, 4), ask=git_asked, unplaced=True),
+    Case(
+        "git-vqa",
+        git,
+        "git.image_encoder.vision_model.encoder.layers.1",
+        (4, 4),
+        "how many dogs are there?",
+        ask=git_asked,
+        unplaced=True,
+    ),
 ]

@@ -167,8 +167,8 @@ class HuggingFace:
         beam = options.pop("beam", None)
         if beam is not None:
             options["num_beams"] = beam
-        if not {"max_new_tokens", "max_length"} & options.keys() and not _says_how_long(self.model):
-            options["max_new_tokens"] = MAX_NEW_TOKENS
+        if not {"max_new_tokens", "max_length"} & options.keys():
+            options |= self.length()
         options.setdefault("min_new_tokens", 1)
         activations = inputs.spread(self._look(inputs))
         with self._from(inputs, activations):
@@ -181,6 +181,13 @@ class HuggingFace:
         if not all(rows):
             raise ValueError(f"{self.name} says nothing about this photo: pass text=")
         return pad_ids(rows, said.device)
+
+    def length(self) -> dict[str, Any]:
+        """How long a text may get: what the checkpoint says, or `MAX_NEW_TOKENS`; 20 is what transformers puts where it is silent."""
+        own = getattr(self.model, "generation_config", None)
+        if getattr(own, "max_new_tokens", None) is None and getattr(own, "max_length", None) not in (None, 20):
+            return {}
+        return {"max_new_tokens": getattr(own, "max_new_tokens", None) or MAX_NEW_TOKENS}
 
     def stops(self) -> set[int]:
         """The tokens that end a text."""
@@ -307,9 +314,3 @@ def _unseen(inputs: Inputs, rows: int) -> Inputs:
     pixels = inputs.pixels.new_ones(()).expand(rows, *inputs.pixels.shape[1:])
     one = replace(inputs, pixels=inputs.pixels[:0], photo=None, more={k: inputs.spread(v) for k, v in inputs.more.items()})
     return replace(one.repeat(copies), pixels=pixels)
-
-
-def _says_how_long(model: Any) -> bool:
-    """Whether the checkpoint itself sets a length; 20 is what transformers puts where nobody did."""
-    own = getattr(model, "generation_config", None)
-    return getattr(own, "max_new_tokens", None) is not None or getattr(own, "max_length", None) not in (None, 20)

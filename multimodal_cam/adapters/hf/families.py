@@ -40,6 +40,33 @@ FAMILIES: tuple[Family, ...] = (
         "H/16 for ViT, H/32 for Swin",
         "byte-level BPE, WordPiece or SentencePiece",
     ),
+    Family(
+        "BLIP captioning",
+        "captioning",
+        ("BlipForConditionalGeneration",),
+        "blip:BLIPCaptioner",
+        "vision_model.encoder.layers[-1]",
+        "24 x 24 at 384 px",
+        "WordPiece",
+    ),
+    Family(
+        "BLIP VQA",
+        "vqa",
+        ("BlipForQuestionAnswering",),
+        "blip:BLIPReader",
+        "vision_model.encoder.layers[-1]",
+        "24 x 24 at 384 px",
+        "WordPiece",
+    ),
+    Family(
+        "GIT",
+        "captioning, vqa",
+        ("GitForCausalLM",),
+        "git:GIT",
+        "git.image_encoder.vision_model.encoder.layers[-1]",
+        "14 x 14 at 224 px",
+        "WordPiece",
+    ),
 )
 
 

@@ -1,0 +1,74 @@
+"""BLIP (Li et al., ICML 2022): captioning, and question answering, whose own forward returns no logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import Inputs
+from .base import HuggingFace, shifted
+
+
+class _BLIP(HuggingFace):
+    """The last of the ViT's blocks is the layer, the text decoder's vocabulary layer the readout."""
+
+    def places(self) -> tuple[nn.Module, nn.Module]:
+        return self.model.vision_model, self.model.vision_model.encoder.layers[-1]
+
+    def vocabulary_layer(self) -> nn.Module | None:
+        layer: nn.Module = self.model.text_decoder.get_output_embeddings()
+        return layer
+
+    @property
+    def _start(self) -> int:
+        start: int = self.model.config.text_config.bos_token_id
+        return start
+
+    def length(self) -> dict[str, Any]:
+        """Its generate reads the text decoder's settings, not its own."""
+        return super().length() or {"max_length": self.model.generation_config.max_length}
+
+    def stops(self) -> set[int]:
+        return super().stops() | {self.model.config.text_config.sep_token_id, self.model.config.text_config.pad_token_id}
+
+
+class BLIPCaptioner(_BLIP):
+    """`BlipForConditionalGeneration`: cross-attention from the words to the patches and CLS."""
+
+    def read(self, inputs: Inputs, ids: Tensor) -> Tensor:
+        logits: Tensor = self.model(pixel_values=inputs.pixels, input_ids=shifted(self._start, ids)).logits
+        return logits
+
+    def say(self, inputs: Inputs, **options: Any) -> Tensor:
+        said: Tensor = self.model.generate(pixel_values=inputs.pixels, **options)
+        return said[:, 1:]
+
+
+class BLIPReader(_BLIP):
+    """`BlipForQuestionAnswering`: the question reads the photo, the answer reads the question."""
+
+    task = "vqa"
+
+    def prompt(self, question: str | None, inputs: Inputs) -> list[int] | None:
+        if question is None:
+            raise ValueError(f"{self.name} answers questions: pass question=")
+        ids: list[int] = self.tokenizer(question).input_ids
+        return ids
+
+    def read(self, inputs: Inputs, ids: Tensor) -> Tensor:
+        assert inputs.question is not None
+        image = self.model.vision_model(pixel_values=inputs.pixels).last_hidden_state
+        seen = torch.ones(image.shape[:-1], dtype=torch.long, device=image.device)
+        asked = self.model.text_encoder(
+            input_ids=inputs.question, encoder_hidden_states=image, encoder_attention_mask=seen
+        ).last_hidden_state
+        answer = self.model.text_decoder(input_ids=shifted(self._start, ids), encoder_hidden_states=asked)
+        logits: Tensor = answer.logits
+        return logits
+
+    def say(self, inputs: Inputs, **options: Any) -> Tensor:
+        assert inputs.question is not None
+        said: Tensor = self.model.generate(pixel_values=inputs.pixels, input_ids=inputs.question, **options)
+        return said[:, 1:]

@@ -1,0 +1,36 @@
+"""GIT (Wang et al., TMLR 2022): one decoder reads the patches, then the question if there is one, then its own words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import Inputs
+from .base import HuggingFace
+
+
+class GIT(HuggingFace):
+    """`GitForCausalLM`. Its logits begin with those of the image's tokens: only the last `t` are the text's."""
+
+    def places(self) -> tuple[nn.Module, nn.Module]:
+        tower = self.model.git.image_encoder
+        return tower, tower.vision_model.encoder.layers[-1]
+
+    def prompt(self, question: str | None, inputs: Inputs) -> list[int] | None:
+        start: int = self.tokenizer.cls_token_id
+        return [start, *(self.tokenizer(question, add_special_tokens=False).input_ids if question else [])]
+
+    def read(self, inputs: Inputs, ids: Tensor) -> Tensor:
+        assert inputs.question is not None
+        said = torch.cat([inputs.question, ids[:, :-1]], dim=1)
+        logits: Tensor = self.model(
+            pixel_values=inputs.pixels, input_ids=said, use_cache=False, logits_to_keep=ids.shape[1]
+        ).logits
+        return logits
+
+    def say(self, inputs: Inputs, **options: Any) -> Tensor:
+        assert inputs.question is not None
+        said: Tensor = self.model.generate(pixel_values=inputs.pixels, input_ids=inputs.question, **options)
+        return said[:, inputs.question.shape[1] :]
