@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -25,8 +25,10 @@ class Engine(StrEnum):
 
 Out = Annotated[Path, typer.Option(file_okay=False, help="Folder of the study; the same command goes on there.")]
 Images = Annotated[Path, typer.Option(exists=True, file_okay=False, help="The folder with the photos.")]
-Metrics = Annotated[str | None, typer.Option(help="Separated by commas, or all [default: all but the slow ones].")]
+Metrics = Annotated[str | None, typer.Option(help="Separated by commas, or all of place [default: all but the slow ones].")]
 Controls = Annotated[str | None, typer.Option(help="Separated by commas, or none [default: all].")]
+Faithfulness = Annotated[bool, typer.Option("--faithfulness", help="Also deletion, insertion and the like: slow.")]
+Canvas = Annotated[Literal["pixels", "layer"], typer.Option(help="What these perturb: the photo, or the layer, much faster.")]
 Nodes = Annotated[int, typer.Option(min=1, help="Steps of the method evidence.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first photos.")]
 Engines = Annotated[Engine, typer.Option(help="This process, or Ray Data: see docs/scale.md.")]
@@ -58,6 +60,8 @@ def study_captions(
     ),
     scores: Annotated[str, typer.Option(help="log_prob, logit, contrast; separated by commas.")] = "log_prob",
     metrics: Metrics = None,
+    faithfulness: Faithfulness = False,
+    canvas: Canvas = "pixels",
     controls: Controls = None,
     own_captions: Annotated[
         bool, typer.Option("--own-captions/--human-captions", help="What the model says itself, aligned by head noun.")
@@ -89,7 +93,8 @@ def study_captions(
         models=_list(models),
         methods=_list(methods),
         scores=_list(scores),
-        metrics=_metrics(metrics),
+        metrics=_metrics(metrics, faithfulness),
+        canvas=canvas,
         controls=_controls(controls),
         own_captions=own_captions,
         per_photo=per_photo,
@@ -114,6 +119,8 @@ def study_vqa(
     ),
     scores: Annotated[str, typer.Option(help="logit, log_prob, contrast; separated by commas.")] = "logit",
     metrics: Metrics = None,
+    faithfulness: Faithfulness = False,
+    canvas: Canvas = "pixels",
     controls: Controls = None,
     nodes: Nodes = 8,
     limit: Limit = None,
@@ -137,7 +144,8 @@ def study_vqa(
         models=_list(models),
         methods=_list(methods),
         scores=_list(scores),
-        metrics=_metrics(metrics),
+        metrics=_metrics(metrics, faithfulness),
+        canvas=canvas,
         controls=_controls(controls),
         nodes=nodes,
         seed=seed,
@@ -224,10 +232,12 @@ def _list(given: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in given.split(",") if name.strip())
 
 
-def _metrics(given: str | None) -> tuple[str, ...]:
+def _metrics(given: str | None, faithfulness: bool) -> tuple[str, ...]:
+    from .faithful import FAITHFULNESS
     from .measures import DEFAULT, METRICS
 
-    return DEFAULT if given is None else tuple(METRICS) if given == "all" else _list(given)
+    chosen = DEFAULT if given is None else tuple(METRICS) if given == "all" else _list(given)
+    return (*chosen, *(name for name in FAITHFULNESS if name not in chosen)) if faithfulness else chosen
 
 
 def _controls(given: str | None) -> tuple[str, ...]:

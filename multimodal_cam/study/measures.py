@@ -18,6 +18,7 @@ OnFrame = Callable[[Tensor, Sequence[Box], Box], Tensor]  # the same, for those 
 CONTROLS = {
     "centre": "a Gaussian blob at the photo's centre, sigma a quarter of each side",
     "uniform": "the same everywhere",
+    "random": "the cells in a random order; for faithfulness only, elsewhere uniform is what it comes to",
     "activation": "the mean over the layer's channels: what is conspicuous to the encoder",
     "whole": "the map of the whole caption",
     "other_word": "another word of the same caption (another question about the same photo): the mean over all of them",
@@ -25,7 +26,7 @@ CONTROLS = {
     "other_photo": "the same words after the same words, on the next photo",
     "random_weights": "the same words and photo, the trained head's weights shuffled",
 }
-WITHOUT_METHOD = ("centre", "uniform", "activation")
+WITHOUT_METHOD = ("centre", "uniform", "random", "activation")
 TOLERANCE = 15  # pixels of the photo, as it was given: the pointing game's (Zhang et al., ECCV 2016)
 SIGMA = 0.25
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -21,7 +21,8 @@ from ..spans import Span, join
 from ..tap import evaluating
 from . import targets as looking
 from .explaining import Found, can, explained, random_twin
-from .measures import blind_maps, measured
+from .faithful import Key, probed
+from .measures import METRICS, blind_maps, measured
 from .preparing import Prepared, prepare
 from .settings import Settings
 from .sources import Item, sharded
@@ -89,8 +90,11 @@ class Worker:
         left_out: LeftOut = Counter()
         batch = prepare(self.models[name], photos, self.settings, left_out)
         if batch:
+            results: list[Row] = []  # none is kept of a batch that fails on the way
             runs = self._runs(name, batch)
-            results = [row | {"model": name} for scope in batch.scopes() for row in _scope(scope, batch, runs, self.settings)]
+            faithful = self._probed(name, batch, runs)
+            for scope in batch.scopes():
+                results += [row | {"model": name} for row in _scope(scope, batch, runs, faithful, self.settings)]
             shard.results += results
             shard.nouns += [row | {"model": name} for row in _noun_rows(batch, runs)]
         shard.left_out += [
@@ -107,6 +111,11 @@ class Worker:
             if can(model, method)
             for score in settings.scores
         ]
+
+    def _probed(self, name: str, batch: Prepared, runs: Sequence[Run]) -> dict[Key, dict[str, float]]:
+        settings = self.settings
+        spans = [maps.spans for _, _, maps in runs]
+        return probed(self.models[name], batch, spans, settings.metrics, settings.controls, settings.canvas)
 
 
 # ---- maps -----------------------------------------------------------------------------------------------------------------
@@ -181,8 +190,11 @@ def _blind(batch: Prepared, i: int) -> dict[str, Tensor]:
 # ---- rows -----------------------------------------------------------------------------------------------------------------
 
 
-def _scope(scope: Sequence[int], batch: Prepared, runs: Sequence[Run], settings: Settings) -> Iterator[Row]:
+def _scope(
+    scope: Sequence[int], batch: Prepared, runs: Sequence[Run], faithful: Mapping[Key, Mapping[str, float]], settings: Settings
+) -> Iterator[Row]:
     """The rows of targets that are each other's `other_word`; a target's maps are measured all at once."""
+    metrics = [name for name in settings.metrics if name in METRICS]
     rivals = others([batch.targets[i][1].group for i in scope])
     for place, i in enumerate(scope):
         row, target = batch.targets[i]
@@ -193,7 +205,7 @@ def _scope(scope: Sequence[int], batch: Prepared, runs: Sequence[Run], settings:
                 named += [((r, kind, control), map) for control, map in maps.spans[i, kind].items()]
                 named += [((r, kind, "other_word"), maps.spans[scope[j], kind][""]) for j in rivals[place]]
         named = [(key, map) for key, map in named if (key if key in blind else key[2]) in ("", *settings.controls)]
-        table = measured([map for _, map in named], target.boxes, batch.placement(row), settings.metrics)
+        table = measured([map for _, map in named], target.boxes, batch.placement(row), metrics)
         found: dict[Any, list[int]] = {}
         for n, (key, _) in enumerate(named):
             found.setdefault(key, []).append(n)
@@ -207,8 +219,17 @@ def _scope(scope: Sequence[int], batch: Prepared, runs: Sequence[Run], settings:
                     for control, at in own.items()
                     for metric, values in table.items()
                 }
+                for control, numbers in _of(faithful, i, kind, r):
+                    columns |= {f"{metric}__{control}" if control else metric: number for metric, number in numbers.items()}
                 run = {"method": method, "score": score, "span": kind}
                 yield about | run | maps.numbers[i, kind] | _drawn(maps.spans[i, kind][""]) | columns
+
+
+def _of(faithful: Mapping[Key, Mapping[str, float]], i: int, kind: str, run: int) -> Iterator[tuple[str, Mapping[str, float]]]:
+    """What was probed of a target's map by a run, and of the controls that no method makes: by the control's name."""
+    for which, control in ((run, ""), (run, "other_word"), (None, "centre"), (None, "random")):
+        if (numbers := faithful.get((i, kind, which, control))) is not None:
+            yield control, numbers
 
 
 def _noun_rows(batch: Prepared, runs: Sequence[Run]) -> Iterator[Row]:

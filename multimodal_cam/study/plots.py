@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from ..metrics.calibration import curve, curve_intervals
 from ..metrics.intervals import Interval
+from .measures import WITHOUT_METHOD
 
 COLOURS = ("#6a2a9c", "#0f7d6b", "#c4621a", "#2f6fb5", "#a8325e", "#5b6470")
 GREYS = {True: "#6a2a9c", False: "#a8a29c"}  # what is measured, and its controls
@@ -23,7 +24,7 @@ def bars(groups: Mapping[str, Mapping[str, Interval]], metric: str, path: Path) 
     panels: Sequence[Any] = figure.subplots(1, len(groups), squeeze=False)[0]
     for panel, (name, found) in zip(panels, groups.items(), strict=True):
         for place, (label, interval) in enumerate(reversed(list(found.items()))):
-            own = ":" not in label and label not in ("centre", "uniform", "activation")
+            own = ":" not in label and label not in WITHOUT_METHOD
             panel.plot([interval.low, interval.high], [place, place], color=GREYS[own], linewidth=2)
             panel.plot(interval.value, place, "o", color=GREYS[own], markersize=5)
         panel.set_yticks(range(len(found)), list(found)[::-1], fontsize=8)

@@ -13,14 +13,21 @@ import pyarrow.parquet as pq
 from .agreement import measure_agreement
 from .agreement_report import agreement_blocks
 from .document import Block, Grid, Heading, Paragraph, Picture, difference, html, markdown, value
+from .faithful import FAITHFULNESS
 from .gallery import cases, pictures
-from .measures import CONTROLS, MEDIANS, WITHOUT_METHOD
+from .measures import CONTROLS, MEDIANS, METRICS, WITHOUT_METHOD
 from .plots import bars
 from .store import read_run
 from .summary import RUN, Table, paired, read_table, splits
 from .trust import trust_blocks
 
 Run = tuple[str, ...]
+PERTURBED = {
+    "pixels": "Faithfulness: pixels are removed by the photo's mean colour; insertion begins with the blurred photo (11 pixels, "
+    "sigma 5, of the size that the network takes). log p of the word under the fixed prefix, in nats.",
+    "layer": "Faithfulness: cells of the tapped layer are removed by what it holds without a photo; insertion begins with that. "
+    "log p of the word under the fixed prefix, in nats.",
+}
 TITLE = "Do the maps lie on what the words name?"
 
 
@@ -68,7 +75,9 @@ def _blocks(folder: Path, run: dict[str, Any], table: Table) -> Iterator[Block]:
     yield from _splits(table, metrics[0], controls)
     agreement = measure_agreement(folder, right_only=run["settings"]["task"] == "vqa")
     yield from agreement_blocks(agreement, table.seed)
-    yield from trust_blocks(folder, table, metrics[0])
+    placed = [m for m in metrics if m in METRICS and m not in MEDIANS]
+    if placed:
+        yield from trust_blocks(folder, table, placed[0])
     yield from _gallery(folder, run, table, metrics)
 
 
@@ -98,6 +107,10 @@ def _what(folder: Path, run: dict[str, Any], table: Table) -> Iterator[Block]:
         lacking = set(settings["methods"]) - {key[1] for key in table.runs if key[0] == model}
         if any(key[0] == model for key in table.runs) and lacking:
             yield Paragraph(f"{model} has no {', '.join(sorted(lacking))}: skipped.")
+    faithful = [name for name in settings["metrics"] if name in FAITHFULNESS]
+    if faithful:
+        yield Paragraph(PERTURBED[settings["canvas"]])
+        yield Grid(["faithfulness", "what it is"], [[name, FAITHFULNESS[name]] for name in faithful])
     yield Grid(["control", "what it is"], [[name, CONTROLS[name]] for name in settings["controls"]])
 
 

@@ -15,6 +15,7 @@ from ..folders import sha256
 from ..loading import load
 from .engines import ENGINES
 from .explaining import can
+from .faithful import FAITHFULNESS
 from .measures import CONTROLS, METRICS
 from .settings import Settings
 from .sources import Item, sharded
@@ -60,7 +61,7 @@ def check(settings: Settings) -> None:
     from ..methods import NAMES
     from ..scores import SCORES
 
-    known = {"methods": list(NAMES), "scores": list(SCORES), "metrics": list(METRICS)}
+    known = {"methods": list(NAMES), "scores": list(SCORES), "metrics": [*METRICS, *FAITHFULNESS]}
     known["controls"] = list(CONTROLS)
     for field, choices in known.items():
         chosen = getattr(settings, field)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Task = Literal["captions", "vqa"]
+Canvas = Literal["pixels", "layer"]
 
 
 @dataclass(frozen=True)
@@ -14,8 +15,9 @@ class Settings:
 
     `images` and `entities` are folders. `per_photo` human captions of each photo are read (`own_captions`: what the model says
     itself, with a beam search of width `beam`), cut after `max_words`. Of the `controls`, `other_photo` and `random_weights`
-    cost as much as a method each. `nodes` are the steps of `evidence`. `batch_size` photos run together, `shard_size` are one
-    unit of work; both decide which photo lends its map to the control `other_photo`.
+    cost as much as a method each. `nodes` are the steps of `evidence`. `canvas` is what metrics of faithfulness perturb: the
+    photo, or the layer's activations, which costs much less. `batch_size` photos run together, `shard_size` are one unit of
+    work; both decide which photo lends its map to the control `other_photo`.
     """
 
     task: Task
@@ -31,6 +33,7 @@ class Settings:
     beam: int = 3
     max_words: int = 20
     nodes: int = 8  # for where a map peaks 4 to 8 are as good as 64; `explain` takes 16, for the sum
+    canvas: Canvas = "pixels"
     seed: int = 0
     batch_size: int = 32
     shard_size: int = 64

@@ -1,0 +1,155 @@
+"""Faithfulness in the study: does the model depend on what a map marks? Opt-in metrics, on a word's log-probability under the
+fixed prefix, in nats.
+
+What is perturbed is the photo's pixels or the layer's activations (`canvas`: the backbone then does not run). Removed places take
+the photo's mean colour, insertion begins with the blurred photo (RISE's choices); at the layer both take the activations of no
+photo. All maps of all words of a text are measured together: perturbations that they share are run once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..adapters import TaskAdapter
+from ..metrics import faithfulness as measure
+from ..metrics.localization import others
+from ..scores import log_prob
+from ..spans import Span
+from .measures import blind_maps
+from .preparing import Prepared
+
+STEPS = 10  # of a curve of deletion or insertion
+FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)  # removed by ROAD
+PATCHES = 7  # occluded along each side: 32 x 32 pixels of 224 x 224
+SUBSETS = 50  # of each size for sensitivity-n
+AT_ONCE = 64  # canvases
+CONTROLS = ("centre", "random", "other_word")  # those that a map must beat; each costs as much as the map
+
+FAITHFULNESS = {
+    "deletion": "mean log-probability while what the map marks most is removed first (RISE 2018): low is faithful",
+    "insertion": "mean log-probability while what the map marks most is put in first (RISE 2018): high is faithful",
+    "average_drop": "share of the probability lost when only what the map marks is seen (Grad-CAM++ 2018): low is faithful",
+    "increase": "how often the probability rises then (Grad-CAM++ 2018): high is faithful",
+    "road_morf": "mean log-probability with what the map marks most imputed from the rest (ROAD 2022): low is faithful",
+    "road_lerf": "the same with what it marks least (ROAD 2022): high is faithful",
+    "occlusion": "rank correlation with what occluding each of 7 x 7 patches costs (Grad-CAM 2017): high is faithful",
+    "sensitivity_n": "correlation of a map's sum over random cells with what removing them costs (2018): high is faithful",
+}
+Key = tuple[int, str, int | None, str]  # target, kind of span, run (None: of no method), control
+Maps = Mapping[tuple[int, str], Mapping[str, Tensor]]  # of one run, by target and kind of span
+
+
+@dataclass(frozen=True)
+class Probe:
+    """`k` maps of words of one text, and the model to ask: `score` gives entry `i` the log-probability of map `i`'s word."""
+
+    score: measure.Score
+    canvas: Tensor  # (c, H, W)
+    removed: Tensor  # what is put in place of what is removed
+    begin: Tensor  # what insertion begins with
+    maps: Tensor  # (k, h, w)
+
+    def deletion(self) -> tuple[Tensor, ...]:
+        return (measure.deletion(self.score, self.canvas, self.maps, self.removed, steps=STEPS, batch=AT_ONCE).auc,)
+
+    def insertion(self) -> tuple[Tensor, ...]:
+        return (measure.insertion(self.score, self.canvas, self.maps, self.begin, steps=STEPS, batch=AT_ONCE).auc,)
+
+    def drop(self) -> tuple[Tensor, ...]:
+        return measure.average_drop(self.score, self.canvas, self.maps, self.removed, batch=AT_ONCE)
+
+    def road(self) -> tuple[Tensor, ...]:
+        found = measure.road(self.score, self.canvas, self.maps, fractions=FRACTIONS, batch=AT_ONCE)
+        return found.morf.mean, found.lerf.mean
+
+    def occlusion(self) -> tuple[Tensor, ...]:
+        patch = tuple(-(-side // PATCHES) for side in self.canvas.shape[1:])
+        k = len(self.maps)
+        costs = measure.occlusion_maps(self.score, self.canvas, k, self.removed, patch=(patch[0], patch[1]), batch=AT_ONCE)
+        return (measure.occlusion_correlation(self.maps.to(costs), costs),)
+
+    def sensitivity(self) -> tuple[Tensor, ...]:
+        found = measure.sensitivity_n(self.score, self.canvas, self.maps, self.removed, subsets=SUBSETS, batch=AT_ONCE)
+        return (found.scores.nanmean(dim=-1),)
+
+
+MEASURES: Mapping[tuple[str, ...], Callable[[Probe], tuple[Tensor, ...]]] = {
+    ("deletion",): Probe.deletion,
+    ("insertion",): Probe.insertion,
+    ("average_drop", "increase"): Probe.drop,
+    ("road_morf", "road_lerf"): Probe.road,
+    ("occlusion",): Probe.occlusion,
+    ("sensitivity_n",): Probe.sensitivity,
+}
+
+
+def probed(
+    model: TaskAdapter, batch: Prepared, runs: Sequence[Maps], metrics: Sequence[str], controls: Sequence[str], canvas: str
+) -> dict[Key, dict[str, float]]:
+    """Every chosen metric of every target's map, and of those `CONTROLS` that are asked for."""
+    chosen = [name for name in metrics if name in FAITHFULNESS]
+    entries: dict[tuple[int, torch.Size], list[tuple[Key, Tensor, Span]]] = {}
+    for key, map, span in _entries(batch, runs, controls) if chosen else ():
+        if not map.isnan().any():
+            entries.setdefault((batch.targets[key[0]][0], map.shape), []).append((key, map, span))
+    found: dict[Key, dict[str, float]] = {}
+    for (row, _), own in entries.items():
+        probe = _probe(model, batch, row, [span for *_, span in own], torch.stack([map for _, map, _ in own]), canvas)
+        numbers = dict(_numbers(probe, chosen))
+        for i, (key, *_) in enumerate(own):
+            found[key] = {name: values[i] for name, values in numbers.items()}
+    return found
+
+
+def _numbers(probe: Probe, chosen: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
+    for names, function in MEASURES.items():
+        if set(names) & set(chosen):
+            for name, values in zip(names, function(probe), strict=True):
+                if name in chosen:
+                    yield name, values.double().tolist()
+
+
+def _entries(batch: Prepared, runs: Sequence[Maps], controls: Sequence[str]) -> Iterator[tuple[Key, Tensor, Span]]:
+    """All maps to measure, each with the word whose score it is about; of other words the next one."""
+    for scope in batch.scopes():
+        rivals = others([batch.targets[i][1].group for i in scope])
+        for place, i in enumerate(scope):
+            for kind, span in batch.spans(i).items():
+                grids = {run[i, kind][""].shape for run in runs}
+                for grid in grids:
+                    blind = blind_maps((grid[0], grid[1]), batch.placement(batch.targets[i][0]))
+                    blind["random"] = torch.rand(grid, generator=torch.Generator().manual_seed(i))
+                    yield from (((i, kind, None, name), blind[name], span) for name in blind if name in {*controls} & {*CONTROLS})
+                for r, run in enumerate(runs):
+                    yield (i, kind, r, ""), run[i, kind][""], span
+                    if "other_word" in controls and rivals[place]:
+                        later = [j for j in rivals[place] if j > place]
+                        yield (i, kind, r, "other_word"), run[scope[(later or rivals[place])[0]], kind][""], span
+
+
+def _probe(model: TaskAdapter, batch: Prepared, row: int, spans: Sequence[Span], maps: Tensor, canvas: str) -> Probe:
+    rows = batch.rows
+    one, ids = rows.part([row]), rows.ids[row][rows.ids[row] >= 0][None]
+    at_layer = canvas == "layer"
+    if at_layer:
+        image = rows.activations[int(rows.photo[row])]
+        removed = begin = model.baseline(one).to(image)[0]
+    else:
+        one = one.apart()
+        image = one.pixels[0]
+        removed, begin = measure.mean_colour(image), measure.blurred(image)
+
+    def scores(canvases: Tensor) -> Tensor:
+        many = ids.repeat(len(canvases), 1)
+        if at_layer:
+            logits = model.logits(one, many, canvases)
+        else:
+            logits = model.logits(replace(one.repeat(len(canvases)), pixels=canvases), many)
+        tokens = log_prob(logits.float(), many)
+        return torch.stack([tokens[:, span.start : span.stop].sum(dim=1) for span in spans], dim=1)
+
+    return Probe(measure.all_words(scores), image, removed, begin, maps)
