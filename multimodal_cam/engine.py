@@ -115,7 +115,8 @@ class Batch:
             self.adapter.logits(self.inputs, self.ids)
         activations = row_each(self.inputs, tap)
         if activations is None:
-            raise RuntimeError(f"{self.adapter.name}: the layer gave {len(tap.activations)} rows for {len(self.inputs)} questions")
+            rows = len(tap.activations)
+            raise RuntimeError(f"{self.adapter.name}: the layer gave {rows} rows for {len(self.inputs)} questions")
         return activations
 
     def _photo(self, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -58,13 +58,13 @@ class Grid:
         wanted = "a grid (b, c, h, w): choose a convolutional layer" if self.ndim == 4 else f"{self.ndim} dimensions"
         raise ValueError(f"{what}, expected {wanted}")
 
-    def put(self, activations: Tensor, output: Any) -> Tensor:
+    def put(self, activations: Tensor, output: Any) -> Tensor:  # noqa: ARG002
         return activations
 
     def grid(self, activations: Tensor) -> Tensor:
         return activations
 
-    def rest(self, activations: Tensor) -> Tensor | None:
+    def rest(self, activations: Tensor) -> Tensor | None:  # noqa: ARG002
         return None
 
 
@@ -91,7 +91,8 @@ class LayerTap:
         self._activations: Tensor | None = None
 
     def __enter__(self) -> LayerTap:
-        self._handle = self.layer.register_forward_hook(self._hook)
+        # first of all hooks: transformers collects hidden states by hooks of its own, and some heads read those
+        self._handle = self.layer.register_forward_hook(self._hook, prepend=True)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 CORPUS = [
@@ -33,7 +33,7 @@ def byte_level(bos: str = "<s>", eos: str = "</s>", **names: str) -> PreTrainedT
     trainer = trainers.BpeTrainer(vocab_size=340, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(CORPUS, trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=bos, eos_token=eos, pad_token="<pad>", additional_special_tokens=[*names.values()]
+        tokenizer_object=tokenizer, bos_token=bos, eos_token=eos, pad_token="<pad>", extra_special_tokens=names
     )
 
 
@@ -58,6 +58,7 @@ def sentence_piece(**names: str) -> PreTrainedTokenizerFast:
     special = ["<unk>", "<s>", "</s>", "<pad>", *names.values()]
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("▁?[^▁]+"), "isolated")  # no token reaches into the next word
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     trainer = trainers.BpeTrainer(
         vocab_size=420,
@@ -71,12 +72,12 @@ def sentence_piece(**names: str) -> PreTrainedTokenizerFast:
         eos_token="</s>",
         pad_token="<pad>",
         unk_token="<unk>",
-        additional_special_tokens=[*names.values()],
+        extra_special_tokens=names,
     )
 
 
 CALM = ("vision", "visual", "encoder.layers", "encoder.encoder.layers", "image_encoder", "vision_tower")
-INNER = ("attn", "attention", "mlp", "intermediate", "output", "fc1", "fc2")
+INNER = ("attn", "attention", "mlp", "intermediate", "output", "fc1", "fc2", "token_mixer", ".se.")
 
 
 def lively(model: Any, seed: int = 0) -> Any:
@@ -88,7 +89,12 @@ def lively(model: Any, seed: int = 0) -> Any:
             calm = any(part in name for part in CALM) and any(part in name for part in INNER)
             if weight.ndim > 1:
                 weight.copy_(noise * (0.2 if calm else 1.5) / weight[0].numel() ** 0.5)
-            elif not weight.any():
+                if weight.ndim == 4 and any(part in name for part in CALM) and "patch_embed" not in name:
+                    middle = weight.shape[2] // 2, weight.shape[3] // 2  # convolutions look at their own place
+                    weight[:, :, *middle] = noise[:, :, *middle] * (0.2 if calm else 1.5) / weight.shape[1] ** 0.5
+                    if weight[0, 0].numel() > 1:
+                        weight[weight != weight[:, :, middle[0], middle[1]][..., None, None]] *= 0.1
+            elif not weight.any() and "timm_model" not in name:
                 weight.copy_(noise * 0.05)
     return model
 
@@ -105,12 +111,18 @@ class Case:
     text: str = "a brown dog runs on the grass."
     double: bool = True  # whether .double() makes all of it float64
     unplaced: bool = False
+    local: bool = True  # whether a cell sees its own part of the photo best; else its quadrant does
     ask: Callable[[Any, Any, str | None], dict[str, Any]] | None = None  # as people call generate: (processor, image, question)
 
 
-def save(folder: Path, model: Any, *parts: Any) -> None:
+def save(folder: Path, model: Any, *parts: Any, loud: tuple[str, float] | None = None) -> None:
+    """Writes a checkpoint; `loud` makes the weights of one name larger, where the photo is hardly heard behind them."""
     model.generation_config.max_new_tokens = 6
-    lively(model).save_pretrained(folder)
+    lively(model)
+    if loud is not None:
+        with torch.no_grad():
+            model.get_parameter(loud[0]).mul_(loud[1])
+    model.save_pretrained(folder)
     for part in parts:
         part.save_pretrained(folder)
 
@@ -167,7 +179,9 @@ def ved_swin(folder: Path) -> None:
 def ved_donut(folder: Path) -> None:
     from transformers import DonutImageProcessor, DonutSwinConfig
 
-    encoder = DonutSwinConfig(image_size=[SIDE, 2 * SIDE], patch_size=4, embed_dim=16, depths=[1, 1], num_heads=[2, 2], window_size=4)
+    encoder = DonutSwinConfig(
+        image_size=[SIDE, 2 * SIDE], patch_size=4, embed_dim=16, depths=[1, 1], num_heads=[2, 2], window_size=4
+    )
     _ved(folder, encoder, DonutImageProcessor(size={"height": SIDE, "width": 2 * SIDE}))
 
 
@@ -245,12 +259,281 @@ def git_asked(processor: Any, image: Any, question: str | None) -> dict[str, Any
     return {"pixel_values": pixels, "input_ids": torch.tensor([ids])}
 
 
+# ---- CNN towers: Florence-2, FastVLM, Gemma 3n -----------------------------------------------------------------------------
+
+CHAT = (
+    "{% for m in messages %}<|{{ m.role }}|>{% for c in m.content %}{% if c.type == 'image' %}<image>{% else %}{{ c.text }}"
+    "{% endif %}{% endfor %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+ROLES = {"user_token": "<|user|>", "assistant_token": "<|assistant|>"}
+
+
+def chat(make: Callable[..., Any], **names: str) -> Any:
+    """A tokenizer with markup of a chat, and an image token."""
+    return make(**{"image_token": "<image>", **ROLES, **names})
+
+
+def asked_in_chat(processor: Any, image: Any, question: str | None) -> dict[str, Any]:
+    """As the documentation of chat models does it."""
+    content = [{"type": "image"}, {"type": "text", "text": question or "Describe the photo in one sentence."}]
+    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    return dict(processor(images=image, text=text, return_tensors="pt"))
+
+
+def clip_images(side: int = SIDE, **options: Any) -> Any:
+    """Shorter side resized, centre cropped."""
+    from transformers import CLIPImageProcessor
+
+    return CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side}, **options)
+
+
+def qwen2(tokenizer: Any) -> dict[str, Any]:
+    return dict(
+        model_type="qwen2",
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=256,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def florence(folder: Path) -> None:
+    from transformers import Florence2Config, Florence2ForConditionalGeneration, Florence2Processor
+
+    tokenizer = byte_level(image_token="<image>")
+    config = Florence2Config(
+        vision_config=dict(
+            embed_dim=[8, 16, 32, 32],
+            num_heads=[1, 1, 2, 2],
+            num_groups=[1, 1, 2, 2],
+            depths=[1, 1, 1, 1],
+            window_size=4,
+            projection_dim=32,
+            patch_stride=[4, 2, 2, 1],
+        ),
+        text_config=dict(
+            model_type="bart",
+            vocab_size=len(tokenizer),
+            d_model=32,
+            encoder_layers=1,
+            decoder_layers=2,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+            encoder_ffn_dim=64,
+            decoder_ffn_dim=64,
+            max_position_embeddings=128,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            decoder_start_token_id=tokenizer.eos_token_id,
+            forced_bos_token_id=tokenizer.bos_token_id,
+        ),
+        image_token_id=tokenizer.image_token_id,
+    )
+    model = Florence2ForConditionalGeneration(config)
+    model.generation_config.forced_bos_token_id = tokenizer.bos_token_id
+    model.generation_config.decoder_start_token_id = tokenizer.eos_token_id
+    from transformers import CLIPImageProcessor
+
+    side = 64
+    images = CLIPImageProcessor(size={"height": side, "width": side}, do_center_crop=False, image_seq_length=17)
+    save(folder, model, Florence2Processor(images, tokenizer))
+
+
+def florence_asked(processor: Any, image: Any, question: str | None) -> dict[str, Any]:
+    return dict(processor(images=image, text=question or "<CAPTION>", return_tensors="pt"))
+
+
+def fastvlm(folder: Path) -> None:
+    from transformers import FastVlmConfig, FastVlmForConditionalGeneration, LlavaProcessor
+
+    tokenizer = chat(byte_level)
+    config = FastVlmConfig(
+        vision_config=dict(
+            model_type="timm_wrapper",
+            architecture="fastvit_mci0",
+            do_pooling=False,
+            hidden_size=64,
+            model_args={"layers": [1, 1, 1, 1], "embed_dims": [8, 16, 16, 32], "inference_mode": True},
+        ),
+        text_config=qwen2(tokenizer),
+        image_token_index=tokenizer.image_token_id,
+    )
+    images = clip_images(128)
+    processor = LlavaProcessor(
+        images, tokenizer, patch_size=32, vision_feature_select_strategy="full", chat_template=CHAT, image_token="<image>"
+    )
+    model = FastVlmForConditionalGeneration(config)
+    save(folder, model, processor, loud=("model.multi_modal_projector.linear_1.weight", 1000))
+
+
+def gemma3n(folder: Path) -> None:
+    from transformers import (
+        Gemma3nAudioFeatureExtractor,
+        Gemma3nConfig,
+        Gemma3nForConditionalGeneration,
+        Gemma3nProcessor,
+        SiglipImageProcessor,
+    )
+
+    timm_architecture("mobilenetv5_tiny_enc", mobilenet_v5)
+    names = {"audio_token": "<audio>", "boa_token": "<boa>", "eoa_token": "<eoa>", "boi_token": "<boi>", "eoi_token": "<eoi>"}
+    tokenizer = chat(sentence_piece, **names)
+    size = len(tokenizer)
+    config = Gemma3nConfig(
+        text_config=dict(
+            vocab_size=size,
+            vocab_size_per_layer_input=size,
+            hidden_size=32,
+            hidden_size_per_layer_input=8,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+            num_kv_shared_layers=0,
+            altup_num_inputs=2,
+            laurel_rank=4,
+            layer_types=["sliding_attention", "full_attention"],
+            activation_sparsity_pattern=[0.0, 0.0],
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        ),
+        vision_config=dict(
+            architecture="mobilenetv5_tiny_enc",
+            hidden_size=2048,
+            vocab_size=4,
+            vocab_offset=size,
+            model_args={},
+            do_pooling=False,
+        ),
+        audio_config=dict(
+            vocab_size=4,
+            vocab_offset=size + 4,
+            hidden_size=16,
+            conf_num_attention_heads=2,
+            conf_num_hidden_layers=1,
+            sscp_conv_channel_size=[4, 4],
+        ),
+        vision_soft_tokens_per_image=16,
+        image_token_id=tokenizer.image_token_id,
+        audio_token_id=tokenizer.audio_token_id,
+        boi_token_id=tokenizer.boi_token_id,
+        eoi_token_id=tokenizer.eoi_token_id,
+    )
+    images = SiglipImageProcessor(size={"height": 64, "width": 64}, do_normalize=False)
+    processor = Gemma3nProcessor(Gemma3nAudioFeatureExtractor(), images, tokenizer, chat_template=CHAT, image_seq_length=16)
+    model = Gemma3nForConditionalGeneration(config)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    save(folder, model, processor)
+
+
+def timm_architecture(name: str, build: Callable[..., Any]) -> None:
+    """Makes timm know a small network by that name, as a checkpoint's config names one."""
+    from timm.models import _registry
+
+    _registry._model_entrypoints[name] = build
+    _registry._model_to_module[name] = "tests"
+
+
+def mobilenet_v5(pretrained: bool = False, **options: Any) -> Any:
+    """MobileNetV5 with few blocks: Gemma 3n's kinds, and its fusion of the last two scales."""
+    from timm.models._efficientnet_builder import decode_arch_def
+    from timm.models.mobilenetv5 import MobileNetV5Encoder
+
+    stages = [
+        ["er_r1_k3_s2_e2_c8"],
+        ["uir_r1_a3_k5_s2_e2_c16"],
+        ["uir_r1_a0_k5_s2_e2_c16", "mqa_r1_k3_h2_s1_d8_c16", "uir_r1_a0_k0_s1_e2_c16"],
+    ]
+    options = {key: value for key, value in options.items() if key in ("device", "dtype")}
+    return MobileNetV5Encoder(
+        decode_arch_def(stages), stem_size=8, pad_type="same", msfa_output_resolution=4, layer_scale_init_value=0.1, **options
+    )
+
+
+# ---- ViT towers in front of a language model -------------------------------------------------------------------------------
+
+
+def llama(tokenizer: Any) -> dict[str, Any]:
+    return qwen2(tokenizer) | {"model_type": "llama"}
+
+
+def small_vit(kind: str, **more: Any) -> dict[str, Any]:
+    return dict(
+        model_type=kind,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=SIDE,
+        patch_size=8,
+        **more,
+    )
+
+
+def llava(folder: Path) -> None:
+    from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
+
+    tokenizer = chat(sentence_piece)
+    config = LlavaConfig(
+        vision_config=small_vit("clip_vision_model", projection_dim=16),
+        text_config=llama(tokenizer),
+        image_token_index=tokenizer.image_token_id,
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+    )
+    processor = LlavaProcessor(
+        clip_images(),
+        tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=CHAT,
+        image_token="<image>",
+    )
+    save(folder, LlavaForConditionalGeneration(config), processor)
+
+
+def paligemma(folder: Path) -> None:
+    from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration, PaliGemmaProcessor, SiglipImageProcessor
+
+    tokenizer = sentence_piece(image_token="<image>")
+    images = SiglipImageProcessor(size={"height": SIDE, "width": SIDE}, image_seq_length=16)
+    processor = PaliGemmaProcessor(images, tokenizer)
+    size = len(tokenizer)
+    config = PaliGemmaConfig(
+        vision_config=small_vit("siglip_vision_model", vision_use_head=False),
+        text_config=qwen2(tokenizer) | {"model_type": "gemma", "head_dim": 16, "vocab_size": size},
+        image_token_index=tokenizer.image_token_id,
+        projection_dim=32,
+    )
+    model = PaliGemmaForConditionalGeneration(config)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    save(folder, model, processor)
+
+
+def paligemma_asked(processor: Any, image: Any, question: str | None) -> dict[str, Any]:
+    values = dict(processor(images=image, text=f"<image>{question or 'caption en'}", return_tensors="pt"))
+    values.pop("labels", None)
+    return values
+
+
 CASES = [
     Case("ved-vit", ved_vit, "encoder.layers.1", (4, 4), unplaced=True),
     Case("ved-swin", ved_swin, "encoder.encoder.layers.1", (4, 4)),
     Case("ved-donut", ved_donut, "encoder.encoder.layers.1", (4, 8)),
     Case("blip-caption", blip_caption, "vision_model.encoder.layers.1", (4, 4), unplaced=True),
-    Case("blip-vqa", blip_vqa, "vision_model.encoder.layers.1", (4, 4), "what colour is the dog?", ask=as_processed, unplaced=True),
+    Case(
+        "blip-vqa", blip_vqa, "vision_model.encoder.layers.1", (4, 4), "what colour is the dog?", ask=as_processed, unplaced=True
+    ),
     Case("git", git, "git.image_encoder.vision_model.encoder.layers.1", (4, 4), ask=git_asked, unplaced=True),
     Case(
         "git-vqa",
@@ -261,4 +544,21 @@ CASES = [
         ask=git_asked,
         unplaced=True,
     ),
+    Case("florence-2", florence, "model.vision_tower.blocks.3.0", (4, 4), ask=florence_asked, local=False),
+    Case("fastvlm", fastvlm, "model.vision_tower.timm_model.final_conv", (4, 4), ask=asked_in_chat, double=False, local=False),
+    Case(
+        "fastvlm-vqa",
+        fastvlm,
+        "model.vision_tower.timm_model.final_conv",
+        (4, 4),
+        "what colour is the dog?",
+        ask=asked_in_chat,
+        double=False,
+        local=False,
+    ),
+    Case("gemma3n", gemma3n, "model.vision_tower.timm_model.msfa", (4, 4), ask=asked_in_chat, double=False, local=False),
+    Case(
+        "llava", llava, "model.vision_tower.encoder.layers.0", (4, 4), "what colour is the dog?", ask=asked_in_chat, double=False
+    ),
+    Case("paligemma", paligemma, "model.vision_tower.encoder.layers.1", (4, 4), ask=paligemma_asked, double=False),
 ]

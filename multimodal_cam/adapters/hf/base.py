@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...geometry import Placement
 from ...scores import ScoreFn, log_prob
 from ...spans import Span
-from .. import PAD, Inputs, Unknown, UnknownWordError, distinct, pad_ids, refuse_questions
+from .. import Inputs, Unknown, UnknownWordError, distinct, pad_ids, refuse_questions
 from . import placing, words
 from .grids import Tokens
 from .shortcut import Shortcut
@@ -183,7 +183,7 @@ class HuggingFace:
         return pad_ids(rows, said.device)
 
     def length(self) -> dict[str, Any]:
-        """How long a text may get: what the checkpoint says, or `MAX_NEW_TOKENS`; 20 is what transformers puts where it is silent."""
+        """How long a text may get: what the checkpoint says, or `MAX_NEW_TOKENS`; transformers puts 20 where it is silent."""
         own = getattr(self.model, "generation_config", None)
         if getattr(own, "max_new_tokens", None) is None and getattr(own, "max_length", None) not in (None, 20):
             return {}

@@ -20,7 +20,7 @@ from .grids import Tokens
 Recording = dict[nn.Module, list[tuple[Any, int, int]]]  # what each module gave, in order; for how many rows, of how many images
 
 
-class Reached(Exception):
+class Reached(Exception):  # noqa: N818 - no error
     """The tower came to the layer, whose `output` this is, and shall go no further."""
 
     def __init__(self, output: Any) -> None:

@@ -1,0 +1,20 @@
+"""Gemma 3n (Google, 2025): MobileNetV5, a convolutional network, and a Gemma with inputs of its own for every layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .. import Inputs
+from .prompted import Prompted
+
+
+class Gemma3n(Prompted):
+    """`msfa`, MobileNetV5's fusion of its last two scales. The model multiplies its output in place: the head gets a copy."""
+
+    def places(self) -> tuple[nn.Module, nn.Module]:
+        tower = self.model.model.vision_tower
+        return tower, tower.timm_model.msfa
+
+    def given(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
+        return super().given(inputs, ids) | {"token_type_ids": torch.zeros_like(ids)}

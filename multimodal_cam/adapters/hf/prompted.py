@@ -1,0 +1,123 @@
+"""Vision-language models: the photo stands in a prompt, whose tokens the processor writes; the text follows the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from .. import Inputs, distinct, pad_ids
+from .base import HuggingFace
+
+OF_THE_PROMPT = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "labels", "pixel_values")
+
+
+class Prompted(HuggingFace):
+    """The processor makes ids of the photo and the question together; a family says which layer, and what is its own.
+
+    Without a question the model is asked for a caption, in `request`'s words.
+    """
+
+    task = "captioning, vqa"
+    request = "Describe the photo in one sentence."
+    grids_differ = False  # whether photos of different sizes get grids of different sizes
+
+    def places(self) -> tuple[nn.Module, nn.Module]:
+        raise NotImplementedError
+
+    def template(self, asked: str) -> str:
+        """The prompt where the checkpoint has no chat template."""
+        return f"{self.processor.image_token}{asked}"
+
+    def wording(self, question: str | None) -> str:
+        """The prompt that the processor gets: by the checkpoint's own chat template, if it has one."""
+        asked = self.request if question is None else question
+        if not getattr(self.processor, "chat_template", None):
+            return self.template(asked)
+        content = [{"type": "image"}, {"type": "text", "text": asked}]
+        chat: str = self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        return chat
+
+    def more(self, values: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """One photo's pixels `(1, ...)` and what else the model takes of it `(1, ...)`, from all that the processor gave."""
+        return values["pixel_values"], {name: value for name, value in values.items() if name not in OF_THE_PROMPT}
+
+    def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
+        once, photo = distinct(images)
+        each: Sequence[str | None] = questions or [None] * len(images)
+        prompts, seen = [], {}
+        for image, question in zip(images, each, strict=True):
+            values = dict(self.processor(images=image, text=self.wording(question), return_tensors="pt"))
+            prompts.append(values["input_ids"][0].tolist())
+            seen[id(image)] = self.more(values)
+        pixels, more = zip(*(seen[id(image)] for image in once), strict=True)
+        weight = next(self.tower.parameters())
+        return Inputs(
+            torch.cat(pixels).to(weight),
+            tuple(self.placement(*image.size) for image in images),
+            question=pad_ids(prompts, weight.device),
+            photo=None if photo is None else photo.to(weight.device),
+            more={name: torch.cat([one[name] for one in more]).to(weight.device) for name in more[0]},
+        )
+
+    def kind(self, image: Image, question: str | None) -> Hashable:
+        length = len(self.tokenizer(self.wording(question)).input_ids)
+        return (length, image.size) if self.grids_differ else length
+
+    def given(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
+        """What the model takes beside the `ids` `(b, n)` of prompt and text."""
+        return {"pixel_values": inputs.pixels, "attention_mask": torch.ones_like(ids), **inputs.more}
+
+    def read(self, inputs: Inputs, ids: Tensor) -> Tensor:
+        assert inputs.question is not None
+        said = torch.cat([inputs.question, ids[:, :-1]], dim=1)
+        given = self.given(inputs, said)
+        logits: Tensor = self.model(input_ids=said, use_cache=False, logits_to_keep=ids.shape[1], **given).logits
+        return logits
+
+    def say(self, inputs: Inputs, **options: Any) -> Tensor:
+        assert inputs.question is not None
+        said: Tensor = self.model.generate(input_ids=inputs.question, **self.given(inputs, inputs.question), **options)
+        return said[:, inputs.question.shape[1] :]
+
+    @property
+    def lead(self) -> str:  # type: ignore[override]
+        """A space, where the prompt ends in the middle of a line and the tokenizer does not put one there itself."""
+        end = self.wording("?")[-1:]
+        begins = self.tokenizer.convert_ids_to_tokens(self.tokenizer("a", add_special_tokens=False).input_ids)
+        return "" if end.isspace() or end == ">" or begins[0].startswith("▁") else " "
+
+
+class Encoded(Prompted):
+    """The same with an encoder and a decoder: the prompt is the encoder's, the text begins with the decoder's start."""
+
+    def opening(self) -> list[int]:
+        """What the decoder is given to begin with: its start token, and the token that it is forced to say first."""
+        generation, config = self.model.generation_config, self.model.config.get_text_config()
+        start, first = generation.decoder_start_token_id, generation.forced_bos_token_id
+        start = config.decoder_start_token_id if start is None else start
+        return [start] if first is None else [start, first]
+
+    def read(self, inputs: Inputs, ids: Tensor) -> Tensor:
+        assert inputs.question is not None
+        opening = ids.new_tensor(self.opening()).expand(len(ids), -1)
+        logits: Tensor = self.model(
+            input_ids=inputs.question,
+            decoder_input_ids=torch.cat([opening, ids[:, :-1]], dim=1),
+            use_cache=False,
+            logits_to_keep=ids.shape[1],
+            **self.given(inputs, inputs.question),
+        ).logits
+        return logits
+
+    def say(self, inputs: Inputs, **options: Any) -> Tensor:
+        assert inputs.question is not None
+        opening = len(self.opening())
+        for limit in ("min_new_tokens", "max_new_tokens"):
+            if limit in options:
+                options[limit] += opening - 1  # what is forced counts for generate, and is no word
+        said: Tensor = self.model.generate(input_ids=inputs.question, **self.given(inputs, inputs.question), **options)
+        return said[:, opening:]
