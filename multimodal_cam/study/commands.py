@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -76,6 +77,9 @@ def study_captions(
     shard_size: Size = 64,
     seed: Seed = 0,
     device: Device = "auto",
+    preset: Annotated[
+        Literal["ablations"] | None, typer.Option(help="Methods and scores: the paper's ablations on the first of the models.")
+    ] = None,
     dry_run: Dry = False,
 ) -> None:
     """Do maps of a caption's words lie on what they name? Boxes of Flickr30k Entities, or of COCO.
@@ -105,6 +109,10 @@ def study_captions(
         shard_size=shard_size,
         device=device,
     )
+    if preset == "ablations":
+        from .ablations import CONTROLS, ablations
+
+        settings = ablations(settings if controls else replace(settings, controls=CONTROLS))
     _go(settings, items[:limit], out, files, engine, workers, dry_run)
 
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from ..adapters import Inputs, TaskAdapter
 from ..engine import Batch, Request, TokenMaps, span_map
 from ..explaining import find_layer
-from ..methods import METHODS
 from ..spans import Span
 from ..tap import LayerTap
+from .variants import Variant, parse
 
 ROWS = 16  # texts that are explained together: of about one length, since the cost grows with the square of the longest
 
@@ -54,24 +54,25 @@ class Found:
 
     tokens: TokenMaps
     row: int
-    method: str
+    variant: Variant
     unknown: frozenset[int]
 
     def map(self, span: Span) -> Tensor:
         """`(h, w)` float32; NaN when the model knows none of the words."""
         kept = self._kept(span)
         if self.tokens.maps is None:
-            found = span_map(self.tokens, self.row, slice(span.start, span.stop), METHODS[self.method])
-            return (found if kept else found * torch.nan).float().cpu()
-        return self._sum(self.tokens.maps[0, :, self.row], kept).float().cpu()
+            found = span_map(self.tokens, self.row, slice(span.start, span.stop), self.variant.of_gradients())
+            return self.variant.finish(found if kept else found * torch.nan).float().cpu()
+        return self.variant.finish(self._sum(self.tokens.maps[0, :, self.row], kept)).float().cpu()
 
     def alternative(self) -> Tensor | None:
         """The map of the likeliest other first token."""
         if self.tokens.maps is not None:
-            return self.tokens.maps[1, 0, self.row].float().cpu() if len(self.tokens.maps) > 1 else None
+            return self.variant.finish(self.tokens.maps[1, 0, self.row]).float().cpu() if len(self.tokens.maps) > 1 else None
         if len(self.tokens.ids) < 2:
             return None
-        return span_map(self.tokens, self.row, slice(0, 1), METHODS[self.method], column=1).float().cpu()
+        found = span_map(self.tokens, self.row, slice(0, 1), self.variant.of_gradients(), column=1)
+        return self.variant.finish(found).float().cpu()
 
     def reliance(self, span: Span) -> float:
         return float(self._sum(self.tokens.reliance[self.row], self._kept(span)))
@@ -88,7 +89,7 @@ class Found:
 
 def can(model: TaskAdapter, method: str) -> bool:
     """Whether the model has maps by this method: not all models attend."""
-    return method != "attention" or hasattr(model, "attention")
+    return parse(method).method != "attention" or hasattr(model, "attention")
 
 
 def encode(model: TaskAdapter, inputs: Inputs, ids: Tensor) -> Tensor:
@@ -105,21 +106,20 @@ def explained(
     method: str,
     score: str,
     *,
-    activations: Tensor | None = None,
     nodes: int,
     alternatives: int = 0,
 ) -> Iterator[tuple[int, Found]]:
-    """Each row's number and its maps, a chunk at a time; `activations` `(p, c, h, w)` in the place of the photos' own."""
-    layer, name = find_layer(model, None)
-    request = Request(layer, name, method, score, nodes=nodes, alternatives=alternatives)
-    source = rows.activations if activations is None else activations
+    """Each row's number and its maps, a chunk at a time; `method` as `variants.parse` reads it."""
+    variant = parse(method)
+    layer, name = find_layer(model, variant.layer)
+    request = Request(layer, name, variant.asked, score, nodes=variant.nodes or nodes, alternatives=alternatives)
     for chosen in rows.by_length():
         ids = rows.ids[chosen]
         ids = ids[:, : int((ids >= 0).sum(dim=1).max())]
-        tokens = Batch(model, rows.part(chosen), ids, request).explain(source[rows.photo[chosen]])
+        tokens = Batch(model, rows.part(chosen), ids, request).explain(rows.activations[rows.photo[chosen]])
         for i, row in enumerate(chosen):
             unknown = frozenset(t for word in words[row] if not word.known for t in range(word.start, word.stop))
-            yield row, Found(tokens, i, method, unknown)
+            yield row, Found(tokens, i, variant, unknown)
 
 
 def random_twin(model: TaskAdapter, rows: Rows, seed: int) -> TaskAdapter | None:

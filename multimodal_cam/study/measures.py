@@ -93,12 +93,13 @@ def measured(
     maps: Sequence[Tensor], boxes: Sequence[Box], placement: Placement, metrics: Sequence[str]
 ) -> dict[str, list[float]]:
     """Every metric of every map `(h, w)`: NaN for a map with NaN, which was never computed."""
-    stack = torch.stack(list(maps))
-    sound = ~stack.isnan().flatten(1).any(dim=1)
-    found = {}
-    for name in metrics:
-        values = torch.full((len(stack),), torch.nan, dtype=torch.float64)
-        if sound.any():
-            values[sound] = METRICS[name](stack[sound], boxes, placement).to(values)
-        found[name] = values.tolist()
-    return found
+    found = {name: torch.full((len(maps),), torch.nan, dtype=torch.float64) for name in metrics}
+    grids: dict[torch.Size, list[int]] = {}
+    for i, map in enumerate(maps):
+        if not map.isnan().any():
+            grids.setdefault(map.shape, []).append(i)
+    for places in grids.values():
+        stack = torch.stack([maps[i] for i in places])
+        for name in metrics:
+            found[name][places] = METRICS[name](stack, boxes, placement).double()
+    return {name: values.tolist() for name, values in found.items()}

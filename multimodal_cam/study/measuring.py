@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..metrics.localization import WHOLE, coverage, off_centre, others
 from ..spans import Span, join
 from ..tap import evaluating
 from . import targets as looking
-from .explaining import Found, can, explained, random_twin
+from .explaining import Found, Rows, can, explained, random_twin
 from .faithful import Key, probed
 from .measures import METRICS, blind_maps, measured
 from .preparing import Prepared, prepare
@@ -110,6 +110,7 @@ class Worker:
             for method in settings.methods
             if can(model, method)
             for score in settings.scores
+            if settings.wanted(name, method, score)
         ]
 
     def _probed(self, name: str, batch: Prepared, runs: Sequence[Run]) -> dict[Key, dict[str, float]]:
@@ -140,9 +141,9 @@ def _maps(model: TaskAdapter, twin: TaskAdapter | None, batch: Prepared, method:
     own, nouns = _by_row(batch.targets), _by_row(batch.nouns)
     questions = settings.task == "vqa"
 
-    def explain(of: TaskAdapter, activations: Tensor | None = None) -> Iterator[tuple[int, Found]]:
+    def explain(of: TaskAdapter, rows: Rows = batch.rows) -> Iterator[tuple[int, Found]]:
         options = {"nodes": settings.nodes, "alternatives": ALTERNATIVES if questions else 0}
-        return explained(of, batch.rows, batch.words, method, score, activations=activations, **options)
+        return explained(of, rows, batch.words, method, score, **options)
 
     def control(name: str, explanations: Iterator[tuple[int, Found]]) -> None:
         for row, maps in explanations:
@@ -161,7 +162,8 @@ def _maps(model: TaskAdapter, twin: TaskAdapter | None, batch: Prepared, method:
     if twin is not None:
         control("random_weights", explain(twin))
     if "other_photo" in settings.controls and len(batch.rows.activations) > 1:
-        control("other_photo", explain(model, batch.rows.activations.roll(-1, dims=0)))
+        following = (batch.rows.photo + 1) % len(batch.rows.activations)
+        control("other_photo", explain(model, replace(batch.rows, photo=following)))
     return found
 
 

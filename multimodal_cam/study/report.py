@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from .ablations import ablation_blocks
 from .agreement import measure_agreement
 from .agreement_report import agreement_blocks
 from .document import Block, Grid, Heading, Paragraph, Picture, difference, html, markdown, value
@@ -71,6 +72,9 @@ def _blocks(folder: Path, run: dict[str, Any], table: Table) -> Iterator[Block]:
             [*key, *(difference(table.interval(metric, own, f"{metric}__{c}")) for c in names)] for key, own in table.runs.items()
         ]
         yield Grid([*RUN, *names], rows)
+    if run["settings"].get("one_at_a_time"):
+        yield from ablation_blocks(table, run["settings"])
+        return
     yield from _versus(table, metrics)
     yield from _splits(table, metrics[0], controls)
     agreement = measure_agreement(folder, right_only=run["settings"]["task"] == "vqa")

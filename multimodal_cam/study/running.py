@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..explaining import find_layer
 from ..folders import sha256
 from ..loading import load
 from .engines import ENGINES
@@ -20,6 +21,7 @@ from .measures import CONTROLS, METRICS
 from .settings import Settings
 from .sources import Item, sharded
 from .store import open_store, read_run
+from .variants import parse
 
 PACKAGES = ("multimodal-cam", "torch", "torchvision", "numpy", "spacy", "pyarrow")
 
@@ -58,12 +60,13 @@ def run_study(
 
 def check(settings: Settings) -> None:
     """Raises ValueError for names that nothing is called by."""
-    from ..methods import NAMES
     from ..scores import SCORES
 
-    known = {"methods": list(NAMES), "scores": list(SCORES), "metrics": [*METRICS, *FAITHFULNESS]}
+    known = {"scores": list(SCORES), "metrics": [*METRICS, *FAITHFULNESS]}
     known["controls"] = list(CONTROLS)
-    for field, choices in known.items():
+    for method in settings.methods:
+        parse(method)
+    for field, choices in {"methods": settings.methods, **known}.items():
         chosen = getattr(settings, field)
         wrong = [name for name in chosen if name not in choices]
         if wrong:
@@ -103,6 +106,8 @@ def _weights(name: str, settings: Settings) -> str:
     model = load(name, device="cpu")
     if not any(can(model, method) for method in settings.methods):
         raise ValueError(f"{name} has no {', '.join(settings.methods)}: give it another of the --methods, or leave it out")
+    for method in settings.methods:
+        find_layer(model, parse(method).layer if settings.wanted(name, method, settings.scores[0]) else None)
     digest = hashlib.sha256()
     for key, tensor in model.module.state_dict().items():
         digest.update(key.encode())

@@ -1,0 +1,72 @@
+"""The Grad-CAM paper's ablations on our models, one thing changed at a time: `study captions --preset ablations`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from ..adapters import TaskAdapter
+from ..loading import load
+from .document import Block, Grid, Heading, Paragraph, difference, value
+from .measures import MEDIANS
+from .settings import Settings
+from .stages import spatial_stages
+from .summary import RUN, Table, paired
+
+COARSE = "multimodal_cam.study.ablations:nic_7x7"
+NODES = (1, 2, 4, 16)
+SCORES = ("log_prob", "logit", "contrast")
+CONTROLS = ("centre", "uniform", "activation", "other_word")
+
+
+def ablations(settings: Settings) -> Settings:
+    """The runs around `grad_cam` and `evidence` on the first of the models: its layers, how gradients are pooled, ReLU, nodes,
+    scores; `nic` also with 7 x 7 cells. Words and phrases are rows anyway."""
+    model = settings.models[0]
+    layers = [stage.name for stage in spatial_stages(load(model, device="cpu"))[:-1]]
+    changed = [f"grad_cam:layer={name}" for name in layers] + ["grad_cam:pool=max", "grad_cam:pool=abs", "grad_cam:relu=no"]
+    changed += [f"evidence:nodes={n}" for n in NODES if n != settings.nodes]
+    models = (model, COARSE) if model == "nic" else (model,)
+    methods = ("grad_cam", "evidence", *changed)
+    return replace(settings, models=models, methods=methods, scores=SCORES, one_at_a_time=True)
+
+
+def nic_7x7() -> TaskAdapter:
+    """`nic` with an encoder of stride 32: 7 x 7 cells in the place of 14 x 14, the same weights."""
+    from ..adapters.nic import NICAdapter
+    from ..models.bundle import BUNDLED, load_model
+
+    trained = load_model(BUNDLED / "nic")
+    network = type(trained.network)(replace(trained.network.config, output_stride=32))
+    network.load_state_dict(trained.network.state_dict())
+    return NICAdapter(network.float().eval(), trained.vocabulary, "nic 7 x 7", trained.sha256)
+
+
+def ablation_blocks(table: Table, settings: dict[str, Any]) -> Iterator[Block]:
+    """One table: every run beside the one from which it differs in one thing."""
+    metrics = [name for name in settings["metrics"] if name not in MEDIANS]
+    yield Heading(2, "One thing changed")
+    yield Paragraph(
+        "Mean and 95 % interval, and below it what the change brings: minus the run that is changed, on the same words."
+    )
+    rows = []
+    for key in sorted(table.runs, key=lambda key: (varied(key, settings) is not None, key)):
+        base = varied(key, settings)
+        rows.append([*key, *(value(table.interval(m, table.runs[key])) for m in metrics)])
+        if base in table.runs and base is not None:
+            rows.append([f"against {' '.join(base)}", "", "", "", *(difference(paired(table, key, base, m)) for m in metrics)])
+    yield Grid([*RUN, *metrics], rows)
+
+
+def varied(key: tuple[str, ...], settings: dict[str, Any]) -> tuple[str, ...] | None:
+    """The run from which this one differs in one thing: its method plain, the first score, the first model, or words."""
+    model, method, score, span = key
+    plain = method.partition(":")[0]
+    if plain != method:
+        return model, plain, score, span
+    if score != settings["scores"][0]:
+        return model, method, settings["scores"][0], span
+    if model != settings["models"][0]:
+        return settings["models"][0], method, score, span
+    return (model, method, score, "word") if span == "phrase" else None

@@ -1,0 +1,69 @@
+"""Methods with something changed: `grad_cam:layer=encoder.tail.0`, `grad_cam:pool=max:relu=no`, `evidence:nodes=4`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..methods import METHODS, NAMES, CamMethod
+
+OPTIONS = "layer=NAME, nodes=N (evidence), pool=max or pool=abs (grad_cam), relu=no"
+
+
+def max_pooled(activations: Tensor, gradients: Tensor) -> Tensor:
+    """Grad-CAM whose weights are the largest gradient of each channel in the place of the mean: an ablation of eq. 1 (Selvaraju
+    et al., IJCV 2020, appendix)."""
+    return torch.einsum("mc,mchw->mhw", gradients.amax(dim=(2, 3)), activations)
+
+
+def absolute(activations: Tensor, gradients: Tensor) -> Tensor:
+    """Grad-CAM whose weights are the mean magnitude of the gradients: an ablation of eq. 1."""
+    return torch.einsum("mc,mchw->mhw", gradients.abs().mean(dim=(2, 3)), activations)
+
+
+POOLING = {"max": max_pooled, "abs": absolute}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method, and what is changed: the layer, the nodes of `evidence`, how gradients are pooled, no ReLU."""
+
+    method: str
+    layer: str | None = None
+    nodes: int | None = None
+    pool: str | None = None
+    relu: bool = True
+
+    @property
+    def asked(self) -> str | CamMethod:
+        """What the engine is asked for."""
+        return self.method if self.pool is None else POOLING[self.pool]
+
+    def of_gradients(self) -> CamMethod:
+        """The function that makes a map of gradients."""
+        return METHODS[self.method] if self.pool is None else POOLING[self.pool]
+
+    def finish(self, map: Tensor) -> Tensor:
+        """The map as it is measured. Metrics cut negative relevance off; without ReLU the scale begins at the lowest instead."""
+        return map if self.relu else map - map.amin()
+
+
+def parse(spec: str) -> Variant:
+    """`method` or `method:option=value:...`. Raises ValueError that lists the choices."""
+    method, *options = spec.split(":")
+    if method not in NAMES:
+        raise ValueError(f"unknown methods {method}; choose from {', '.join(NAMES)}")
+    given = dict(option.partition("=")[::2] for option in options)
+    layer, nodes, pool, relu = (given.pop(name, None) for name in ("layer", "nodes", "pool", "relu"))
+    wrong = (
+        bool(given)
+        or (nodes is not None and (method != "evidence" or not nodes.isdigit() or int(nodes) < 1))
+        or (pool is not None and (method != "grad_cam" or pool not in POOLING))
+        or relu not in (None, "no")
+        or (layer is not None and (not layer or method == "attention"))
+    )
+    if wrong:
+        raise ValueError(f"methods: cannot read {spec!r}; a method may be followed by {OPTIONS}, each after a colon")
+    return Variant(method, layer, None if nodes is None else int(nodes), pool, relu is None)
