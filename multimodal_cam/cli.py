@@ -71,7 +71,12 @@ app.add_typer(evaluate, name="eval")
 app.add_typer(data, name="data")
 app.add_typer(study, name="study")
 
-Model = Annotated[str, typer.Option(help="A bundled name, a folder that `train` wrote, or module:function.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="A bundled name, a folder that `train` or save_pretrained wrote, the hub's owner/name, or module:function."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Folder = Annotated[Path, typer.Option(exists=True, file_okay=False, help="The folder with the photos.")]
@@ -283,8 +288,15 @@ def vqa(
 
 
 def _answers(found: dict[str, Any]) -> None:
-    """The answer or class, a line for each that could have been given, and what each word of the question adds."""
+    """The answer or class, a line for each that could have been given, and what each word of the question adds.
+
+    An answer of several words is a table as a caption is.
+    """
     if "text" not in found:  # failures are told in the end
+        return
+    if not found.get("answers"):
+        _line(str(found["question"]))
+        _table(found)
         return
     _line(f"{found['question']} {found['text']}" if "question" in found else f"{found['image']}: {found['text']}")
     unit = found["unit"]
@@ -374,10 +386,29 @@ def classify(
 
 @app.command()
 def models(as_json: Json = False) -> None:
-    """List the models that come with the package."""
-    from multimodal_cam.listing import model_rows
+    """List the models that come with the package, and the families of Hugging Face models that --model takes."""
+    from multimodal_cam.listing import family_rows, model_rows
 
     _rows(model_rows(), as_json)
+    families = family_rows()
+    if as_json:
+        _rows(families, as_json)
+        return
+    _line("")
+    _rows([{name: value for name, value in row.items() if name != "architectures"} for row in families], as_json)
+    _line("Hugging Face: a folder that save_pretrained wrote, or the hub's owner/name; docs/families.md says what to expect")
+
+
+@app.command()
+def layers(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundled name, a folder, owner/name, or module:function.")],
+    as_json: Json = False,
+    device: Device = "auto",
+) -> None:
+    """List the layers of a model that can be looked at, with their grids, and which is looked at by default."""
+    from multimodal_cam.listing import layer_rows
+
+    _rows(layer_rows(_load(model, device)), as_json)
 
 
 @app.command()

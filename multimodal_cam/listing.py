@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 ATTENTION = "The model's own attention, Xu et al., ICML 2015, where it has some: no gradient, no unit"
@@ -37,6 +38,89 @@ def _model_row(model: Any) -> dict[str, Any]:
         "grid": list(tap.activations.shape[2:]),
         "vocabulary": logits.shape[-1],
     }
+
+
+def family_rows() -> list[dict[str, Any]]:
+    """The families of Hugging Face models that `load` takes, from their checkpoints."""
+    from .adapters.hf.families import FAMILIES, TESTED
+
+    return [
+        {
+            "family": family.name,
+            "task": family.task,
+            "layer": family.layer,
+            "grid": family.grid,
+            "tokenizer": family.tokenizer,
+            "head alone": family.head_alone,
+            "transformers": TESTED,
+            "architectures": list(family.architectures),
+        }
+        for family in FAMILIES
+    ]
+
+
+def layer_rows(model: Any) -> list[dict[str, Any]]:
+    """Every layer that gives a grid once a photo, in the order in which they run: name, grid, whether the head uses it.
+
+    `used` is whether the text's score has a gradient on the grid that is not zero; None where the network runs without one.
+    """
+    import torch
+    from PIL import Image
+
+    from .adapters.hf.grids import first
+    from .engine import view_of
+    from .explaining import find_layer
+    from .modes import evaluation_mode
+    from .scores import log_prob
+
+    questions = ["what is there?"] if "vqa" in model.task else None
+    inputs = model.preprocess([Image.effect_noise((96, 64), 80).convert("RGB")], questions)
+    ids = torch.zeros(1, 1, dtype=torch.long, device=inputs.pixels.device)
+    outputs: dict[str, Any] = {}
+    runs: dict[str, int] = {}
+
+    def note(name: str) -> Any:
+        def hook(module: Any, _args: Any, output: Any) -> None:
+            runs[name] = runs.get(name, 0) + 1
+            try:
+                rows = len(view_of(model, inputs, module).take(output))
+            except ValueError:
+                return
+            if rows == len(inputs):
+                outputs[name] = (module, first(output))
+
+        return hook
+
+    default = find_layer(model, None)[1]
+    root = getattr(model, "tower", model.module)
+    handles = [m.register_forward_hook(note(n)) for n, m in model.module.named_modules() if n and _below(m, root)]
+    try:
+        with torch.random.fork_rng(devices=[]), evaluation_mode(model.module), torch.enable_grad():
+            pixels = inputs.pixels.detach().clone().requires_grad_()
+            score = log_prob(model.logits(replace(inputs, pixels=pixels), ids), ids).sum()
+    finally:
+        for handle in handles:
+            handle.remove()
+    rows = []
+    for name, (module, tensor) in outputs.items():
+        view = view_of(model, inputs, module)
+        grid = list(view.grid(view.take(tensor)).shape[-2:])
+        if runs[name] == 1 and (min(grid) > 1 or name == default):
+            rows.append({"layer": name, "grid": grid, "used": _used(score, tensor, view), "default": name == default})
+    return rows
+
+
+def _below(module: Any, root: Any) -> bool:
+    return any(module is part for part in root.modules())
+
+
+def _used(score: Any, tensor: Any, view: Any) -> bool | None:
+    import torch
+
+    if not (score.requires_grad and tensor.requires_grad):
+        return None
+    (gradient,) = torch.autograd.grad(score, tensor, retain_graph=True, allow_unused=True)
+    return gradient is not None and bool(view.grid(view.take(gradient)).any())
 
 
 def method_rows() -> list[dict[str, Any]]:

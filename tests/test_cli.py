@@ -282,7 +282,8 @@ def test_models_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("multimodal_cam.models.bundle.bundled", lambda: ["tiny"])
     monkeypatch.setattr("multimodal_cam.adapters.zoo.PACKAGED", {})
     monkeypatch.setattr("multimodal_cam.loading.load", lambda name, device: tiny())  # noqa: ARG005
-    (row,) = map(json.loads, run("models", "--json").stdout.splitlines())
+    row, *families = map(json.loads, run("models", "--json").stdout.splitlines())
+    assert all(family["layer"] and family["grid"] for family in families)
     assert (row["task"], row["grid"], row["vocabulary"]) == ("captioning", [4, 4], len(networks.WORDS))
     assert "4 x 4" in run("models").stdout
 

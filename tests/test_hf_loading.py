@@ -1,0 +1,290 @@
+"""Loading Hugging Face checkpoints: what people bring, and what is said where it cannot work; the command line on them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import hf_models
+import pytest
+import torch
+from networks import noise_image
+from typer.testing import CliRunner
+
+import multimodal_cam as mc
+from multimodal_cam.adapters.hf import words
+from multimodal_cam.adapters.hf.families import FAMILIES
+from multimodal_cam.adapters.hf.grids import Tokens
+from multimodal_cam.cli import app
+from multimodal_cam.listing import layer_rows
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Folders by name, each written once."""
+    home, made = tmp_path_factory.mktemp("checkpoints"), {}
+
+    def checkpoint(name: str) -> Path:
+        if name not in made:
+            made[name] = home / name
+            torch.manual_seed(0)
+            getattr(hf_models, name)(made[name])
+        return made[name]
+
+    return checkpoint
+
+
+@pytest.fixture
+def folder(checkpoints, tmp_path):
+    """A checkpoint to spoil."""
+    shutil.copytree(checkpoints("blip_caption"), tmp_path / "blip")
+    return tmp_path / "blip"
+
+
+def config(folder: Path, **changes) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+# ---- errors ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_hub_name_where_the_hub_is_forbidden(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(OSError, match=r"HF_HUB_OFFLINE.*hf download owner/no-such-model --local-dir"):
+        mc.load("owner/no-such-model")
+
+
+def test_a_hub_name_without_a_network_does_not_hang(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(OSError, match=r"cannot be reached.*hf download"):
+        mc.load("owner/no-such-model")
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["processor_config.json", "preprocessor_config.json"], "no image processor"),
+        (["tokenizer.json", "tokenizer_config.json"], "no tokenizer"),
+        (["model.safetensors"], "no weights"),
+    ],
+)
+def test_what_is_missing_in_a_folder_is_named(folder, names, said):
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    with pytest.raises(FileNotFoundError, match=said):
+        mc.load(folder)
+
+
+def test_pickles_are_read_on_request_only(folder):
+    from safetensors.torch import load_file
+
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(state, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="pickled=True"):
+        mc.load(folder)
+    assert mc.load(folder, pickled=True, device="cpu").name == "blip"
+
+
+def test_a_text_model_sees_no_photos(tmp_path):
+    from transformers import GPT2Config
+
+    GPT2Config(architectures=["GPT2LMHeadModel"]).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="GPT2LMHeadModel, which sees no photos"):
+        mc.load(tmp_path)
+
+
+def test_an_unknown_architecture_names_the_nearest(folder):
+    config(folder, architectures=["BlipForConditionalGenerations"])
+    with pytest.raises(ValueError, match=r"no adapter; near: BlipForConditionalGeneration\b.*module:function"):
+        mc.load(folder)
+
+
+def test_code_beside_a_checkpoint_does_not_run(folder, tmp_path):
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Evil: pass\n")
+    config(folder, auto_map={"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil", "AutoProcessor": "evil.Evil"})
+    mc.load(folder, device="cpu")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_llava_that_reads_several_layers_is_refused(checkpoints):
+    loaded = mc.load(checkpoints("llava"), device="cpu")
+    loaded.model.config.vision_feature_layer = [-2, -1]
+    with pytest.raises(ValueError, match=r"reads 2 layers at once"):
+        mc.load(loaded.model, processor=loaded.processor)
+
+
+def test_captioners_take_no_question_and_readers_want_one(checkpoints):
+    captioner, reader = (mc.load(checkpoints(name), device="cpu") for name in ("blip_caption", "blip_vqa"))
+    with pytest.raises(ValueError, match="takes no question"):
+        mc.explain(captioner, noise_image(), question="what is this?")
+    with pytest.raises(ValueError, match="pass question="):
+        mc.explain(reader, noise_image())
+
+
+# ---- loaded already --------------------------------------------------------------------------------------------------------
+
+
+def test_a_loaded_model_with_its_processor(checkpoints):
+    from transformers import AutoProcessor, BlipForConditionalGeneration
+
+    model = BlipForConditionalGeneration.from_pretrained(checkpoints("blip_caption")).train()
+    processor = AutoProcessor.from_pretrained(checkpoints("blip_caption"))
+    adapter = mc.load(model, processor=processor)
+    assert model.training
+    found = mc.explain(adapter, noise_image(), text="a brown dog")
+    same = mc.explain(mc.load(checkpoints("blip_caption"), device="cpu"), noise_image(), text="a brown dog")
+    torch.testing.assert_close(found.maps, same.maps)
+    with pytest.raises(TypeError, match="needs its processor"):
+        mc.load(model)
+    with pytest.raises(TypeError, match="has no image_processor"):
+        mc.load(model, processor=processor.tokenizer)
+    with pytest.raises(ValueError, match="brings its own"):
+        mc.load(checkpoints("blip_caption"), processor=processor)
+
+
+def test_a_model_of_no_known_family():
+    from transformers import ViTConfig, ViTModel
+
+    vit = ViTModel(ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8))
+    with pytest.raises(ValueError, match="ViTModel"):
+        mc.load(vit, processor=object())
+
+
+# ---- words -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a dog, running.", ["a", "dog", ",", "running", "."]),
+        ("don't T-shirt 3.5 1,000 dogs' it’s", ["don't", "T-shirt", "3.5", "1,000", "dogs", "'", "it’s"]),
+        ("一只狗 runs", ["一", "只", "狗", "runs"]),
+        ("a 👍🏽 and 👨‍👩‍👧!", ["a", "👍🏽", "and", "👨‍👩‍👧", "!"]),
+        ("कुत्ता दौड़ता", ["कुत्ता", "दौड़ता"]),
+    ],
+)
+def test_words_as_a_person_reads_them(text, expected):
+    assert [text[a:b] for a, b in words.split(text)] == expected
+
+
+@pytest.mark.parametrize("make", [hf_models.byte_level, hf_models.sentence_piece, hf_models.word_piece])
+@pytest.mark.parametrize("text", ["a brown dog, a dog!", "two dogs don't play", "a 🐶 runs", "狗 on grass"])
+def test_words_of_tokens_whatever_the_tokenizer(make, text):
+    tokenizer = make()
+    ids = tokenizer(text, add_special_tokens=False).input_ids
+    if tokenizer.unk_token_id in ids:
+        pytest.skip("this tokenizer cannot say it")
+
+    def decode(run):
+        return tokenizer.decode(run, clean_up_tokenization_spaces=False)
+
+    marked = [tokenizer.pad_token_id, *ids, tokenizer.pad_token_id]
+    found = words.words(*words.ranges(marked, decode, {tokenizer.pad_token_id}))
+    assert [span.text for span in found] == [text[a:b] for a, b in words.split(text)] or make is hf_models.word_piece
+    assert "".join(span.text for span in found) == text.replace(" ", "")
+    covered = [i for span in found for i in range(span.start, span.stop)]
+    assert covered == list(range(1, len(ids) + 1))
+
+
+def test_a_word_that_the_tokenizer_cannot_say(checkpoints):
+    model = mc.load(checkpoints("blip_caption"), device="cpu")
+    with pytest.raises(mc.UnknownWordError, match="'☃'"):
+        mc.explain(model, noise_image(), text="a ☃ runs")
+    found = mc.explain(model, noise_image(), text="a ☃ runs", unknown="unk")
+    assert [word.known for word in found.words] == [True, False, True]
+    assert found["☃"].map.isnan().all()
+
+
+def test_why_this_word_and_not_that_one(checkpoints):
+    model = mc.load(checkpoints("ved_vit"), device="cpu")
+    text = "a brown dog runs on the grass."
+    found = mc.explain(model, noise_image(), text=text, instead_of={"dog": "child"})
+    ids, other = (model.tokenize([t])[0] for t in (text, text.replace("dog", "child")))
+    span = found.find("dog")
+    first = next(i for i in range(span.start, span.stop) if ids[i] != other[i])
+    with torch.no_grad():
+        logits = model.logits(model.preprocess([noise_image()]), ids[None])[0, first]
+    assert found["dog"].score == pytest.approx((logits[ids[first]] - logits[other[first]]).item(), abs=1e-4)
+
+
+# ---- grids -----------------------------------------------------------------------------------------------------------------
+
+
+def test_tokens_are_grids_of_the_photos_proportions():
+    tokens = torch.randn(2, 1 + 6 * 4, 5)
+    view = Tokens(prefix=1, ratio=1.5)
+    assert view.grid(view.take((tokens, None))).shape == (2, 5, 6, 4)
+    assert view.grid(tokens)[1, 3, 2, 1] == tokens[1, 1 + 2 * 4 + 1, 3]
+    assert torch.equal(view.rest(tokens), tokens[:, :1])
+    grid = torch.randn(2, 5, 6, 4)
+    assert torch.equal(view.put(view.take(grid), grid), grid)
+    assert view.rest(view.take(grid)) is None
+    with pytest.raises(ValueError, match="no grid of the photo's proportions"):
+        view.take(torch.randn(1, 23, 5))
+    with pytest.raises(ValueError, match="expected tokens"):
+        view.take(torch.randn(3, 5))
+
+
+# ---- the command line ------------------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str | Path):
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def test_every_family_is_listed_and_has_its_adapter():
+    rows = [json.loads(line) for line in run("models", "--json").stdout.splitlines()]
+    assert [row["family"] for row in rows if "family" in row] == [family.name for family in FAMILIES]
+    for family in FAMILIES:
+        assert family.load().read
+    import transformers
+
+    assert all(hasattr(transformers, name) for family in FAMILIES for name in family.architectures)
+
+
+def test_layers_are_listed_with_what_the_head_uses(checkpoints):
+    done = run("layers", checkpoints("llava"), "--json", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    rows = {row["layer"]: row for row in map(json.loads, done.stdout.splitlines())}
+    used, unused = (f"model.vision_tower.encoder.layers.{i}" for i in (0, 1))
+    assert (rows[used]["used"], rows[used]["default"], rows[used]["grid"]) == (True, True, [4, 4])
+    assert rows[unused]["used"] is False
+    assert rows["model.vision_tower.embeddings.patch_embedding"]["used"] is True
+    with pytest.raises(ValueError, match="does not depend on layer"):
+        mc.explain(mc.load(checkpoints("llava"), device="cpu"), noise_image(), text="a dog", layer=unused)
+
+
+def test_layers_of_all_kinds_of_models():
+    from networks import small_captioner, small_vqa
+
+    for model in (small_captioner(), small_vqa()):
+        rows = layer_rows(model)
+        assert [row["layer"] for row in rows if row["default"]] == ["encoder"]
+        assert {row["used"] for row in rows} == {True}
+
+
+def test_another_layer_of_the_tower(checkpoints):
+    model = mc.load(checkpoints("blip_caption"), device="cpu")
+    found = mc.explain(model, noise_image(), text="a dog", layer="vision_model.encoder.layers.0", method="evidence", nodes=64)
+    assert found.maps.shape[1:] == (4, 4)
+    assert found.completeness.abs().max() < 0.05
+
+
+def test_captions_and_answers_on_the_command_line(checkpoints, tmp_path):
+    photo = tmp_path / "photo.png"
+    noise_image(2, (96, 48)).save(photo)
+    done = run("caption", photo, "--model", checkpoints("ved_swin"), "--text", "a brown dog runs.", "--out", tmp_path / "page")
+    assert done.exit_code == 0, done.output
+    assert "a brown dog runs." in done.stdout
+    assert (tmp_path / "page" / "index.html").is_file()
+    done = run("vqa", photo, "what colour is the dog?", "--model", checkpoints("blip_vqa"), "--answer", "brown dog", "--json")
+    assert done.exit_code == 0, done.output
+    assert [word["text"] for word in json.loads(done.stdout.splitlines()[-1])["words"]] == ["brown", "dog"]
+    done = run("vqa", photo, "what colour is the dog?", "--model", checkpoints("blip_vqa"), "--out", tmp_path / "answers")
+    assert done.exit_code == 0, done.output
+    done = run("caption", photo, "--model", tmp_path / "nothing", "--out", tmp_path / "none")
+    assert done.exit_code == 2
