@@ -26,6 +26,12 @@ class Engine(StrEnum):
 
 Out = Annotated[Path, typer.Option(file_okay=False, help="Folder of the study; the same command goes on there.")]
 Images = Annotated[Path, typer.Option(exists=True, file_okay=False, help="The folder with the photos.")]
+Entities = Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="Flickr30k Entities: phrases and boxes.")]
+Instances = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="COCO's instances_*.json, with --captions captions_*.json.")
+]
+CaptionsFile = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="image,caption as CSV, or COCO's JSON.")]
+Split = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Names of photos, one a line.")]
 Metrics = Annotated[str | None, typer.Option(help="Separated by commas, or all of place [default: all but the slow ones].")]
 Controls = Annotated[str | None, typer.Option(help="Separated by commas, or none [default: all].")]
 Faithfulness = Annotated[bool, typer.Option("--faithfulness", help="Also deletion, insertion and the like: slow.")]
@@ -45,16 +51,10 @@ Dry = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; wr
 def study_captions(
     images: Images,
     out: Out,
-    entities: Annotated[
-        Path | None, typer.Option(exists=True, file_okay=False, help="Flickr30k Entities: phrases and boxes.")
-    ] = None,
-    instances: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="COCO's instances_*.json, with --captions captions_*.json.")
-    ] = None,
-    captions: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="image,caption as CSV, or COCO's JSON.")
-    ] = None,
-    split: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Names of photos, one a line.")] = None,
+    entities: Entities = None,
+    instances: Instances = None,
+    captions: CaptionsFile = None,
+    split: Split = None,
     models: Annotated[str, typer.Option(help="Separated by commas.")] = "nic",
     methods: Annotated[str, typer.Option(help="Separated by commas; models without attention leave attention out.")] = (
         "grad_cam,evidence"
@@ -162,6 +162,67 @@ def study_vqa(
         device=device,
     )
     _go(settings, items[:limit], out, {"questions": questions}, engine, workers, dry_run)
+
+
+@study.command("sanity")
+def study_sanity(
+    images: Images,
+    out: Out,
+    entities: Entities = None,
+    instances: Instances = None,
+    captions: CaptionsFile = None,
+    questions: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="For VQA models: JSON lines, as `data make-questions` writes."),
+    ] = None,
+    split: Split = None,
+    models: Annotated[str, typer.Option(help="Separated by commas.")] = "nic",
+    methods: Annotated[str, typer.Option(help="Separated by commas; models without attention leave attention out.")] = (
+        "grad_cam,evidence"
+    ),
+    scores: Annotated[str, typer.Option(help="log_prob, logit, contrast; separated by commas.")] = "log_prob",
+    nodes: Nodes = 8,
+    limit: Limit = 50,
+    batch_size: Batch = 16,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Do maps change when the network forgets what it learned, and when another text is asked about? (Adebayo et al., 2018.)
+
+    Writes sanity.parquet, sanity.md, sanity.html and plots; in the folder of a study, into its report, too. Takes the first
+    50 photos unless --limit says otherwise.
+    """
+    from ..data.questions import read_questions
+    from .report import write_report
+    from .running import check
+    from .sanity import measure_sanity, write_sanity
+    from .settings import Settings
+    from .sources import asked
+    from .store import read_run
+
+    items = asked(read_questions(questions)) if questions else _captioned(entities, instances, captions, split)[0]
+    settings = Settings(
+        task="vqa" if questions else "captions",
+        images=str(images.resolve()),
+        entities=str(entities.resolve()) if entities else "",
+        models=_list(models),
+        methods=_list(methods),
+        scores=_list(scores),
+        metrics=_metrics(None, False),
+        controls=(),
+        nodes=nodes,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+    )
+    check(settings)
+    items = items[:limit]
+    with _rate(len(items) * len(settings.models)) as progress:
+        progress(0)
+        measure_sanity(settings, items, out, progress=progress)
+    print(write_sanity(out, seed))
+    if (out / "run.json").is_file() and read_run(out).get("finished"):
+        print(write_report(out))
 
 
 @study.command("report")

@@ -18,6 +18,7 @@ from .faithful import FAITHFULNESS
 from .gallery import cases, pictures
 from .measures import CONTROLS, MEDIANS, METRICS, WITHOUT_METHOD
 from .plots import bars
+from .sanity import sanity_blocks
 from .store import read_run
 from .summary import RUN, Table, paired, read_table, splits
 from .trust import trust_blocks
@@ -82,6 +83,7 @@ def _blocks(folder: Path, run: dict[str, Any], table: Table) -> Iterator[Block]:
     placed = [m for m in metrics if m in METRICS and m not in MEDIANS]
     if placed:
         yield from trust_blocks(folder, table, placed[0])
+    yield from sanity_blocks(folder, table.seed)
     yield from _gallery(folder, run, table, metrics)
 
 

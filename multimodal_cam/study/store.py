@@ -24,6 +24,7 @@ from .measures import CONTROLS
 from .measuring import Shard
 
 TABLES = ("results", "nouns", "errors", "left_out")
+SANITY = ("sanity.parquet", "sanity.html", "sanity.md", "plots")  # `study sanity` may have been here before
 GROUP = 65_536  # rows of the final table that are read together
 
 ABOUT = {
@@ -139,7 +140,7 @@ def open_store(folder: Path, run: dict[str, Any], metrics: Sequence[str]) -> Ite
 
 def _check(folder: Path, run: dict[str, Any]) -> None:
     if not (folder / "run.json").is_file():
-        if {path.name for path in folder.iterdir()} - {".lock", ".run.json.partial"}:
+        if {path.name for path in folder.iterdir()} - {".lock", ".run.json.partial", *SANITY}:
             raise FileExistsError(f"{str(folder)!r} is not empty and holds no study: choose another folder")
         with _room(folder):
             write_run(folder, run)

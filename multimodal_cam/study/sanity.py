@@ -1,0 +1,192 @@
+"""`study sanity`: do maps change when the network forgets, and when another text is asked about? (Adebayo et al., NeurIPS 2018.)
+
+The cascade goes from the head through the encoder's stages to the photo; what is forgotten stays so. One stage more, `random
+caption`, asks the trained network about another photo's words. The same places of the text are explained at all stages.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ..adapters import PAD, TaskAdapter
+from ..loading import load
+from ..metrics.intervals import Interval
+from ..metrics.sanity import WINDOW, random_others, similarities
+from ..randomising import cascade
+from ..tap import evaluating
+from .document import Block, Grid, Heading, Paragraph, Picture, html, markdown, value
+from .explaining import Rows, can, encode, explained
+from .memory import keep_freed_memory
+from .plots import COLOURS
+from .preparing import Prepared, prepare
+from .settings import Settings
+from .sources import Item, sharded
+from .stages import head_parts, spatial_stages
+from .summary import interval
+from .targets import open_photo
+
+FILE = "sanity.parquet"
+CAPTION = "random caption"
+HEAD = "head"
+MEASURES = {"ssim": "SSIM", "rank": "rank correlation", "rank_abs": "rank correlation of magnitudes"}
+
+
+def measure_sanity(settings: Settings, items: Sequence[Item], out: Path, *, progress: Any = lambda _: None) -> Path:
+    """Writes `sanity.parquet` to `out`: a row for each photo, word, model, method, score and stage. Returns its path.
+
+    Raises ValueError, or what a photo raises: no photo is passed over. Maps must be 5 x 5 cells or more, for SSIM.
+    """
+    keep_freed_memory()
+    rows: list[dict[str, Any]] = []
+    for name in settings.models:
+        model = load(name, device=settings.device)
+        for part in sharded(items, settings.batch_size):
+            photos = [open_photo(item, settings) for item in part]
+            batch = prepare(model, photos, settings, Counter())
+            if batch is not None:
+                with torch.random.fork_rng(devices=[]), evaluating(model.module):
+                    rows += [row | {"model": name} for row in _batch(model, batch, settings)]
+            progress(len(part))
+    if not rows:
+        raise ValueError("no photo has a target: nothing to compare")
+    out.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), out / f".{FILE}.partial")
+    (out / f".{FILE}.partial").replace(out / FILE)
+    return out / FILE
+
+
+def _batch(model: TaskAdapter, batch: Prepared, settings: Settings) -> Iterator[dict[str, Any]]:
+    """One record for each target's word, run and stage."""
+    runs = [(method, score) for method in settings.methods if can(model, method) for score in settings.scores]
+    before = {run: _maps(model, batch, batch.rows, run, settings) for run in runs}
+    smallest = min(side for maps in before.values() for side in maps.shape[1:])
+    if smallest < WINDOW:
+        raise ValueError(f"sanity: SSIM needs maps of {WINDOW} x {WINDOW} cells or more, {model.name} has {smallest}")
+    images = [batch.photos[batch.texts[row].photo].item.image for row, _ in batch.targets]
+    others = _others(batch, settings.seed)
+    lengths = (batch.rows.ids[others] >= 0).sum(dim=1).tolist() if others else []
+    reached = [bool(others) and batch.spans(i)["word"].stop <= lengths[row] for i, (row, _) in enumerate(batch.targets)]
+    for stage, rows in _stages(model, batch, others, settings):
+        for run, maps in before.items():
+            after = _maps(model, batch, rows, run, settings)
+            for found in similarities(maps, [(stage, after)]):
+                if stage != CAPTION or reached[found.item]:
+                    yield asdict(found) | {"image": images[found.item], "method": run[0], "score": run[1]}
+
+
+def _stages(model: TaskAdapter, batch: Prepared, others: list[int], settings: Settings) -> Iterator[tuple[str, Rows]]:
+    """The name of each stage and what the network then reads, while it has forgotten what the stage says."""
+    if others:
+        yield CAPTION, _swapped(batch.rows, others)
+    stages = spatial_stages(model)
+    head = head_parts(model, stages)
+    last = {parts[-1]: name for name, parts in [(HEAD, head), *((s.name, s.parts[::-1]) for s in stages[::-1])] if parts}
+    order = [*head, *(part for stage in stages[::-1] for part in stage.parts[::-1])]
+    with cascade(model.module, order, settings.seed) as forgotten:
+        for part in forgotten:
+            if part in last:
+                yield last[part], _encoded(model, batch.rows) if last[part] != HEAD else batch.rows
+
+
+def _encoded(model: TaskAdapter, rows: Rows) -> Rows:
+    """The photos as the network sees them now."""
+    return Rows(rows.inputs, rows.ids, rows.photo, encode(model, rows.inputs, rows.ids))
+
+
+def _others(batch: Prepared, seed: int) -> list[int]:
+    """For each text that of another photo, drawn at random; none when there is one photo only."""
+    photos = [text.photo for text in batch.texts]
+    return random_others(photos, seed) if len(set(photos)) > 1 else []
+
+
+def _swapped(rows: Rows, others: list[int]) -> Rows:
+    """The same photos, each with another photo's text (for answers: question and answer), padded with the end of its own: what
+    is explained is a place in the text. Places behind the other text's end are left out afterwards."""
+    other = torch.tensor(others)
+    ids = rows.ids[other]
+    filled = torch.where((ids == PAD) & (rows.ids != PAD), rows.ids, ids)
+    inputs = rows.inputs if rows.inputs.question is None else rows.inputs.ask(rows.inputs.question[other])
+    return Rows(inputs, filled, rows.photo, rows.activations)
+
+
+def _maps(model: TaskAdapter, batch: Prepared, rows: Rows, run: tuple[str, str], settings: Settings) -> Tensor:
+    """The map of every target's word, `(k, h, w)`."""
+    found: list[Tensor] = [torch.empty(0)] * len(batch.targets)
+    for row, maps in explained(model, rows, batch.words, *run, nodes=settings.nodes):
+        for i, (own, _) in enumerate(batch.targets):
+            if own == row:
+                found[i] = maps.map(batch.spans(i)["word"])
+    return torch.stack(found)
+
+
+def write_sanity(folder: Path, seed: int) -> Path:
+    """Writes `sanity.md` and `sanity.html` beside `sanity.parquet`; returns the page's path."""
+    blocks = [Heading(1, "Sanity checks"), *sanity_blocks(folder, seed)]
+    (folder / "sanity.md").write_text(markdown(blocks, folder), encoding="utf-8")
+    page = folder / "sanity.html"
+    page.write_text(html(blocks, "Sanity checks"), encoding="utf-8")
+    return page
+
+
+# ---- report ----------------------------------------------------------------------------------------------------------------
+
+
+def sanity_blocks(folder: Path, seed: int) -> Iterator[Block]:
+    """A plot for each model, method and score, and one table, from `sanity.parquet` if it is there."""
+    if not (folder / FILE).is_file():
+        return
+    table = pq.read_table(folder / FILE)
+    columns = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+    stages = list(dict.fromkeys(columns["stage"].tolist()))
+    yield Heading(2, "Sanity: do the maps change when the network forgets?")
+    yield Paragraph(
+        "Cascading randomisation (Adebayo et al., 2018): the head forgets first, then the encoder from its top, each stage on "
+        f"top of those before; {CAPTION}: the trained network, asked about another photo's words. Similarity with the map of the "
+        "trained network, mean and 95 % interval over photos; 1 is the same map, and speaks against the method."
+    )
+    runs = dict.fromkeys(zip(*(columns[name].tolist() for name in ("model", "method", "score")), strict=True))
+    lines = []
+    for number, run in enumerate(runs):
+        own = np.logical_and.reduce([columns[n] == part for n, part in zip(("model", "method", "score"), run, strict=True)])
+        found: dict[str, dict[str, Interval]] = {}
+        for stage in stages:
+            rows = own & (columns["stage"] == stage)
+            if rows.any():
+                found[stage] = {m: interval(columns[m][rows], columns["image"][rows], seed) for m in MEASURES}
+                lines.append([*run, stage, *(value(i) for i in found[stage].values())])
+        yield Picture(_plot(found, " ".join(run), folder / "plots" / f"sanity-{number}.png"), " ".join(run), wide=True)
+    yield Grid(["model", "method", "score", "forgotten", *MEASURES.values()], lines)
+
+
+def _plot(found: dict[str, dict[str, Interval]], title: str, path: Path) -> Path:
+    """Similarities by stage, with intervals; the random caption apart, at the left."""
+    path.parent.mkdir(exist_ok=True)
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    panel = figure.subplots()
+    for colour, (measure, label) in zip(COLOURS, MEASURES.items(), strict=False):
+        for apart in (True, False):
+            places = [i for i, stage in enumerate(found) if (stage == CAPTION) is apart]
+            chosen = [list(found.values())[i][measure] for i in places]
+            y, low, high = (np.array([getattr(i, end) for i in chosen]) for end in ("value", "low", "high"))
+            bars = np.maximum([y - low, high - y], 0)
+            panel.errorbar(places, y, bars, color=colour, marker="o", markersize=4, elinewidth=1, label=None if apart else label)
+    panel.set_xticks(range(len(found)), list(found), rotation=40, ha="right", fontsize=8)
+    panel.axhline(0, color="#a8a29c", linewidth=0.8)
+    panel.set_title(title, fontsize=10)
+    panel.set_ylabel("similarity to the trained network's map", fontsize=8)
+    panel.legend(fontsize=8, frameon=False)
+    panel.grid(alpha=0.3)
+    panel.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+    return path
