@@ -1,7 +1,7 @@
 """`python tests/benchmarks/run.py [SELECTION...]`: measures, prints plain lines, keeps them in
 docs/benchmarks.md.
 
-Selections: speed, scaling, vqa, classifiers, captions, localisation, answers, gpu; none means all. A line is a name,
+Selections: speed, scaling, vqa, classifiers, captions, localisation, answers, study, gpu; none means all. A line is a name,
 then pairs of quantity and value: `nic grad_cam ratio 1.42`.
 """
 
@@ -18,6 +18,7 @@ from measuring import Section, write
 from quality import CAPTIONS_SECTION, LOCALISATION_SECTION
 from scaling import MEMORY_SECTION, THROUGHPUT_SECTION
 from speed import FORWARD_SECTION, RIVALS_SECTION
+from studying import PERTURBING_SECTION, RAY_SECTION, STUDY_SECTION
 
 SELECTIONS: dict[str, dict[str, Section]] = {
     "speed": {"rivals": RIVALS_SECTION, "forward": FORWARD_SECTION},
@@ -27,6 +28,7 @@ SELECTIONS: dict[str, dict[str, Section]] = {
     "captions": {"captions": CAPTIONS_SECTION},
     "localisation": {"localisation": LOCALISATION_SECTION},
     "answers": {"answers": ANSWERS_SECTION, "answer-pointing": POINTING_SECTION},
+    "study": {"study": STUDY_SECTION, "perturbing": PERTURBING_SECTION, "ray": RAY_SECTION},
     "gpu": {"gpu": GPU_SECTION},
 }
 DATA = Path(__file__).parents[3] / "shared" / "data" / "flickr8k"
