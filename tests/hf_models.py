@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 CORPUS = [
@@ -76,6 +76,7 @@ def sentence_piece(**names: str) -> PreTrainedTokenizerFast:
     )
 
 
+SHARP = ("SelfAttention.q", "EncDecAttention.q", "qformer")  # where nothing else keeps softmax from being all or nothing
 CALM = ("vision", "visual", "encoder.layers", "encoder.encoder.layers", "image_encoder", "vision_tower")
 INNER = ("attn", "attention", "mlp", "intermediate", "output", "fc1", "fc2", "token_mixer", ".se.")
 
@@ -87,6 +88,7 @@ def lively(model: Any, seed: int = 0) -> Any:
         for name, weight in model.named_parameters():
             noise = torch.randn(weight.shape, generator=generator)
             calm = any(part in name for part in CALM) and any(part in name for part in INNER)
+            calm = calm or any(part in name for part in SHARP)
             if weight.ndim > 1:
                 weight.copy_(noise * (0.2 if calm else 1.5) / weight[0].numel() ** 0.5)
                 if weight.ndim == 4 and any(part in name for part in CALM) and "patch_embed" not in name:
@@ -112,6 +114,7 @@ class Case:
     double: bool = True  # whether .double() makes all of it float64
     unplaced: bool = False
     local: bool = True  # whether a cell sees its own part of the photo best; else its quadrant does
+    slow: bool = False  # a variant of another case
     ask: Callable[[Any, Any, str | None], dict[str, Any]] | None = None  # as people call generate: (processor, image, question)
 
 
@@ -526,6 +529,111 @@ def paligemma_asked(processor: Any, image: Any, question: str | None) -> dict[st
     return values
 
 
+def _qformer() -> dict[str, Any]:
+    return dict(
+        vocab_size=len(word_piece()),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        encoder_hidden_size=32,
+        cross_attention_frequency=1,
+        max_position_embeddings=64,
+    )
+
+
+def _opt(tokenizer: Any) -> dict[str, Any]:
+    return dict(
+        model_type="opt",
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        word_embed_proj_dim=32,
+        ffn_dim=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=128,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _blip2(folder: Path, name: str, kind: str, language: str) -> None:
+    import transformers
+    from transformers import BlipImageProcessor
+
+    tokenizer = byte_level() if language == "opt" else sentence_piece()
+    tokenizer.add_tokens([AddedToken("<image>", normalized=False, special=True)], special_tokens=True)
+    t5 = dict(
+        model_type="t5",
+        vocab_size=len(tokenizer),
+        d_model=32,
+        d_ff=64,
+        d_kv=16,
+        num_layers=1,
+        num_heads=2,
+        decoder_start_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    config = getattr(transformers, f"{kind}Config")(
+        vision_config=small_vit(f"{kind.lower().replace('blip2', 'blip_2')}_vision_model"),
+        qformer_config=_qformer(),
+        text_config=_opt(tokenizer) if language == "opt" else t5,
+        num_query_tokens=4,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    model = getattr(transformers, name)(config)
+    images = BlipImageProcessor(size={"height": SIDE, "width": SIDE})
+    parts = [images, tokenizer, word_piece()] if kind == "InstructBlip" else [images, tokenizer]
+    processor = getattr(transformers, f"{kind}Processor")(*parts, num_query_tokens=4)
+    model.language_model.generation_config.eos_token_id = tokenizer.eos_token_id
+    save(folder, model, processor, loud=("language_projection.weight", 10 if language == "t5" else 1))
+
+
+def blip2(folder: Path) -> None:
+    _blip2(folder, "Blip2ForConditionalGeneration", "Blip2", "opt")
+
+
+def blip2_t5(folder: Path) -> None:
+    _blip2(folder, "Blip2ForConditionalGeneration", "Blip2", "t5")
+
+
+def instructblip(folder: Path) -> None:
+    _blip2(folder, "InstructBlipForConditionalGeneration", "InstructBlip", "opt")
+
+
+def blip2_asked(processor: Any, image: Any, question: str | None) -> dict[str, Any]:
+    text = "a photo of" if question is None else f"Question: {question} Answer:"
+    return dict(processor(images=image, text=text, return_tensors="pt"))
+
+
+def qwen2vl(folder: Path) -> None:
+    from transformers import (
+        Qwen2VLConfig,
+        Qwen2VLForConditionalGeneration,
+        Qwen2VLImageProcessor,
+        Qwen2VLProcessor,
+        Qwen2VLVideoProcessor,
+    )
+
+    tokenizer = chat(byte_level, video_token="<video>", vision_bos_token="<vision>", vision_eos_token="</vision>")
+    config = Qwen2VLConfig(
+        text_config=qwen2(tokenizer)
+        | {"model_type": "qwen2_vl_text", "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3]}},
+        vision_config=dict(depth=2, embed_dim=32, hidden_size=32, num_heads=2, mlp_ratio=2, patch_size=8),
+        image_token_id=tokenizer.image_token_id,
+        video_token_id=tokenizer.video_token_id,
+        vision_start_token_id=tokenizer.convert_tokens_to_ids("<vision>"),
+        vision_end_token_id=tokenizer.convert_tokens_to_ids("</vision>"),
+    )
+    size = {"shortest_edge": 16 * 16 * 4, "longest_edge": 16 * 16 * 8}
+    images = Qwen2VLImageProcessor(patch_size=8, merge_size=2, size=size)
+    template = CHAT.replace("<image>", "<vision><image></vision>")
+    processor = Qwen2VLProcessor(images, tokenizer, Qwen2VLVideoProcessor(patch_size=8, size=size), chat_template=template)
+    save(folder, Qwen2VLForConditionalGeneration(config), processor)
+
+
 CASES = [
     Case("ved-vit", ved_vit, "encoder.layers.1", (4, 4), unplaced=True),
     Case("ved-swin", ved_swin, "encoder.encoder.layers.1", (4, 4)),
@@ -543,6 +651,7 @@ CASES = [
         "how many dogs are there?",
         ask=git_asked,
         unplaced=True,
+        slow=True,
     ),
     Case("florence-2", florence, "model.vision_tower.blocks.3.0", (4, 4), ask=florence_asked, local=False),
     Case("fastvlm", fastvlm, "model.vision_tower.timm_model.final_conv", (4, 4), ask=asked_in_chat, double=False, local=False),
@@ -555,10 +664,26 @@ CASES = [
         ask=asked_in_chat,
         double=False,
         local=False,
+        slow=True,
     ),
     Case("gemma3n", gemma3n, "model.vision_tower.timm_model.msfa", (4, 4), ask=asked_in_chat, double=False, local=False),
     Case(
         "llava", llava, "model.vision_tower.encoder.layers.0", (4, 4), "what colour is the dog?", ask=asked_in_chat, double=False
     ),
     Case("paligemma", paligemma, "model.vision_tower.encoder.layers.1", (4, 4), ask=paligemma_asked, double=False),
+    Case("blip-2", blip2, "vision_model.encoder.layers.1", (4, 4), ask=blip2_asked, unplaced=True),
+    Case(
+        "blip-2-t5",
+        blip2_t5,
+        "vision_model.encoder.layers.1",
+        (4, 4),
+        "how many dogs?",
+        ask=blip2_asked,
+        unplaced=True,
+        double=False,
+    ),
+    Case(
+        "instructblip", instructblip, "vision_model.encoder.layers.1", (4, 4), "how many dogs?", ask=as_processed, unplaced=True
+    ),
+    Case("qwen2-vl", qwen2vl, "model.visual.blocks.1", (4, 8), "what colour is the dog?", ask=asked_in_chat, double=False),
 ]

@@ -110,8 +110,16 @@ class HuggingFace:
 
     def placement(self, width: int, height: int) -> Placement:
         if (width, height) not in self._placements:
-            self._placements[width, height] = placing.measure(width, height, placing.plain(self.image_processor))
+            self._placements[width, height] = placing.measure(width, height, self._uncoloured)
         return self._placements[width, height]
+
+    def _uncoloured(self, image: Image) -> Tensor:
+        """What the tower sees of a photo, `(3, H, W)` in 0..255."""
+        return self.picture(dict(self.image_processor([image], return_tensors="pt", do_rescale=False, do_normalize=False)))
+
+    def picture(self, values: Mapping[str, Tensor]) -> Tensor:
+        """The pixels `(3, H, W)` of one photo, from what the image processor gave."""
+        return values["pixel_values"][0].float()
 
     def kind(self, image: Image, question: str | None) -> Hashable:
         """Rows of one batch are alike in this: the prompt's length."""

@@ -112,6 +112,33 @@ FAMILIES: tuple[Family, ...] = (
         "16 x 16 at 224 px",
         "SentencePiece",
     ),
+    Family(
+        "BLIP-2",
+        "captioning, vqa",
+        ("Blip2ForConditionalGeneration",),
+        "blip2:BLIP2",
+        "vision_model.encoder.layers[-1]",
+        "16 x 16 at 224 px",
+        "byte-level BPE (OPT) or SentencePiece (T5)",
+    ),
+    Family(
+        "InstructBLIP",
+        "captioning, vqa",
+        ("InstructBlipForConditionalGeneration",),
+        "blip2:InstructBLIP",
+        "vision_model.encoder.layers[-1]",
+        "16 x 16 at 224 px",
+        "SentencePiece",
+    ),
+    Family(
+        "Qwen2-VL",
+        "captioning, vqa",
+        ("Qwen2VLForConditionalGeneration",),
+        "qwen2vl:Qwen2VL",
+        "model.visual.blocks[-1]",
+        "H/14 x W/14, as the photo",
+        "byte-level BPE",
+    ),
 )
 
 

@@ -7,7 +7,6 @@ squeezing, cropping, padding, sizes that depend on the photo, and whatever comes
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -53,14 +52,3 @@ def _ends(along: Tensor, across: Tensor, place: Tensor, size: int) -> tuple[floa
 
 def _snapped(x: float) -> float:
     return float(round(x)) if abs(x - round(x)) < SNAP else x
-
-
-def plain(processor: Any) -> Callable[[Image.Image], Tensor]:
-    """The processor without its change of colours: one image -> `(3, H, W)` in 0..255."""
-
-    def process(image: Image.Image) -> Tensor:
-        values = processor([image], return_tensors="pt", do_rescale=False, do_normalize=False)["pixel_values"]
-        pixels: Tensor = values[0].float()
-        return pixels
-
-    return process

@@ -24,6 +24,7 @@ class Prompted(HuggingFace):
     task = "captioning, vqa"
     request = "Describe the photo in one sentence."
     grids_differ = False  # whether photos of different sizes get grids of different sizes
+    shares = True  # whether the tower sees a photo without its question, so that it runs once for all of them
 
     def places(self) -> tuple[nn.Module, nn.Module]:
         raise NotImplementedError
@@ -46,14 +47,15 @@ class Prompted(HuggingFace):
         return values["pixel_values"], {name: value for name, value in values.items() if name not in OF_THE_PROMPT}
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
-        once, photo = distinct(images)
         each: Sequence[str | None] = questions or [None] * len(images)
-        prompts, seen = [], {}
+        prompts, seen = [], []
         for image, question in zip(images, each, strict=True):
             values = dict(self.processor(images=image, text=self.wording(question), return_tensors="pt"))
             prompts.append(values["input_ids"][0].tolist())
-            seen[id(image)] = self.more(values)
-        pixels, more = zip(*(seen[id(image)] for image in once), strict=True)
+            seen.append(self.more(values))
+        photo = distinct(images)[1] if self.shares else None
+        first = range(len(images)) if photo is None else [photo.tolist().index(i) for i in range(int(photo.max()) + 1)]
+        pixels, more = zip(*(seen[i] for i in first), strict=True)
         weight = next(self.tower.parameters())
         return Inputs(
             torch.cat(pixels).to(weight),
