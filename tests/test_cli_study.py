@@ -62,6 +62,35 @@ def test_questions(tmp_path: Path) -> None:
     assert {r["method"] for r in pq.read_table(tmp_path / "o" / "results.parquet").to_pylist()} == {"grad_cam", "evidence"}
 
 
+def test_faithfulness_and_variants_by_name(photos: Path, tmp_path: Path) -> None:
+    dry = run(
+        *captions(photos, tmp_path / "out", "--faithfulness", "--canvas", "layer", "--methods", "grad_cam:pool=max"), "--dry-run"
+    )
+    assert "methods: grad_cam:pool=max" in dry.stdout
+    assert "metrics: pointing, deletion, insertion, average_drop, increase, road_morf" in dry.stdout
+    wrong = run(*captions(photos, tmp_path / "out", "--methods", "grad_cam:pool=min"), "--dry-run")
+    assert wrong.exit_code == 1
+    assert "cannot read 'grad_cam:pool=min'" in wrong.stderr
+
+
+def test_the_preset_says_what_it_will_run(photos: Path, tmp_path: Path) -> None:
+    dry = run(*captions(photos, tmp_path / "out", "--models", "nic", "--preset", "ablations", "--dry-run"))
+    assert "models: nic, multimodal_cam.study.ablations:nic_7x7" in dry.stdout
+    assert "grad_cam:layer=encoder.trunk.3" in dry.stdout
+    assert "evidence:nodes=16" in dry.stdout
+    assert "scores: log_prob, logit, contrast" in dry.stdout
+
+
+def test_sanity(tmp_path: Path) -> None:
+    import test_study_sanity
+
+    data, out = test_study_sanity.photos(tmp_path / "data"), tmp_path / "out"
+    given = ["--images", data / "images", "--entities", data, "--models", "test_study_sanity:blind", "--methods", "attention"]
+    done = run("study", "sanity", *given, "--out", out, "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines() == [str(out / "sanity.html")]
+
+
 def test_boxes_must_come_from_somewhere(photos: Path, tmp_path: Path) -> None:
     done = run("study", "captions", "--images", photos / "images", "--out", tmp_path / "out", *MODEL)
     assert done.exit_code == 2
