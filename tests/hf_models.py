@@ -114,6 +114,7 @@ class Case:
     double: bool = True  # whether .double() makes all of it float64
     unplaced: bool = False
     local: bool = True  # whether a cell sees its own part of the photo best; else its quadrant does
+    chooses: bool = False  # an answer out of a list, in one token
     slow: bool = False  # a variant of another case
     ask: Callable[[Any, Any, str | None], dict[str, Any]] | None = None  # as people call generate: (processor, image, question)
 
@@ -634,6 +635,24 @@ def qwen2vl(folder: Path) -> None:
     save(folder, Qwen2VLForConditionalGeneration(config), processor)
 
 
+def vilt(folder: Path) -> None:
+    from transformers import ViltConfig, ViltForQuestionAnswering, ViltImageProcessor, ViltProcessor
+
+    tokenizer = word_piece()
+    answers = ["red", "brown", "two", "a red ball"]
+    config = ViltConfig(
+        **small_vit("vilt"),
+        vocab_size=len(tokenizer),
+        max_position_embeddings=40,
+        max_image_length=-1,
+        id2label=dict(enumerate(answers)),
+        label2id={answer: i for i, answer in enumerate(answers)},
+    )
+    model = lively(ViltForQuestionAnswering(config))
+    model.save_pretrained(folder)
+    ViltProcessor(ViltImageProcessor(size={"shortest_edge": SIDE}, size_divisor=8), tokenizer).save_pretrained(folder)
+
+
 CASES = [
     Case("ved-vit", ved_vit, "encoder.layers.1", (4, 4), unplaced=True),
     Case("ved-swin", ved_swin, "encoder.encoder.layers.1", (4, 4)),
@@ -686,4 +705,15 @@ CASES = [
         "instructblip", instructblip, "vision_model.encoder.layers.1", (4, 4), "how many dogs?", ask=as_processed, unplaced=True
     ),
     Case("qwen2-vl", qwen2vl, "model.visual.blocks.1", (4, 8), "what colour is the dog?", ask=asked_in_chat, double=False),
+    Case(
+        "vilt",
+        vilt,
+        "vilt.encoder.layer.1.layernorm_before",
+        (3, 6),
+        "what colour is the dog?",
+        "a red ball",
+        ask=as_processed,
+        unplaced=True,
+        chooses=True,
+    ),
 ]

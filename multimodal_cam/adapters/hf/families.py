@@ -139,6 +139,16 @@ FAMILIES: tuple[Family, ...] = (
         "H/14 x W/14, as the photo",
         "byte-level BPE",
     ),
+    Family(
+        "ViLT",
+        "vqa",
+        ("ViltForQuestionAnswering",),
+        "vilt:ViLT",
+        "vilt.encoder.layer[-1].layernorm_before",
+        "H/32 x W/32, as the photo",
+        "WordPiece; the answer is one of a list",
+        head_alone=False,
+    ),
 )
 
 
