@@ -26,7 +26,7 @@ class BLIP2(Encoded):
     def template(self, asked: str) -> str:
         return asked if asked == self.request else f"Question: {asked} Answer:"
 
-    def more(self, values: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def more(self, values: dict[str, Tensor], image: Image) -> tuple[Tensor, dict[str, Tensor]]:
         return values["pixel_values"], {}
 
     @property
@@ -61,7 +61,7 @@ class InstructBLIP(BLIP2):
     def template(self, asked: str) -> str:
         return asked
 
-    def more(self, values: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def more(self, values: dict[str, Tensor], image: Image) -> tuple[Tensor, dict[str, Tensor]]:
         return values["pixel_values"], {name: values[name] for name in Q_FORMER}
 
     def kind(self, image: Image, question: str | None) -> Hashable:

@@ -149,6 +149,15 @@ FAMILIES: tuple[Family, ...] = (
         "WordPiece; the answer is one of a list",
         head_alone=False,
     ),
+    Family(
+        "Idefics3, SmolVLM",
+        "captioning, vqa",
+        ("Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"),
+        "idefics3:Idefics3",
+        "model.vision_model.encoder.layers[-1]",
+        "26 x 26 a tile of 364 px (SmolVLM 32 x 32 of 512)",
+        "byte-level BPE",
+    ),
 )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -59,6 +60,29 @@ class Tokens:
         if _misfit(shape, self.ratio) > 0.5:
             raise ValueError(f"{n} tokens, which are no grid of the photo's proportions: choose a layer of the vision tower")
         return prefix, shape
+
+
+@dataclass(frozen=True)
+class Ordered(Tokens):
+    """Tokens that a tower gives in an order of its own, with tiles or all photos in one dimension: `(b ..., c)`.
+
+    `order` holds, for each token as it is seen here (those without a place, then the grid in reading order), where it stands
+    among the `len(order)` tokens of its photo.
+    """
+
+    order: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))
+
+    def take(self, output: Any) -> Tensor:
+        tensor, own = first(output), len(self.order)
+        if tensor is None or tensor.ndim not in (2, 3) or tensor.shape[:-1].numel() % own:
+            found = type(output).__name__ if tensor is None else f"shape {tuple(tensor.shape)}"
+            raise ValueError(f"{found}, expected the {own} tokens of each photo")
+        return tensor.reshape(-1, own, tensor.shape[-1])[:, self.order]
+
+    def put(self, activations: Tensor, output: Any) -> Any:
+        old = first(output)
+        assert old is not None
+        return with_first(output, activations[:, self.order.argsort()].reshape(-1, *old.shape[1:]))
 
 
 def first(output: Any) -> Tensor | None:

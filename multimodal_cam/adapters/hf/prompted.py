@@ -42,7 +42,7 @@ class Prompted(HuggingFace):
         chat: str = self.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
         return chat
 
-    def more(self, values: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def more(self, values: dict[str, Tensor], image: Image) -> tuple[Tensor, dict[str, Tensor]]:
         """One photo's pixels `(1, ...)` and what else the model takes of it `(1, ...)`, from all that the processor gave."""
         return values["pixel_values"], {name: value for name, value in values.items() if name not in OF_THE_PROMPT}
 
@@ -52,7 +52,7 @@ class Prompted(HuggingFace):
         for image, question in zip(images, each, strict=True):
             values = dict(self.processor(images=image, text=self.wording(question), return_tensors="pt"))
             prompts.append(values["input_ids"][0].tolist())
-            seen.append(self.more(values))
+            seen.append(self.more(values, image))
         photo = distinct(images)[1] if self.shares else None
         first = range(len(images)) if photo is None else [photo.tolist().index(i) for i in range(int(photo.max()) + 1)]
         pixels, more = zip(*(seen[i] for i in first), strict=True)

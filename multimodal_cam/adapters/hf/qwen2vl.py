@@ -4,40 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from .. import Inputs
-from .grids import Tokens, first, with_first
+from .grids import Ordered, Tokens
 from .prompted import Prompted
-
-
-@dataclass(frozen=True)
-class Packed(Tokens):
-    """Patches of all photos in one sequence, `(b n, c)`, the cells of each block of `merge` x `merge` one after another."""
-
-    merge: int = 2
-    cells: int = 1  # patches of a photo
-
-    def take(self, output: Any) -> Tensor:
-        tensor = first(output)
-        if tensor is None or tensor.ndim != 2 or len(tensor) % self.cells:
-            found = type(output).__name__ if tensor is None else f"shape {tuple(tensor.shape)}"
-            raise ValueError(f"{found}, expected the patches of all photos (b n, c), n = {self.cells}")
-        return tensor.view(-1, self.cells, tensor.shape[-1])[:, self._order().argsort()]
-
-    def put(self, activations: Tensor, output: Any) -> Any:
-        return with_first(output, activations[:, self._order()].flatten(0, 1))
-
-    def _order(self) -> Tensor:
-        """Where each patch of the sequence stands in reading order."""
-        assert self.shape is not None
-        h, w = self.shape
-        places = torch.arange(h * w).view(h // self.merge, self.merge, w // self.merge, self.merge)
-        return places.permute(0, 2, 1, 3).flatten()
 
 
 class Qwen2VL(Prompted):
@@ -49,7 +24,7 @@ class Qwen2VL(Prompted):
         tower = self.model.model.visual
         return tower, tower.blocks[-1]
 
-    def more(self, values: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def more(self, values: dict[str, Tensor], image: Image) -> tuple[Tensor, dict[str, Tensor]]:
         return values["pixel_values"][None], {"image_grid_thw": values["image_grid_thw"]}
 
     def picture(self, values: Mapping[str, Tensor]) -> Tensor:
@@ -63,7 +38,9 @@ class Qwen2VL(Prompted):
 
     def view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
         _, h, w = inputs.more["image_grid_thw"][0].tolist()
-        return Packed(shape=(h, w), merge=self.image_processor.merge_size, cells=h * w)
+        merge = self.image_processor.merge_size
+        packed = torch.arange(h * w).view(h // merge, w // merge, merge, merge)
+        return Ordered(shape=(h, w), order=packed.transpose(1, 2).flatten())
 
     def given(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
         given = super().given(inputs, ids)

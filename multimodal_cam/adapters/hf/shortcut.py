@@ -14,7 +14,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..cutting import forward_hooks
 from .grids import Tokens
 
 Recording = dict[nn.Module, list[tuple[Any, int, int]]]  # what each module gave, in order; for how many rows, of how many images
@@ -46,15 +45,18 @@ class Shortcut:
         before: Recording = {}
         own = self.layer.forward
 
-        def note(module: nn.Module, args: Any, output: Any) -> None:
-            before.setdefault(module, []).append((_hollow(output), _rows(args, rows), rows))
+        def note(module: nn.Module, args: Any, options: dict[str, Any], output: Any) -> None:
+            before.setdefault(module, []).append((_hollow(output), _rows(args, options, rows), rows))
 
         def stop(*args: Any, **options: Any) -> Any:
             output = own(*args, **options)
-            note(self.layer, args, output)
+            note(self.layer, args, options, output)
             raise Reached(output)
 
-        with forward_hooks(self._around, note), _instead(self.layer, stop):
+        with ExitStack() as stack:
+            for module in self._around:
+                stack.callback(module.register_forward_hook(note, with_kwargs=True).remove)
+            stack.enter_context(_instead(self.layer, stop))
             try:
                 run()
             except Reached as reached:
@@ -103,7 +105,7 @@ def _recital(outputs: list[tuple[Any, int, int]], like: Tensor) -> Callable[...,
         nonlocal calls
         output, recorded, images = outputs[calls % len(outputs)]
         calls += 1
-        return _grown(output, _rows((*args, *options.values()), len(like) * recorded // images), recorded, like)
+        return _grown(output, _rows(args, options, len(like) * recorded // images), recorded, like)
 
     return forward
 
@@ -113,15 +115,16 @@ def _put(forward: Callable[..., Any], seen: tuple[Any, int, int], activations: T
     _, recorded, images = seen
 
     def put(*args: Any, **options: Any) -> Any:
-        copies = _rows(args, len(activations) * recorded // images) * images // recorded // len(activations)
+        copies = _rows(args, options, len(activations) * recorded // images) * images // recorded // len(activations)
         own = activations if copies <= 1 else activations.repeat_interleave(copies, dim=0)
         return view.put(own, forward(*args, **options))
 
     return put
 
 
-def _rows(args: Any, otherwise: int) -> int:
-    return next((len(arg) for arg in args if isinstance(arg, Tensor) and arg.ndim), otherwise)
+def _rows(args: Any, options: dict[str, Any], otherwise: int) -> int:
+    """How many rows a module is given: those of the first tensor among its arguments."""
+    return next((len(arg) for arg in (*args, *options.values()) if isinstance(arg, Tensor) and arg.ndim), otherwise)
 
 
 @contextmanager
