@@ -609,20 +609,16 @@ def blip2_asked(processor: Any, image: Any, question: str | None) -> dict[str, A
     return dict(processor(images=image, text=text, return_tensors="pt"))
 
 
-def qwen2vl(folder: Path) -> None:
-    from transformers import (
-        Qwen2VLConfig,
-        Qwen2VLForConditionalGeneration,
-        Qwen2VLImageProcessor,
-        Qwen2VLProcessor,
-        Qwen2VLVideoProcessor,
-    )
+def _qwen(folder: Path, kind: str, vision: dict[str, Any]) -> None:
+    import transformers
+    from transformers import Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
     tokenizer = chat(byte_level, video_token="<video>", vision_bos_token="<vision>", vision_eos_token="</vision>")
-    config = Qwen2VLConfig(
-        text_config=qwen2(tokenizer)
-        | {"model_type": "qwen2_vl_text", "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3]}},
-        vision_config=dict(depth=2, embed_dim=32, hidden_size=32, num_heads=2, mlp_ratio=2, patch_size=8),
+    rope = {"rope_type": "default", "mrope_section": [2, 3, 3]}
+    text_type = {"Qwen2VL": "qwen2_vl_text", "Qwen2_5_VL": "qwen2_5_vl_text"}[kind]
+    config = getattr(transformers, f"{kind}Config")(
+        text_config=qwen2(tokenizer) | {"model_type": text_type, "rope_parameters": rope},
+        vision_config=dict(depth=2, num_heads=2, patch_size=8, **vision),
         image_token_id=tokenizer.image_token_id,
         video_token_id=tokenizer.video_token_id,
         vision_start_token_id=tokenizer.convert_tokens_to_ids("<vision>"),
@@ -631,8 +627,18 @@ def qwen2vl(folder: Path) -> None:
     size = {"shortest_edge": 16 * 16 * 4, "longest_edge": 16 * 16 * 8}
     images = Qwen2VLImageProcessor(patch_size=8, merge_size=2, size=size)
     template = CHAT.replace("<image>", "<vision><image></vision>")
-    processor = Qwen2VLProcessor(images, tokenizer, Qwen2VLVideoProcessor(patch_size=8, size=size), chat_template=template)
-    save(folder, Qwen2VLForConditionalGeneration(config), processor)
+    videos = Qwen2VLVideoProcessor(patch_size=8, size=size)
+    processor = getattr(transformers, f"{kind}Processor")(images, tokenizer, videos, chat_template=template)
+    save(folder, getattr(transformers, f"{kind}ForConditionalGeneration")(config), processor)
+
+
+def qwen2vl(folder: Path) -> None:
+    _qwen(folder, "Qwen2VL", dict(embed_dim=32, hidden_size=32, mlp_ratio=2))
+
+
+def qwen25vl(folder: Path) -> None:
+    vision = dict(hidden_size=32, out_hidden_size=32, intermediate_size=64, window_size=32, fullatt_block_indexes=[1])
+    _qwen(folder, "Qwen2_5_VL", vision)
 
 
 def vilt(folder: Path) -> None:
@@ -737,4 +743,5 @@ CASES = [
         chooses=True,
     ),
     Case("idefics3", idefics3, "model.vision_model.encoder.layers.1", (4, 8), ask=asked_in_chat, double=False, unplaced=True),
+    Case("qwen2.5-vl", qwen25vl, "model.visual.blocks.1", (4, 8), "what colour is the dog?", ask=asked_in_chat, double=False),
 ]

@@ -158,6 +158,15 @@ FAMILIES: tuple[Family, ...] = (
         "26 x 26 a tile of 364 px (SmolVLM 32 x 32 of 512)",
         "byte-level BPE",
     ),
+    Family(
+        "Qwen2.5-VL",
+        "captioning, vqa",
+        ("Qwen2_5_VLForConditionalGeneration",),
+        "qwen2vl:Qwen25VL",
+        "model.visual.blocks[-1]",
+        "H/14 x W/14, as the photo",
+        "byte-level BPE",
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""Qwen2-VL (Wang et al., 2024): a ViT for photos of any size, whose patches come packed and in blocks of two by two."""
+"""Qwen2-VL (Wang et al., 2024) and Qwen2.5-VL: a ViT for photos of any size; patches come packed, in blocks of two by two."""
 
 from __future__ import annotations
 
@@ -39,8 +39,13 @@ class Qwen2VL(Prompted):
     def view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
         _, h, w = inputs.more["image_grid_thw"][0].tolist()
         merge = self.image_processor.merge_size
-        packed = torch.arange(h * w).view(h // merge, w // merge, merge, merge)
-        return Ordered(shape=(h, w), order=packed.transpose(1, 2).flatten())
+        rows, columns = torch.arange(h)[:, None], torch.arange(w)[None]
+        block = self._blocks(h // merge, w // merge, layer)[rows // merge, columns // merge]
+        return Ordered(shape=(h, w), order=(block * merge**2 + rows % merge * merge + columns % merge).flatten())
+
+    def _blocks(self, h: int, w: int, layer: nn.Module) -> Tensor:
+        """Where each of the `(h, w)` blocks stands in the sequence."""
+        return torch.arange(h * w).view(h, w)
 
     def given(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
         given = super().given(inputs, ids)
@@ -66,3 +71,17 @@ class Qwen2VL(Prompted):
 
     def _kind(self, inputs: Inputs) -> Hashable:
         return super()._kind(inputs), tuple(inputs.more["image_grid_thw"][0].tolist())
+
+
+class Qwen25VL(Qwen2VL):
+    """Qwen2.5-VL (Bai et al., 2025): inside the tower the blocks stand window by window, for attention within windows."""
+
+    def _blocks(self, h: int, w: int, layer: nn.Module) -> Tensor:
+        found = super()._blocks(h, w, layer)
+        if not any(layer is part for part in self.tower.blocks.modules()):  # type: ignore[operator, union-attr]
+            return found
+        vision = self.model.config.vision_config
+        side = vision.window_size // vision.spatial_merge_size // vision.patch_size
+        rows, columns = torch.arange(h)[:, None], torch.arange(w)[None]
+        window = rows // side * w + columns // side
+        return (window * h * w + found).flatten().argsort().argsort().view(h, w)
