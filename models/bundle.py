@@ -5,6 +5,7 @@ A network that shares its encoder with another one does not store it: `config.js
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -70,7 +71,7 @@ def save_model(
         "sha256": sha256(folder / "model.safetensors"),
     }
     if encoder is not None:
-        config["encoder"] = {"model": str(encoder), "sha256": sha256(model_folder(encoder) / "model.safetensors")}
+        config["encoder"] = {"model": str(encoder), "sha256": encoder_sha256(_read(model_folder(encoder))[1])}
     config["vocabulary"] = vocabulary.words
     if answers:
         config["answers"] = answers
@@ -90,17 +91,26 @@ def load_model(folder: Path) -> Trained:
     network = network_class(configuration(**config["config"]))
     if "encoder" in config:
         lender = config["encoder"]
-        lent_config, lent = _read(model_folder(lender["model"]))
-        if lent_config["sha256"] != lender["sha256"]:
+        _, lent = _read(model_folder(lender["model"]))
+        if (found := encoder_sha256(lent)) != lender["sha256"]:
             raise ValueError(
                 f"{folder} was trained on the encoder of {lender['model']} with sha256 {lender['sha256']}, there is one with "
-                f"{lent_config['sha256']}: train again, or bring that one back"
+                f"{found}: train again, or bring that one back"
             )
         state |= {key: value for key, value in lent.items() if key.startswith("encoder.")}
     state |= {key: state[twin] for key, twin in TIED.get(config["kind"], {}).items()}
     network.load_state_dict(state)
     answers = tuple(config.get("answers", ()))
     return Trained(config["kind"], network.eval(), Vocabulary(tuple(config["vocabulary"])), answers, config["sha256"])
+
+
+def encoder_sha256(state: Mapping[str, Tensor]) -> str:
+    """Of a model's weights those of its encoder, as they are on disk: the head may be trained anew, the borrowers stay."""
+    digest = hashlib.sha256()
+    for name in sorted(name for name in state if name.startswith("encoder.")):
+        tensor = state[name]
+        digest.update(name.encode() + (tensor.half() if tensor.is_floating_point() else tensor).cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

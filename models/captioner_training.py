@@ -44,7 +44,9 @@ class TrainingOptions:
     tail_from: int = 2  # epochs with a frozen tail before
     weight_decay: float = 0.01
     dropout: float = 0.3
-    bag_weight: float = 0.5  # of the auxiliary loss, in nats a word
+    bag_weight: float = 0.5  # of the auxiliary loss of the mean cell, in nats a word
+    cell_weight: float = 0.0  # of the auxiliary loss of single cells, in nats a word
+    merge: bool = False  # whether the network's image vector also enters before the readout
     average: float = 0.998  # decay of the moving average, a step
     min_count: int = 5
     width: int = 512
@@ -113,15 +115,29 @@ def doubly_stochastic(attention: Tensor, real: Tensor) -> Tensor:
     return ((1 - looked) ** 2).mean(dim=1)
 
 
-def bag_loss(bag: nn.Linear, cells: Tensor, captions: list[list[list[int]]]) -> Tensor:
-    """Cross-entropy between the words of a photo's captions and a linear reading of its mean cell, nats a word."""
-    target = cells.new_zeros(len(captions), bag.out_features)
-    for row, photo in zip(target, captions, strict=True):
+def word_shares(captions: list[list[list[int]]], wanted: Tensor) -> Tensor:
+    """How the `wanted` words `(v,)` of each photo's captions are shared out: `(b, v)`, rows add up to 1."""
+    counts = torch.zeros(len(captions), len(wanted))
+    for row, photo in zip(counts, captions, strict=True):
         for ids in photo:
-            row[[i for i in set(ids) if i >= len(SPECIALS)]] += 1
-    target = target / target.sum(dim=1, keepdim=True).clamp(min=1)
-    log_probs: Tensor = bag(cells.mean(dim=(2, 3))).log_softmax(dim=1)
-    return -(target * log_probs).sum(dim=1).mean()
+            row[list(set(ids))] += 1
+    counts = counts.to(wanted.device) * wanted
+    return counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def bag_loss(logits: Tensor, shares: Tensor) -> Tensor:
+    """Cross-entropy between the words of a photo's captions `(b, v)` and logits of its mean cell, nats a word."""
+    return -(shares * logits.log_softmax(dim=1)).sum(dim=1).mean()
+
+
+def cell_loss(logits: Tensor, shares: Tensor, wanted: Tensor) -> Tensor:
+    """Cross-entropy between the words of a photo's captions `(b, v)` and a mixture over its cells, nats a word.
+
+    `logits` `(b, n, v)`: each cell says one of the `wanted` words, p(w) = 1/n sum_i softmax_i(w). What a cell gives to one word
+    it takes from the others, so that words share the photo out among them.
+    """
+    mixture = logits[..., wanted].log_softmax(dim=2).logsumexp(dim=1) - math.log(logits.shape[1])
+    return -(shares[:, wanted] * mixture).sum(dim=1).mean()
 
 
 @torch.no_grad()
@@ -138,7 +154,14 @@ def dev_loss(model: Captioner, tail: nn.Module, corpus: Corpus, device: torch.de
 
 
 def train_epoch(
-    run: Run, tail: nn.Module, bag: nn.Linear, train: Corpus, number: int, device: torch.device, progress: Progress
+    run: Run,
+    tail: nn.Module,
+    bag: nn.Linear,
+    content: Tensor,
+    train: Corpus,
+    number: int,
+    device: torch.device,
+    progress: Progress,
 ) -> float:
     """One pass over the photos; the mean loss in nats a token. `tail`: what comes after the cached features."""
     model, options = run.model, run.options
@@ -156,7 +179,14 @@ def train_epoch(
         loss, count, penalty = caption_loss(model, cells, captions)
         objective = loss / count + options.attention_weight * penalty
         if options.bag_weight:
-            objective = objective + options.bag_weight * bag_loss(bag, cells, captions)
+            words = torch.arange(len(content), device=device) >= len(SPECIALS)
+            objective = objective + options.bag_weight * bag_loss(bag(cells.mean(dim=(2, 3))), word_shares(captions, words))
+        if options.cell_weight:
+            if isinstance(model, NIC) and model.merge is not None:
+                logits = model.cell_words(cells)
+            else:
+                logits = bag(cells.flatten(2).transpose(1, 2))
+            objective = objective + options.cell_weight * cell_loss(logits, word_shares(captions, content), content)
         run.step(objective)
         total, tokens = total + loss.item(), tokens + count
         progress(f"epoch {number + 1}", step + 1, steps, f"train {total / tokens:.3f}")
@@ -196,6 +226,8 @@ def train_captioner(
     lender = load_model(model_folder(options.encoder)).network if model_folder(options.encoder).is_dir() else None
     timm_name = lender.config.encoder if lender is not None else options.encoder
     config = config_of(len(vocabulary), timm_name, options.train_stride, width=options.width, dropout=options.dropout)
+    if options.merge:
+        config = replace(config, merge=True)
     model = network(config)
     if lender is None:
         load_imagenet(model.encoder, timm_name)
@@ -212,6 +244,7 @@ def train_captioner(
 
     train_corpus, dev_corpus = corpus(train, 2), corpus(dev, 1)
     bag = nn.Linear(options.width, len(vocabulary)).to(device)
+    content = content_words(vocabulary).to(device)
     steps = math.ceil(len(train) / options.batch_size)
     run = Run(model, options, steps, parameter_groups(model, tail, bag, options), {"bag": bag})
     averaged = network(config).to(device)
@@ -221,7 +254,7 @@ def train_captioner(
         averaged.load_state_dict(run.average)
         return {"dev": dev_loss(averaged, averaged_tail, dev_corpus, device)}
 
-    run.train(out, lambda number: train_epoch(run, tail, bag, train_corpus, number, device, progress), measure, progress)
+    run.train(out, lambda number: train_epoch(run, tail, bag, content, train_corpus, number, device, progress), measure, progress)
     averaged.load_state_dict(run.average)
     final = network(replace(config, output_stride=options.stride)).to(device).eval()
     final.load_state_dict(run.average)
@@ -232,6 +265,14 @@ def train_captioner(
     (out / "captions.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
     trained = asdict(options) | {"history": run.history}
     return save_model(final, vocabulary, out, training=trained, encoder=None if lender is None else options.encoder)
+
+
+def content_words(vocabulary: Vocabulary) -> Tensor:
+    """Which words `(v,)` may name something on a photo: all but spaCy's stop words."""
+    import spacy
+
+    silent = {*SPECIALS, *spacy.blank("en").Defaults.stop_words}
+    return torch.tensor([word not in silent for word in vocabulary.words])
 
 
 def caption(model: Captioner, photo: Path, vocabulary: Vocabulary) -> str:

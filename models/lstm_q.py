@@ -36,7 +36,7 @@ class LSTMQConfig:
 
 
 class Reader(nn.Module):
-    """What our VQA models share: cells of a photo, and the question through a two-layer LSTM.
+    """What our VQA models share: cells of a photo, the question through a two-layer LSTM, and the choice of the answer.
 
     A model adds `context(cells)`, what it takes of a photo, and `answer(context, question)` -> logits `(b, answers)`; questions
     are ids `(b, q)`, right-padded with -1.
@@ -50,6 +50,10 @@ class Reader(nn.Module):
         self.embedding = nn.Embedding(config.vocabulary_size, config.embedding)
         self.lstm1 = LSTM(config.embedding, config.hidden)
         self.lstm2 = LSTM(config.hidden, config.hidden)
+        self.image = nn.Linear(config.width, config.width)
+        self.question = nn.Linear(2 * config.hidden, config.width)
+        self.fuse = nn.Linear(config.width, config.width)
+        self.readout = nn.Linear(config.width, config.answers)
         self.dropout = nn.Dropout(config.dropout)
         self.register_buffer("baseline", torch.zeros(config.width))  # A0: the mean training cell, "no photo"
         self.baseline: Tensor
@@ -79,18 +83,19 @@ class Reader(nn.Module):
         second = self.lstm2(self.dropout(first), real)
         return torch.cat([first[:, -1], second[:, -1]], dim=1)
 
+    def choose(self, seen: Tensor, question: Tensor) -> Tensor:
+        """What is seen of the photo `(b, d)` and read questions `(b, 2 hidden)` -> logits `(b, answers)`, by their product."""
+        product = tanh(self.image(self.dropout(seen))) * tanh(self.question(self.dropout(question)))
+        logits: Tensor = self.readout(self.dropout(tanh(self.fuse(self.dropout(product)))))
+        return logits
+
 
 class LSTMQ(Reader):
     """`forward(pixels, question)` -> logits `(b, answers)`."""
 
     def __init__(self, config: LSTMQConfig) -> None:
         super().__init__(config)
-        d = config.width
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.image = nn.Linear(d, d)
-        self.question = nn.Linear(2 * config.hidden, d)
-        self.fuse = nn.Linear(d, d)
-        self.readout = nn.Linear(d, config.answers)
 
     def context(self, cells: Tensor) -> Tensor:
         """Cells `(b, d, h, w)` -> their mean, of length sqrt(d): `(b, d)`."""
@@ -99,6 +104,4 @@ class LSTMQ(Reader):
 
     def answer(self, context: Tensor, question: Tensor) -> Tensor:
         """Image vectors `(b, d)` and read questions `(b, 2 hidden)` -> logits `(b, answers)`."""
-        product = tanh(self.image(self.dropout(context))) * tanh(self.question(self.dropout(question)))
-        logits: Tensor = self.readout(self.dropout(tanh(self.fuse(self.dropout(product)))))
-        return logits
+        return self.choose(context, question)

@@ -22,7 +22,7 @@ from .vocabulary import BOS
 
 
 @dataclass(frozen=True)
-class NICConfig:
+class CaptionerConfig:
     vocabulary_size: int
     encoder: str = "tf_efficientnet_lite0"
     output_stride: int = 16  # 14 x 14 cells; 32 gives 7 x 7 with the same weights
@@ -30,6 +30,11 @@ class NICConfig:
     width: int = 512  # of the projected cells, the embeddings and the LSTM state
     dropout: float = 0.3
     max_words: int = 20
+
+
+@dataclass(frozen=True)
+class NICConfig(CaptionerConfig):
+    merge: bool = False  # the image vector also enters before the readout, through a gate that the LSTM's state opens
 
 
 class Captioner(nn.Module):
@@ -40,7 +45,7 @@ class Captioner(nn.Module):
     and the attention `(b, t, h w)` or None, and `generate`.
     """
 
-    def __init__(self, config: NICConfig) -> None:
+    def __init__(self, config: CaptionerConfig) -> None:
         super().__init__()
         self.config = config
         d = config.width
@@ -87,6 +92,8 @@ class NIC(Captioner):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.image_norm = nn.LayerNorm(d)
         self.input_gates, self.hidden_gates = gates(d, d)
+        self.merge = nn.Linear(d, d, bias=False) if config.merge else None
+        self.merge_gate = nn.Linear(d, d) if config.merge else None
 
     def context(self, cells: Tensor) -> Tensor:
         """Cells `(b, d, h, w)` -> the LSTM's first input `(b, d)`."""
@@ -109,7 +116,27 @@ class NIC(Captioner):
 
     def unroll(self, context: Tensor, ids: Tensor) -> tuple[Tensor, None]:
         """The states `(b, t, d)`, and the attention: none."""
-        return self.states(context, ids), None
+        return self.merged(self.states(context, ids), context[:, None]), None
+
+    def merged(self, states: Tensor, context: Tensor) -> Tensor:
+        """LSTM states and the image vector, broadcast against each other -> what words are read from."""
+        if self.merge is None or self.merge_gate is None:
+            return states
+        merged: Tensor = states + self.merge_gate(states).sigmoid() * self.merge(context)
+        return merged
+
+    def cell_words(self, cells: Tensor) -> Tensor:
+        """What each cell adds to the words' logits through `merge`: `(b, d, h, w)` -> `(b, h w, v)`; their mean is the image's.
+
+        The image vector is the mean cell, normalised; each cell is scaled as its mean is.
+        """
+        assert self.merge is not None
+        flat = cells.flatten(2).transpose(1, 2)
+        variance, mean = torch.var_mean(flat.mean(dim=1, keepdim=True), dim=-1, keepdim=True, correction=0)
+        norm = self.image_norm
+        normed = (flat - mean) / (variance + norm.eps).sqrt() * norm.weight + norm.bias
+        logits: Tensor = self.readout(self.merge(normed))
+        return logits
 
     def step(self, gates: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
         """One LSTM step: the input's share of the gates `(b, 4 d)`, the state `(h, c)` before -> the state after."""
@@ -121,8 +148,10 @@ class NIC(Captioner):
         """Captions `(b, t)` and their log-probabilities `(b,)`: see `beam_search`."""
 
         def say(words: Tensor, state: State) -> tuple[Tensor, State]:
-            hidden, memory = self.step(self.input_gates(self.embedding(words) * self.config.width**0.5), (state[0], state[1]))
-            return self.readout(hidden), (hidden, memory)
+            hidden, memory, context = state
+            hidden, memory = self.step(self.input_gates(self.embedding(words) * self.config.width**0.5), (hidden, memory))
+            return self.readout(self.merged(hidden, context)), (hidden, memory, context)
 
-        start = self.step(self.input_gates(self.context(cells)), None)
+        context = self.context(cells)
+        start = (*self.step(self.input_gates(context), None), context)
         return beam_search(say, start, max_words=self.config.max_words, beam=beam, length_penalty=length_penalty)

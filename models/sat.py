@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from .lstm import gates, lstm_step, tanh
-from .nic import Captioner, NICConfig
+from .nic import Captioner, CaptionerConfig
 from .search import State, beam_search
 from .vocabulary import BOS
 
 
 @dataclass(frozen=True)
-class SATConfig(NICConfig):
+class SATConfig(CaptionerConfig):
     attention: int = 256
 
 

@@ -147,8 +147,7 @@ def caption(
     _choice("--method", method, NAMES)
     _choice("--score", score, mc.SCORES)
     paths = photos_in(photos)
-    given = {"text": text, "method": method, "score": score, "layer": layer, "beam": beam}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    options = _given(text=text, method=method, score=score, layer=layer, beam=beam)
     options |= {"batch_size": batch_size, "nodes": nodes, "unknown": unknown.value}
     _tell(
         lambda: explain_each(_load(model, device), paths, **options),
@@ -275,8 +274,7 @@ def vqa(
 
     _choice("--method", method, NAMES)
     _choice("--score", score, mc.SCORES)
-    given = {"text": answer, "instead_of": instead_of, "method": method, "score": score, "layer": layer}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    options = _given(text=answer, instead_of=instead_of, method=method, score=score, layer=layer)
 
     def explained() -> Iterator[tuple[str, Any]]:
         adapter = _load(model, device)
@@ -359,8 +357,7 @@ def classify(
     _choice("--method", method, NAMES)
     _choice("--score", score, mc.SCORES)
     paths = photos_in(photos)
-    given = {"text": text, "instead_of": instead_of, "method": method, "score": score, "layer": layer}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    options = _given(text=text, instead_of=instead_of, method=method, score=score, layer=layer)
     options |= {"batch_size": batch_size, "nodes": nodes, "counterfactual": counterfactual}
 
     def explained() -> Iterator[tuple[str, Any]]:
@@ -429,6 +426,10 @@ def train_captioner(
     split: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Names to train on, one a line.")],
     dev: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Names to watch the loss on.")],
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the network, its log and cache.")],
+    network: Annotated[str | None, typer.Option(help="nic, or sat, which has attention.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="timm's name, or our captioner whose encoder it borrows: a bundled name or a folder.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1)] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Photos, each with all captions.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0)] = None,
@@ -447,15 +448,17 @@ def train_captioner(
     from multimodal_cam.loading import choose_device
     from multimodal_cam.models import captioner_training as training
 
-    given: dict[str, Any] = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "dropout": dropout,
-        "min_count": min_count,
-        "seed": seed,
-    }
-    recipe = replace(training.TrainingOptions(), **{name: value for name, value in given.items() if value is not None})
+    given = _given(
+        network=network,
+        encoder=encoder,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        dropout=dropout,
+        min_count=min_count,
+        seed=seed,
+    )
+    recipe = replace(training.TrainingOptions(), **given)
     texts = read_captions(captions)
     with _stoppable(), _training_bars(recipe.epochs) as progress:
         training.train_captioner(
@@ -477,6 +480,7 @@ def train_vqa(
     questions: Questions,
     dev: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Questions to watch the loss on.")],
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for the network, its log and cache.")],
+    network: Annotated[str | None, typer.Option(help="lstm-q, or san, which has attention.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Our captioner whose encoder it uses: a bundled name or a folder.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1)] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Photos, each with all questions.")] = None,
@@ -498,17 +502,18 @@ def train_vqa(
     from multimodal_cam.models.vqa_training import VQAOptions
     from multimodal_cam.models.vqa_training import train_vqa as run
 
-    given: dict[str, Any] = {
-        "encoder": encoder,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "dropout": dropout,
-        "min_count": min_count,
-        "min_answers": min_answers,
-        "seed": seed,
-    }
-    recipe = replace(VQAOptions(), **{name: value for name, value in given.items() if value is not None})
+    given = _given(
+        network=network,
+        encoder=encoder,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        dropout=dropout,
+        min_count=min_count,
+        min_answers=min_answers,
+        seed=seed,
+    )
+    recipe = replace(VQAOptions(), **given)
     with _stoppable(), _training_bars(recipe.epochs) as progress:
         run(
             images=images,
@@ -520,6 +525,11 @@ def train_vqa(
             progress=progress,
         )
     _line(str(out))
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that are not left at None."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _read_questions(path: Path) -> list[Any]:

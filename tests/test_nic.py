@@ -1,6 +1,7 @@
 """The captioner: its equations against PyTorch's LSTM, its search against exhaustive search, its files against damage."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,10 +17,10 @@ from multimodal_cam.models.vocabulary import BOS, EOS, UNK, Vocabulary, split_wo
 WORDS = ("a", "dog", "runs", "on", "grass")
 
 
-@pytest.fixture(scope="module")
-def network():
+@pytest.fixture(scope="module", params=[False, True], ids=["image first", "image first and merged"])
+def network(request):
     torch.manual_seed(0)
-    model = NIC(NICConfig(8, width=32, max_words=4)).eval()
+    model = NIC(NICConfig(8, width=32, max_words=4, merge=request.param)).eval()
     with torch.no_grad():
         model.embedding.weight.mul_(8)
         model.baseline.uniform_(0, 1)
@@ -50,6 +51,15 @@ def test_the_written_out_lstm_is_pytorchs(network, cells):
         image = network.context(cells)
         expected, _ = fused(torch.cat([image[:, None], words], dim=1))
         torch.testing.assert_close(network.states(image, ids), expected[:, 1:], rtol=1e-5, atol=1e-5)
+
+
+def test_what_cells_add_to_the_words_is_shared_out_exactly(cells):
+    torch.manual_seed(0)
+    network = NIC(NICConfig(8, width=32, merge=True)).eval()
+    with torch.no_grad():
+        logits = network.cell_words(cells)
+        torch.testing.assert_close(logits.mean(dim=1), network.readout(network.merge(network.context(cells))))
+    assert logits.shape == (3, 49, 8)
 
 
 def sequence_score(network, cells, words, end=True):
@@ -107,7 +117,7 @@ def test_the_tapped_layer_and_the_shapes(adapter):
 
 
 def test_stride_32_is_the_same_network_on_a_coarser_grid(network):
-    coarse = NIC(NICConfig(8, output_stride=32, width=32)).eval()
+    coarse = NIC(replace(network.config, output_stride=32)).eval()
     coarse.load_state_dict(network.state_dict())
     with torch.no_grad():
         assert coarse.cells(torch.zeros(1, 3, 224, 224)).shape == (1, 32, 7, 7)

@@ -1,6 +1,7 @@
 """Training on a handful of photos: it learns, it resumes to the very same weights, it says what is wrong."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,7 +15,16 @@ from networks import noise_image
 
 from multimodal_cam.data.captions import read_captions, read_split
 from multimodal_cam.models.bundle import load_model
-from multimodal_cam.models.captioner_training import Corpus, TrainingOptions, bag_loss, batches, train_captioner
+from multimodal_cam.models.captioner_training import (
+    Corpus,
+    TrainingOptions,
+    bag_loss,
+    batches,
+    cell_loss,
+    content_words,
+    train_captioner,
+    word_shares,
+)
 from multimodal_cam.models.features import cache_features
 from multimodal_cam.models.run import pad
 from multimodal_cam.models.vocabulary import EOS, Vocabulary
@@ -156,12 +166,40 @@ def test_photos_are_mirrored_only_where_the_captions_allow():
 
 
 def test_bag_loss_by_hand():
-    bag = torch.nn.Linear(2, 5)
-    torch.nn.init.zeros_(bag.weight)
-    torch.nn.init.zeros_(bag.bias)
-    loss = bag_loss(bag, torch.rand(1, 2, 3, 3), [[[3, 4, EOS], [3, EOS]]])
-    assert loss.item() == pytest.approx(torch.tensor(5.0).log().item())
+    wanted = torch.tensor([False, False, False, True, True])
+    shares = word_shares([[[3, 4, EOS], [3, 3, EOS]], [[EOS]]], wanted)
+    torch.testing.assert_close(shares, torch.tensor([[0, 0, 0, 2 / 3, 1 / 3], [0.0] * 5]))
+    assert bag_loss(torch.zeros(1, 5), shares[:1]).item() == pytest.approx(math.log(5))
     assert pad([[3, 4], [5]]).tolist() == [[3, 4], [5, -1]]
+
+
+def test_content_words_name_things():
+    words = Vocabulary(("<eos>", "<bos>", "<unk>", "a", "dog", "of", "red", "the", "running"))
+    assert [w for w, kept in zip(words.words, content_words(words).tolist(), strict=True) if kept] == ["dog", "red", "running"]
+
+
+def test_cell_loss_by_hand():
+    """Two cells, two words that count: p(3) = (1/2 + 3/4) / 2, p(4) = (1/2 + 1/4) / 2; the third word has no part in it."""
+    wanted = torch.tensor([False, True, True])
+    logits = torch.tensor([[[9.0, 0, 0], [-9.0, math.log(3), 0]]])
+    shares = torch.tensor([[0, 0.5, 0.5]])
+    assert cell_loss(logits, shares, wanted).item() == pytest.approx(-(math.log(0.625) + math.log(0.375)) / 2)
+
+
+def test_words_share_the_photo_out_among_its_cells():
+    """Two sorts of cells, two words, never told which is where: each sort takes one word for its own."""
+    torch.manual_seed(0)
+    reading = torch.nn.Linear(2, 2)
+    cells = torch.eye(2)
+    both, one = torch.stack([cells, cells]), torch.stack([cells[:1], cells[:1]]).squeeze(1)[:, None]
+    optimiser = torch.optim.Adam(reading.parameters(), lr=0.1)
+    for _ in range(200):
+        loss = cell_loss(reading(both), torch.tensor([[0.5, 0.5]]).repeat(2, 1), torch.tensor([True, True]))
+        loss = loss + cell_loss(reading(one), torch.tensor([[1.0, 0.0]]).repeat(2, 1), torch.tensor([True, True]))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert reading(cells).softmax(dim=1).diagonal().min() > 0.95
 
 
 @pytest.mark.parametrize(
