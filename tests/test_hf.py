@@ -226,7 +226,9 @@ def test_the_placement_is_where_the_processor_puts_a_square(model, case, size):
 
 
 def test_evidence_adds_up(model, case):
-    e = mc.explain(model, photos()[0], text=case.text, question=case.question, method="evidence", score="log_prob", nodes=64)
+    e = mc.explain(
+        model, photos()[0], text=case.text, question=case.question, method="evidence", score="log_prob", nodes=case.nodes
+    )
     allowed = torch.maximum(0.01 * e.reliance.abs(), torch.tensor(0.02))
     assert (e.completeness.abs() <= allowed).all()
     torch.testing.assert_close(e.maps.sum(dim=(1, 2)) + e.unplaced - e.completeness, e.reliance, rtol=1e-3, atol=1e-3)

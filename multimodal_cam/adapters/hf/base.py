@@ -133,7 +133,8 @@ class HuggingFace:
     def baseline(self, inputs: Inputs) -> Tensor:
         """The layer's activations of a mean-colour image, kept until the weights or the size change."""
         weights = list(self.tower.parameters())
-        state = (weights[0].device, weights[0].dtype, sum(weight._version for weight in weights), self._kind(inputs))
+        changes = sum(0 if weight.is_inference() else weight._version for weight in weights)
+        state = (weights[0].device, weights[0].dtype, changes, self._kind(inputs))
         if self._baseline is None or self._baseline[0] != state:
             self._baseline = (state, self._look(self.blank(_part(inputs, 1))).detach())
         return self._baseline[1]

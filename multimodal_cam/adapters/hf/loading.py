@@ -68,7 +68,7 @@ def adapt(model: Any, processor: Any, name: str, provenance: dict[str, str] | No
                 "AutoProcessor.from_pretrained(...) gives one"
             )
     more = {"transformers": transformers.__version__, "architecture": type(model).__name__}
-    return family.load()(model.eval() if provenance else model, processor, name, (provenance or {}) | more)
+    return family.load()(model, processor, name, (provenance or {}) | more)
 
 
 def fetch(name: str, *, trust_remote_code: bool = False, pickled: bool = False) -> Path:

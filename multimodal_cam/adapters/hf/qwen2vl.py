@@ -78,10 +78,12 @@ class Qwen25VL(Qwen2VL):
 
     def _blocks(self, h: int, w: int, layer: nn.Module) -> Tensor:
         found = super()._blocks(h, w, layer)
-        if not any(layer is part for part in self.tower.blocks.modules()):  # type: ignore[operator, union-attr]
+        tower: Any = self.tower
+        if not any(layer is part for part in tower.blocks.modules()):
             return found
         vision = self.model.config.vision_config
         side = vision.window_size // vision.spatial_merge_size // vision.patch_size
         rows, columns = torch.arange(h)[:, None], torch.arange(w)[None]
         window = rows // side * w + columns // side
-        return (window * h * w + found).flatten().argsort().argsort().view(h, w)
+        places: Tensor = (window * h * w + found).flatten().argsort().argsort().view(h, w)
+        return places
