@@ -38,7 +38,7 @@ def byte_level(bos: str = "<s>", eos: str = "</s>", **names: str) -> PreTrainedT
 
 
 def word_piece() -> PreTrainedTokenizerFast:
-    """WordPiece, as BERT, with [CLS] and [SEP] around a text. Its vocabulary is written: training one gives other ids every time."""
+    """WordPiece, as BERT, with [CLS] and [SEP] around a text; not trained, because that gives other ids every time."""
     from transformers import BertTokenizerFast
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
