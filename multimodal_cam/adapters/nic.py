@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..models.nic import Captioner
 from ..models.vocabulary import UNK, Vocabulary, split_words
-from ..scores import ScoreFn, log_prob
+from ..scores import ScoreFn, logit
 from ..spans import Span
 from . import Inputs, Unknown, pad_ids, refuse_questions, refuse_unknown
 from .ours import OurNetwork
@@ -20,7 +20,7 @@ class NICAdapter(OurNetwork):
     """A `Captioner` and its vocabulary."""
 
     task = "captioning"
-    score: ScoreFn = staticmethod(log_prob)
+    score: ScoreFn = staticmethod(logit)
     method: str = "evidence"
     alternatives: int = 0
     question_layer: nn.Module | None = None
