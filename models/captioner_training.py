@@ -2,8 +2,9 @@
 
 Recipe: maximum likelihood over all captions (AdamW, warm-up, cosine), dropout, horizontal flips (not where a caption says
 left or right), crops of the cached grid, the encoder's tail fine-tuned after a few epochs at a lower rate, an exponential
-moving average of the weights (Polyak and Juditsky, 1992) as the result. An auxiliary loss asks the projected cells, averaged,
-for the bag of words of all captions of the photo; its linear layer is thrown away after training.
+moving average of the weights (Polyak and Juditsky, 1992) as the result. Auxiliary losses ask for the words of all captions of a
+photo: its cells share them out, each saying one (`cell_loss`), through `merge` where the network has it; or the mean cell says
+all (`bag_loss`). What cells are read with, where that is not `merge`, is thrown away after training.
 
 What stays frozen runs once and is cached: the encoder's trunk, or the whole encoder where it is borrowed from another captioner.
 """
@@ -32,6 +33,7 @@ from .sat import SAT, SATConfig
 from .vocabulary import EOS, SPECIALS, Vocabulary, split_words
 
 NETWORKS: dict[str, tuple[type[Any], type[Any]]] = {"nic": (NIC, NICConfig), "sat": (SAT, SATConfig)}
+MEASURED = 500  # training photos from which the mean cell is taken
 CAPTIONS_KEPT = 32  # of the dev photos: what the network said when it was trained, for tests of the files
 
 
@@ -44,14 +46,15 @@ class TrainingOptions:
     tail_from: int = 2  # epochs with a frozen tail before
     weight_decay: float = 0.01
     dropout: float = 0.3
-    bag_weight: float = 0.5  # of the auxiliary loss of the mean cell, in nats a word
-    cell_weight: float = 0.0  # of the auxiliary loss of single cells, in nats a word
-    merge: bool = False  # whether the network's image vector also enters before the readout
+    cell_weight: float = 0.5  # of the auxiliary loss of single cells, in nats a word
+    bag_weight: float = 0.0  # of the auxiliary loss of the mean cell, in nats a word
+    merge: bool = True  # whether nic's image vector also enters before the readout
     average: float = 0.998  # decay of the moving average, a step
     min_count: int = 5
     width: int = 512
     train_stride: int = 32
     stride: int = 16  # of the network that is written; same weights
+    size: int = 320  # of the photos that the network that is written takes; it is trained on 224 pixels
     encoder: str = "tf_efficientnet_lite0"  # timm's name, with ImageNet's weights; or a captioner of ours that lends its own
     network: str = "nic"
     attention_weight: float = 1.0  # of Xu et al.'s doubly stochastic penalty, where there is attention
@@ -226,8 +229,8 @@ def train_captioner(
     lender = load_model(model_folder(options.encoder)).network if model_folder(options.encoder).is_dir() else None
     timm_name = lender.config.encoder if lender is not None else options.encoder
     config = config_of(len(vocabulary), timm_name, options.train_stride, width=options.width, dropout=options.dropout)
-    if options.merge:
-        config = replace(config, merge=True)
+    if isinstance(config, NICConfig):
+        config = replace(config, merge=options.merge)
     model = network(config)
     if lender is None:
         load_imagenet(model.encoder, timm_name)
@@ -255,11 +258,9 @@ def train_captioner(
         return {"dev": dev_loss(averaged, averaged_tail, dev_corpus, device)}
 
     run.train(out, lambda number: train_epoch(run, tail, bag, content, train_corpus, number, device, progress), measure, progress)
-    averaged.load_state_dict(run.average)
-    final = network(replace(config, output_stride=options.stride)).to(device).eval()
+    final = network(replace(config, output_stride=options.stride, image_size=options.size)).to(device).eval()
     final.load_state_dict(run.average)
-    averaged.eval()
-    final.baseline.copy_(mean_cell(lambda f: averaged.project(averaged_tail(f)), train_corpus.features, device))
+    final.baseline.copy_(mean_cell(cells_of(final, [images / name for name in train[:: math.ceil(len(train) / MEASURED)]])))
     round_to_half(final)
     said = {name: caption(final, images / name, vocabulary) for name in dev[:CAPTIONS_KEPT]}
     (out / "captions.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
@@ -275,9 +276,16 @@ def content_words(vocabulary: Vocabulary) -> Tensor:
     return torch.tensor([word not in silent for word in vocabulary.words])
 
 
+@torch.no_grad()
+def cells_of(model: Captioner, photos: Sequence[Path]) -> Iterator[Tensor]:
+    """What the network sees of photos, in batches `(b, d, h, w)`."""
+    for start in range(0, len(photos), 25):
+        batch = [load_image(photo) for photo in photos[start : start + 25]]
+        yield model.cells(to_pixels(batch, model.config.image_size).to(model.baseline))
+
+
 def caption(model: Captioner, photo: Path, vocabulary: Vocabulary) -> str:
     """What the network says about a photo."""
     with torch.no_grad():
-        pixels = to_pixels([load_image(photo)], model.config.image_size).to(model.baseline)
-        ids, _ = model.generate(model.cells(pixels))
+        ids, _ = model.generate(next(cells_of(model, [photo])))
     return " ".join(vocabulary.decode(ids[0].tolist()))

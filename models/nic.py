@@ -2,10 +2,12 @@
 
     pixels -> encoder -> project (1 x 1 convolution, ReLU) -> mean over cells -> LayerNorm -> image vector
     LSTM:  x_-1 = image vector,  x_0 = <bos>,  x_i = word i - 1;   p(word i) = softmax(readout(h_i))          eq. 10 to 12
+    with `merge`:  p(word i) = softmax(readout(h_i + sigmoid(gate(h_i)) merge(image vector)))
 
-The image enters once, before the first word, and is never seen again: no attention. Two things differ from the paper. Each
-cell is projected before the mean, so that the last spatial layer speaks about words and not about ImageNet classes; and the
-readout shares its matrix with the word embedding (Press and Wolf, EACL 2017).
+The photo is one vector, the same for every word: no attention. Three things differ from the paper. Each cell is projected before
+the mean, so that the last spatial layer speaks about words and not about ImageNet classes; the readout shares its matrix with the
+word embedding (Press and Wolf, EACL 2017); and, with `merge`, the image vector enters before the readout as well, as in m-RNN
+(Mao et al., ICLR 2015): there a word's logit is the mean of what each cell says for it, which training can ask for (`cell_words`).
 """
 
 from __future__ import annotations

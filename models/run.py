@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -123,14 +122,11 @@ def pad(rows: Sequence[Sequence[int]]) -> Tensor:
     return torch.tensor([[*row, *[-1] * (longest - len(row))] for row in rows])
 
 
-@torch.no_grad()
-def mean_cell(cells_of: Callable[[Tensor], Tensor], features: np.ndarray, device: torch.device) -> Tensor:
-    """The mean of the last spatial layer over photos and positions `(d,)`, of cached features `(photos, views, c, h, w)`."""
-    total = torch.zeros((), device=device)
-    for start in range(0, len(features), 64):
-        part = torch.from_numpy(features[start : start + 64, 0]).float().to(device)
-        total = total + cells_of(part).mean(dim=(2, 3)).sum(dim=0)
-    return total / len(features)
+def mean_cell(cells: Iterable[Tensor]) -> Tensor:
+    """The mean over photos and positions `(d,)` of the last spatial layer, given in batches `(b, d, h, w)`."""
+    sums, counts = zip(*((part.mean(dim=(2, 3)).sum(dim=0), len(part)) for part in cells), strict=True)
+    mean: Tensor = torch.stack(sums).sum(dim=0) / sum(counts)
+    return mean
 
 
 def missing_photos(images: Path, names: Sequence[str]) -> None:

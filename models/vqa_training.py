@@ -208,7 +208,7 @@ def train_vqa(
     run.train(out, lambda number: train_epoch(run, train_asked, number, device, progress), measure, progress)
     final = network(replace(config, output_stride=options.stride)).to(device).eval()
     final.load_state_dict(run.average)
-    final.baseline.copy_(mean_cell(final.project, train_asked.features, device))
+    final.baseline.copy_(mean_cell(cells_of(final, train_asked, device)))
     final.no_question.copy_(mean_question(final, train_asked, device))
     round_to_half(final)
     said = [answer(final, images, questions[0], vocabulary, answers) for questions in list(photos["dev"].values())[:ANSWERS_KEPT]]
@@ -232,6 +232,13 @@ def answer(model: Reader, images: Path, question: Question, vocabulary: Vocabula
         ids = torch.tensor([vocabulary.encode(split_question(question.question))], device=pixels.device)
         best = int(model(pixels, ids)[0].argmax())
     return {"image": question.image, "question": question.question, "answer": answers[best]}
+
+
+@torch.no_grad()
+def cells_of(model: Reader, asked: Asked, device: torch.device) -> Iterator[Tensor]:
+    """What the network sees of the photos, not mirrored, in batches `(b, d, h, w)`."""
+    for start in range(0, len(asked.features), 64):
+        yield model.project(torch.from_numpy(asked.features[start : start + 64, 0]).float().to(device))
 
 
 @torch.no_grad()
