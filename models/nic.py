@@ -7,7 +7,7 @@
 The photo is one vector, the same for every word: no attention. Three things differ from the paper. Each cell is projected before
 the mean, so that the last spatial layer speaks about words and not about ImageNet classes; the readout shares its matrix with the
 word embedding (Press and Wolf, EACL 2017); and, with `merge`, the image vector enters before the readout as well, as in m-RNN
-(Mao et al., ICLR 2015): there a word's logit is the mean of what each cell says for it, which training can ask for (`cell_words`).
+(Mao et al., ICLR 2015): there a word's logit is the mean of what each cell says for it (`cell_words`).
 """
 
 from __future__ import annotations
