@@ -12,8 +12,9 @@ import torch
 
 pytest.importorskip("pyarrow")
 
+import multimodal_cam as mc  # noqa: E402
 from multimodal_cam.study import running  # noqa: E402
-from multimodal_cam.study.ablations import ablations, nic_7x7, varied  # noqa: E402
+from multimodal_cam.study.ablations import ablations, nic_7x7, nic_14x14, varied  # noqa: E402
 from multimodal_cam.study.report import write_report  # noqa: E402
 from multimodal_cam.study.sources import named  # noqa: E402
 from multimodal_cam.study.stages import head_parts, spatial_stages  # noqa: E402
@@ -98,11 +99,10 @@ def test_what_is_varied() -> None:
     assert varied(("nic", "grad_cam", "log_prob", "word"), settings) is None
 
 
-def test_nic_with_coarse_cells_has_the_same_weights() -> None:
-    import multimodal_cam as mc
-
-    coarse, fine = nic_7x7(), mc.load("nic", device="cpu")
+@pytest.mark.parametrize(("load", "side"), [(nic_14x14, 14), (nic_7x7, 7)])
+def test_nic_with_coarse_cells_has_the_same_weights(load, side) -> None:
+    coarse, fine = load(), mc.load("nic", device="cpu")
     inputs = coarse.preprocess([networks.noise_image()])
-    assert coarse.network.cells(inputs.pixels).shape[2:] == (7, 7)
+    assert coarse.network.cells(inputs.pixels).shape[2:] == (side, side)
     for name, weight in fine.module.state_dict().items():
         assert torch.equal(weight, coarse.module.state_dict()[name])

@@ -14,7 +14,7 @@ from .settings import Settings
 from .stages import spatial_stages
 from .summary import RUN, Table, paired
 
-COARSE = "multimodal_cam.study.ablations:nic_7x7"
+GRIDS = ("multimodal_cam.study.ablations:nic_14x14", "multimodal_cam.study.ablations:nic_7x7")
 NODES = (1, 2, 4, 16)
 SCORES = ("log_prob", "logit", "contrast")
 CONTROLS = ("centre", "uniform", "activation", "other_word")
@@ -22,25 +22,36 @@ CONTROLS = ("centre", "uniform", "activation", "other_word")
 
 def ablations(settings: Settings) -> Settings:
     """The runs around `grad_cam` and `evidence` on the first of the models: its layers, how gradients are pooled, ReLU, nodes,
-    scores; `nic` also with 7 x 7 cells. Words and phrases are rows anyway."""
+    scores, the model's own first; `nic` also on coarser grids. Words and phrases are rows anyway."""
     model = settings.models[0]
-    layers = [stage.name for stage in spatial_stages(load(model, device="cpu"))[:-1]]
+    adapter = load(model, device="cpu")
+    layers = [stage.name for stage in spatial_stages(adapter)[:-1]]
+    scores = sorted(SCORES, key=lambda name: name != getattr(adapter.score, "__name__", ""))
     changed = [f"grad_cam:layer={name}" for name in layers] + ["grad_cam:pool=max", "grad_cam:pool=abs", "grad_cam:relu=no"]
     changed += [f"evidence:nodes={n}" for n in NODES if n != settings.nodes]
-    models = (model, COARSE) if model == "nic" else (model,)
+    models = (model, *GRIDS) if model == "nic" else (model,)
     methods = ("grad_cam", "evidence", *changed)
-    return replace(settings, models=models, methods=methods, scores=SCORES, one_at_a_time=True)
+    return replace(settings, models=models, methods=methods, scores=tuple(scores), one_at_a_time=True)
+
+
+def nic_14x14() -> TaskAdapter:
+    """`nic` with photos of 224 instead of 320 pixels: 14 x 14 cells in the place of 20 x 20, the same weights."""
+    return _regridded("nic 14 x 14", image_size=224)
 
 
 def nic_7x7() -> TaskAdapter:
-    """`nic` with an encoder of stride 32: 7 x 7 cells in the place of 14 x 14, the same weights."""
+    """`nic` as it was trained, with an encoder of stride 32 on 224 pixels: 7 x 7 cells, the same weights."""
+    return _regridded("nic 7 x 7", image_size=224, output_stride=32)
+
+
+def _regridded(name: str, **changes: int) -> TaskAdapter:
     from ..adapters.nic import NICAdapter
     from ..models.bundle import BUNDLED, load_model
 
     trained = load_model(BUNDLED / "nic")
-    network = type(trained.network)(replace(trained.network.config, output_stride=32))
+    network = type(trained.network)(replace(trained.network.config, **changes))
     network.load_state_dict(trained.network.state_dict())
-    return NICAdapter(network.float().eval(), trained.vocabulary, "nic 7 x 7", trained.sha256)
+    return NICAdapter(network.float().eval(), trained.vocabulary, name, trained.sha256)
 
 
 def ablation_blocks(table: Table, settings: dict[str, Any]) -> Iterator[Block]:
