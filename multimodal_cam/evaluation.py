@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .adapters import PAD, TaskAdapter
 from .data.entities import Box, Phrase, Sentence, read_entities
+from .engine import view_of
 from .explaining import explain
 from .explanation import Explanation
 from .images import load_image
@@ -217,8 +218,8 @@ def _word_hits(e: Explanation, targets: Sequence[Target], method: str) -> dict[s
 def _control_hits(
     model: TaskAdapter, paths: Sequence[Path], ids: Tensor, targets: Sequence[Sequence[Target]]
 ) -> dict[str, list[float]]:
-    with torch.no_grad(), evaluating(model.module), LayerTap(model.layer) as tap:
-        inputs = model.preprocess([load_image(path) for path in paths])
+    inputs = model.preprocess([load_image(path) for path in paths])
+    with torch.no_grad(), evaluating(model.module), LayerTap(model.layer, view=view_of(model, inputs, model.layer)) as tap:
         model.logits(inputs, ids)
     maps = tap.activations.float().mean(dim=1).cpu()
     framed = zip(maps, inputs.placements, targets, strict=True)

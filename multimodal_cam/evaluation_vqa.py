@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .adapters import TaskAdapter
 from .data.questions import Question
+from .engine import view_of
 from .evaluation import Localisation, Progress, batches, extend, silent
 from .explaining import explain
 from .explanation import Explanation
@@ -78,7 +79,7 @@ def _answered(
         loaded = {name: load_image(images / name) for name in {question.image for question in batch}}
         inputs = model.preprocess([loaded[q.image] for q in batch], [q.question for q in batch])
         blank = torch.zeros(len(batch), 1, dtype=torch.long, device=inputs.pixels.device)
-        with LayerTap(model.layer) as tap:
+        with LayerTap(model.layer, view=view_of(model, inputs, model.layer)) as tap:
             said = model.logits(inputs, blank)[:, 0]
         shape = (len(batch), *tap.activations.shape[1:])
         blind = model.logits(inputs, blank, model.baseline(inputs).expand(shape))[:, 0]
@@ -184,8 +185,8 @@ def _answer_hits(explanations: Sequence[Explanation], questions: Sequence[Questi
 def _controls(model: TaskAdapter, path: Path, questions: Sequence[Question]) -> dict[str, list[float]]:
     if not questions:
         return {}
-    with torch.no_grad(), evaluating(model.module), LayerTap(model.layer) as tap:
-        inputs = model.preprocess([load_image(path)], [questions[0].question])
+    inputs = model.preprocess([load_image(path)], [questions[0].question])
+    with torch.no_grad(), evaluating(model.module), LayerTap(model.layer, view=view_of(model, inputs, model.layer)) as tap:
         model.logits(inputs, torch.zeros(1, 1, dtype=torch.long, device=inputs.pixels.device))
     map, frame = tap.activations[0].float().mean(dim=0).cpu(), inputs.placements[0].frame
     return {
