@@ -27,11 +27,13 @@ from multimodal_cam.data.questions import Question  # noqa: E402
 from multimodal_cam.geometry import squeeze  # noqa: E402
 from multimodal_cam.metrics.localization import points_at  # noqa: E402
 from multimodal_cam.study import running  # noqa: E402
+from multimodal_cam.study.gallery import cases  # noqa: E402
 from multimodal_cam.study.measures import CONTROLS, METRICS, blind_maps, hits, measured  # noqa: E402
 from multimodal_cam.study.report import write_report  # noqa: E402
 from multimodal_cam.study.settings import Settings  # noqa: E402
 from multimodal_cam.study.sources import Item, asked, named, sharded  # noqa: E402
 from multimodal_cam.study.store import open_store  # noqa: E402
+from multimodal_cam.study.summary import Table  # noqa: E402
 
 TESTS = Path(__file__).parent
 MODEL = "test_study:planted"
@@ -467,6 +469,18 @@ def test_the_report_is_made_from_the_tables(done: Path) -> None:
     assert 'src="data:image/png;base64,' in page
     again = write_report(done)
     assert again.read_text() == page
+
+
+def test_the_best_case_is_no_box_as_large_as_the_photo() -> None:
+    run = ("nic", "grad_cam", "logit", "word")
+    columns = {"image": [0, 1, 2, 2], "energy": [1.0, 0.6, 0.3, 0.7], "energy__uniform": [1.0, 0.1, 0.4, 0.1]}
+    table = Table({name: np.array(values) for name, values in columns.items()}, {run: np.arange(4)}, 0)
+    found = cases(table, run, "energy")
+    assert found["best"] == [3, 1, 0]  # photo 2 has two words, one of them is enough
+    assert found["worst"] == [2, 0, 1]
+    columns["energy__uniform"] = [np.nan] * 4  # no such control: as they are
+    table = Table({name: np.array(values) for name, values in columns.items()}, {run: np.arange(4)}, 0)
+    assert cases(table, run, "energy")["best"] == [0, 3, 1]
 
 
 def test_photos_that_went_are_left_out_of_the_gallery(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ body { margin: 0 auto; padding: clamp(1rem, 4vw, 3.5rem); max-width: 78rem; font
 h1, h2, h3 { line-height: 1.25; text-wrap: balance; }
 h2 { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1rem; }
 p { max-width: 48rem; }
-.table { overflow-x: auto; }
+.table { overflow-x: auto; margin: 1.2rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .8rem .25rem 0; text-align: start; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--muted); font-weight: 600; }

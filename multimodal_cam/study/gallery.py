@@ -23,9 +23,12 @@ COLUMNS = ["image", "caption", "question", "word", "phrase", "boxes", "frame", "
 
 
 def cases(table: Table, run: tuple[str, ...], metric: str) -> dict[str, list[int]]:
-    """Rows of the run with the highest, middle and lowest `metric`, no photo twice in one group; ties by row."""
+    """Rows of the run with the highest, middle and lowest `metric`, no photo twice in one group; ties by row.
+
+    Above what a uniform map gets, where the study has that control: or the best are those whose box is the whole photo.
+    """
     rows = table.runs[run]
-    values = table[metric][rows]
+    values = table[metric][rows] - np.nan_to_num(table[f"{metric}__uniform"][rows])
     ranked = rows[np.argsort(-values, kind="stable")][: int((~np.isnan(values)).sum())]
     middle = sorted(range(len(ranked)), key=lambda i: abs(i - len(ranked) // 2))
     orders = {"best": ranked, "median": ranked[middle], "worst": ranked[::-1]}

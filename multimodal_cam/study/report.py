@@ -189,7 +189,10 @@ def _splits(table: Table, metric: str, controls: Sequence[str]) -> Iterator[Bloc
 def _gallery(folder: Path, run: dict[str, Any], table: Table, metrics: Sequence[str]) -> Iterator[Block]:
     metric = "energy" if "energy" in metrics else metrics[0]
     yield Heading(2, f"Best, median and worst by {metric}")
-    yield Paragraph("White: the boxes. Drawn from the photos, which are nobody's to hand on: keep this folder to yourself.")
+    yield Paragraph(
+        "Ranked by what they have above a uniform map, where that is a control. White: the boxes. Drawn from the photos, which "
+        "are nobody's to hand on: keep this folder to yourself."
+    )
     for number, key in enumerate(table.runs):
         if key[3] == "phrase" or not any(other[3] == "phrase" for other in table.runs):
             for name, rows in cases(table, key, metric).items():
