@@ -297,6 +297,11 @@ def view_of(adapter: TaskAdapter, inputs: Inputs, layer: nn.Module) -> View:
     return Grid() if own is None else own(inputs, layer)
 
 
+def watching(adapter: TaskAdapter, inputs: Inputs) -> LayerTap:
+    """A tap on the adapter's own layer, seen as the adapter sees it."""
+    return LayerTap(adapter.layer, view=view_of(adapter, inputs, adapter.layer))
+
+
 def row_each(inputs: Inputs, tap: LayerTap) -> Tensor | None:
     """The tapped activations, one row for each of `inputs`; None when the layer ran several times, or on other rows (beams)."""
     if tap.calls != 1:

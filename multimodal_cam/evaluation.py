@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .adapters import PAD, TaskAdapter
 from .data.entities import Box, Phrase, Sentence, read_entities
-from .engine import view_of
+from .engine import watching
 from .explaining import explain
 from .explanation import Explanation
 from .images import load_image
@@ -27,7 +27,7 @@ from .metrics.captions import caption_scores
 from .metrics.localization import off_centre, others, points_at, points_at_centre
 from .models.vocabulary import split_words
 from .spans import Span, join, parse
-from .tap import LayerTap, evaluating
+from .tap import evaluating
 
 Progress = Callable[[int, int], None]
 Thing = TypeVar("Thing")
@@ -219,7 +219,7 @@ def _control_hits(
     model: TaskAdapter, paths: Sequence[Path], ids: Tensor, targets: Sequence[Sequence[Target]]
 ) -> dict[str, list[float]]:
     inputs = model.preprocess([load_image(path) for path in paths])
-    with torch.no_grad(), evaluating(model.module), LayerTap(model.layer, view=view_of(model, inputs, model.layer)) as tap:
+    with torch.no_grad(), evaluating(model.module), watching(model, inputs) as tap:
         model.logits(inputs, ids)
     maps = tap.activations.float().mean(dim=1).cpu()
     framed = zip(maps, inputs.placements, targets, strict=True)

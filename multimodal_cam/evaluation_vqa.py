@@ -12,14 +12,14 @@ from torch import Tensor
 
 from .adapters import TaskAdapter
 from .data.questions import Question
-from .engine import view_of
+from .engine import watching
 from .evaluation import Localisation, Progress, batches, extend, silent
 from .explaining import explain
 from .explanation import Explanation
 from .images import load_image
 from .metrics.answers import exact_accuracy, soft_accuracy
 from .metrics.localization import off_centre, points_at, points_at_centre
-from .tap import LayerTap, evaluating
+from .tap import evaluating
 
 ROWS = 128  # questions that run together
 
@@ -79,7 +79,7 @@ def _answered(
         loaded = {name: load_image(images / name) for name in {question.image for question in batch}}
         inputs = model.preprocess([loaded[q.image] for q in batch], [q.question for q in batch])
         blank = torch.zeros(len(batch), 1, dtype=torch.long, device=inputs.pixels.device)
-        with LayerTap(model.layer, view=view_of(model, inputs, model.layer)) as tap:
+        with watching(model, inputs) as tap:
             said = model.logits(inputs, blank)[:, 0]
         shape = (len(batch), *tap.activations.shape[1:])
         blind = model.logits(inputs, blank, model.baseline(inputs).expand(shape))[:, 0]
@@ -186,7 +186,7 @@ def _controls(model: TaskAdapter, path: Path, questions: Sequence[Question]) -> 
     if not questions:
         return {}
     inputs = model.preprocess([load_image(path)], [questions[0].question])
-    with torch.no_grad(), evaluating(model.module), LayerTap(model.layer, view=view_of(model, inputs, model.layer)) as tap:
+    with torch.no_grad(), evaluating(model.module), watching(model, inputs) as tap:
         model.logits(inputs, torch.zeros(1, 1, dtype=torch.long, device=inputs.pixels.device))
     map, frame = tap.activations[0].float().mean(dim=0).cpu(), inputs.placements[0].frame
     return {

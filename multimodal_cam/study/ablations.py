@@ -51,7 +51,7 @@ def _regridded(name: str, **changes: int) -> TaskAdapter:
     trained = load_model(BUNDLED / "nic")
     network = type(trained.network)(replace(trained.network.config, **changes))
     network.load_state_dict(trained.network.state_dict())
-    return NICAdapter(network.float().eval(), trained.vocabulary, name, trained.sha256)
+    return NICAdapter(network.eval(), trained.vocabulary, name, trained.sha256)
 
 
 def ablation_blocks(table: Table, settings: dict[str, Any]) -> Iterator[Block]:

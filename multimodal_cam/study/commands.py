@@ -37,6 +37,8 @@ Controls = Annotated[str | None, typer.Option(help="Separated by commas, or none
 Faithfulness = Annotated[bool, typer.Option("--faithfulness", help="Also deletion, insertion and the like: slow.")]
 Canvas = Annotated[Literal["pixels", "layer"], typer.Option(help="What these perturb: the photo, or the layer, much faster.")]
 Nodes = Annotated[int, typer.Option(min=1, help="Steps of the method evidence.")]
+Models = Annotated[str, typer.Option(help="Separated by commas.")]
+Methods = Annotated[str, typer.Option(help="Separated by commas; models without attention leave attention out.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first photos.")]
 Engines = Annotated[Engine, typer.Option(help="This process, or Ray Data: see docs/scale.md.")]
 Workers = Annotated[int, typer.Option(min=1, help="Ray's actors, each with its own models.")]
@@ -55,10 +57,8 @@ def study_captions(
     instances: Instances = None,
     captions: CaptionsFile = None,
     split: Split = None,
-    models: Annotated[str, typer.Option(help="Separated by commas.")] = "nic",
-    methods: Annotated[str, typer.Option(help="Separated by commas; models without attention leave attention out.")] = (
-        "grad_cam,evidence"
-    ),
+    models: Models = "nic",
+    methods: Methods = ("grad_cam,evidence"),
     scores: Annotated[str, typer.Option(help="log_prob, logit, contrast; separated by commas.")] = "log_prob",
     metrics: Metrics = None,
     faithfulness: Faithfulness = False,
@@ -121,10 +121,8 @@ def study_vqa(
     images: Images,
     questions: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="JSON lines, as `data make-questions` writes.")],
     out: Out,
-    models: Annotated[str, typer.Option(help="Separated by commas.")] = "lstm-q",
-    methods: Annotated[str, typer.Option(help="Separated by commas; models without attention leave attention out.")] = (
-        "grad_cam,evidence"
-    ),
+    models: Models = "lstm-q",
+    methods: Methods = ("grad_cam,evidence"),
     scores: Annotated[str, typer.Option(help="logit, log_prob, contrast; separated by commas.")] = "logit",
     metrics: Metrics = None,
     faithfulness: Faithfulness = False,
@@ -176,10 +174,8 @@ def study_sanity(
         typer.Option(exists=True, dir_okay=False, help="For VQA models: JSON lines, as `data make-questions` writes."),
     ] = None,
     split: Split = None,
-    models: Annotated[str, typer.Option(help="Separated by commas.")] = "nic",
-    methods: Annotated[str, typer.Option(help="Separated by commas; models without attention leave attention out.")] = (
-        "grad_cam,evidence"
-    ),
+    models: Models = "nic",
+    methods: Methods = ("grad_cam,evidence"),
     scores: Annotated[str, typer.Option(help="log_prob, logit, contrast; separated by commas.")] = "log_prob",
     nodes: Nodes = 8,
     limit: Limit = 50,

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from ..adapters import Inputs, TaskAdapter
-from ..engine import Batch, Request, TokenMaps, span_map, view_of
+from ..engine import Batch, Request, TokenMaps, span_map, watching
 from ..explaining import find_layer
 from ..spans import Span
-from ..tap import LayerTap
 from .variants import Variant, parse
 
 ROWS = 16  # texts that are explained together: of about one length, since the cost grows with the square of the longest
@@ -94,7 +93,7 @@ def can(model: TaskAdapter, method: str) -> bool:
 
 def encode(model: TaskAdapter, inputs: Inputs, ids: Tensor) -> Tensor:
     """The activations `(p, c, h, w)` of each photo: the backbone runs once."""
-    with torch.no_grad(), LayerTap(model.layer, view=view_of(model, inputs, model.layer)) as tap:
+    with torch.no_grad(), watching(model, inputs) as tap:
         model.logits(inputs, ids)
     return tap.activations
 

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from ..adapters import TaskAdapter
-from ..engine import view_of
+from ..engine import watching
 from ..geometry import Placement
 from ..spans import Span, join
-from ..tap import LayerTap
 from . import targets as looking
 from .explaining import Rows, encode
 from .settings import Settings
@@ -90,7 +89,7 @@ def _asked(model: TaskAdapter, photos: Sequence[Photo]) -> Prepared | None:
 
 def _generate(model: TaskAdapter, inputs: Any, **options: Any) -> tuple[Tensor, Tensor]:
     """What the model says itself, and the activations of each photo, which generating gives for nothing if the layer ran once."""
-    with torch.no_grad(), LayerTap(model.layer, view=view_of(model, inputs, model.layer)) as tap:
+    with torch.no_grad(), watching(model, inputs) as tap:
         ids = model.generate(inputs, **options)
     return ids, tap.activations if tap.calls == 1 else encode(model, inputs, ids)
 
