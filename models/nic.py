@@ -25,6 +25,8 @@ from .vocabulary import BOS
 
 @dataclass(frozen=True)
 class CaptionerConfig:
+    """The sizes that our captioners share."""
+
     vocabulary_size: int
     encoder: str = "tf_efficientnet_lite0"
     output_stride: int = 16  # 14 x 14 cells; 32 gives 7 x 7 with the same weights

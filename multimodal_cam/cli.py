@@ -448,6 +448,7 @@ def train_captioner(
     from multimodal_cam.loading import choose_device
     from multimodal_cam.models import captioner_training as training
 
+    _choice("--network", network, training.NETWORKS)
     given = _given(
         network=network,
         encoder=encoder,
@@ -499,9 +500,10 @@ def train_vqa(
     from dataclasses import replace
 
     from multimodal_cam.loading import choose_device
-    from multimodal_cam.models.vqa_training import VQAOptions
+    from multimodal_cam.models.vqa_training import NETWORKS, VQAOptions
     from multimodal_cam.models.vqa_training import train_vqa as run
 
+    _choice("--network", network, NETWORKS)
     given = _given(
         network=network,
         encoder=encoder,

@@ -318,6 +318,7 @@ def test_train_hands_its_options_on(dataset: list[str], monkeypatch: pytest.Monk
 
     monkeypatch.setattr(training, "train_captioner", fake)
     args = ["--split", "train.txt", "--dev", "dev.txt", "--out", "net", "--epochs", "2", "--seed", "7"]
+    args += ["--network", "sat", "--encoder", "nic"]
     done = run("train", "captioner", *dataset, *args, "--learning-rate", "0.01", "--device", "cpu")
     assert done.exit_code == 0, done.output
     assert done.stdout == "net\n"
@@ -325,6 +326,7 @@ def test_train_hands_its_options_on(dataset: list[str], monkeypatch: pytest.Monk
     recipe = training.TrainingOptions()
     options = seen["options"]
     assert (options.epochs, options.seed, options.learning_rate) == (2, 7, 0.01)
+    assert (options.network, options.encoder) == ("sat", "nic")
     assert (options.batch_size, options.dropout) == (recipe.batch_size, recipe.dropout)
     assert (seen["train"], seen["dev"]) == (["0.jpg", "1.jpg", "2.jpg"], ["3.jpg"])
     assert str(seen["device"]) == "cpu"
@@ -346,6 +348,9 @@ def test_train_refuses_missing_files_and_wrong_ones(dataset: list[str]) -> None:
     done = run("train", "captioner", *dataset, "--split", "nowhere.txt", *args)
     assert done.exit_code == 2
     assert "nowhere.txt" in done.stderr
+    done = run("train", "captioner", *dataset, "--split", "train.txt", *args, "--network", "san")
+    assert done.exit_code == 2
+    assert "choose from nic, sat" in done.stderr
     Path("captions.txt").write_text("hello")
     done = run("train", "captioner", *dataset, "--split", "train.txt", *args)
     assert done.exit_code == 1
