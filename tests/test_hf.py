@@ -6,7 +6,8 @@ import copy
 
 import pytest
 import torch
-from hf_models import CASES, Case
+from hf_models import CASES
+from hf_models.parts import Case
 from networks import noise_image
 from PIL import Image, ImageOps
 

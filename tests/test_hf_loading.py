@@ -6,9 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
-import hf_models
 import pytest
 import torch
+from hf_models import CASES
+from hf_models.tokenizers import byte_level, sentence_piece, word_piece
 from networks import noise_image
 from typer.testing import CliRunner
 
@@ -29,7 +30,7 @@ def checkpoints(tmp_path_factory):
         if name not in made:
             made[name] = home / name
             torch.manual_seed(0)
-            getattr(hf_models, name)(made[name])
+            next(case for case in CASES if case.name == name).build(made[name])
         return made[name]
 
     return checkpoint
@@ -38,7 +39,7 @@ def checkpoints(tmp_path_factory):
 @pytest.fixture
 def folder(checkpoints, tmp_path):
     """A checkpoint to spoil."""
-    shutil.copytree(checkpoints("blip_caption"), tmp_path / "blip")
+    shutil.copytree(checkpoints("blip-caption"), tmp_path / "blip")
     return tmp_path / "blip"
 
 
@@ -118,7 +119,7 @@ def test_a_llava_that_reads_several_layers_is_refused(checkpoints):
 
 
 def test_captioners_take_no_question_and_readers_want_one(checkpoints):
-    captioner, reader = (mc.load(checkpoints(name), device="cpu") for name in ("blip_caption", "blip_vqa"))
+    captioner, reader = (mc.load(checkpoints(name), device="cpu") for name in ("blip-caption", "blip-vqa"))
     with pytest.raises(ValueError, match="takes no question"):
         mc.explain(captioner, noise_image(), question="what is this?")
     with pytest.raises(ValueError, match="pass question="):
@@ -131,19 +132,19 @@ def test_captioners_take_no_question_and_readers_want_one(checkpoints):
 def test_a_loaded_model_with_its_processor(checkpoints):
     from transformers import AutoProcessor, BlipForConditionalGeneration
 
-    model = BlipForConditionalGeneration.from_pretrained(checkpoints("blip_caption")).train()
-    processor = AutoProcessor.from_pretrained(checkpoints("blip_caption"))
+    model = BlipForConditionalGeneration.from_pretrained(checkpoints("blip-caption")).train()
+    processor = AutoProcessor.from_pretrained(checkpoints("blip-caption"))
     adapter = mc.load(model, processor=processor)
     assert model.training
     found = mc.explain(adapter, noise_image(), text="a brown dog")
-    same = mc.explain(mc.load(checkpoints("blip_caption"), device="cpu"), noise_image(), text="a brown dog")
+    same = mc.explain(mc.load(checkpoints("blip-caption"), device="cpu"), noise_image(), text="a brown dog")
     torch.testing.assert_close(found.maps, same.maps)
     with pytest.raises(TypeError, match="needs its processor"):
         mc.load(model)
     with pytest.raises(TypeError, match="has no image_processor"):
         mc.load(model, processor=processor.tokenizer)
     with pytest.raises(ValueError, match="brings its own"):
-        mc.load(checkpoints("blip_caption"), processor=processor)
+        mc.load(checkpoints("blip-caption"), processor=processor)
 
 
 def test_a_model_of_no_known_family():
@@ -171,7 +172,7 @@ def test_words_as_a_person_reads_them(text, expected):
     assert [text[a:b] for a, b in words.split(text)] == expected
 
 
-@pytest.mark.parametrize("make", [hf_models.byte_level, hf_models.sentence_piece, hf_models.word_piece])
+@pytest.mark.parametrize("make", [byte_level, sentence_piece, word_piece])
 @pytest.mark.parametrize("text", ["a brown dog, a dog!", "two dogs don't play", "a 🐶 runs", "狗 on grass"])
 def test_words_of_tokens_whatever_the_tokenizer(make, text):
     tokenizer = make()
@@ -184,14 +185,14 @@ def test_words_of_tokens_whatever_the_tokenizer(make, text):
 
     marked = [tokenizer.pad_token_id, *ids, tokenizer.pad_token_id]
     found = words.words(*words.ranges(marked, decode, {tokenizer.pad_token_id}))
-    assert [span.text for span in found] == [text[a:b] for a, b in words.split(text)] or make is hf_models.word_piece
+    assert [span.text for span in found] == [text[a:b] for a, b in words.split(text)] or make is word_piece
     assert "".join(span.text for span in found) == text.replace(" ", "")
     covered = [i for span in found for i in range(span.start, span.stop)]
     assert covered == list(range(1, len(ids) + 1))
 
 
 def test_a_word_that_the_tokenizer_cannot_say(checkpoints):
-    model = mc.load(checkpoints("blip_caption"), device="cpu")
+    model = mc.load(checkpoints("blip-caption"), device="cpu")
     with pytest.raises(mc.UnknownWordError, match="'☃'"):
         mc.explain(model, noise_image(), text="a ☃ runs")
     found = mc.explain(model, noise_image(), text="a ☃ runs", unknown="unk")
@@ -200,7 +201,7 @@ def test_a_word_that_the_tokenizer_cannot_say(checkpoints):
 
 
 def test_why_this_word_and_not_that_one(checkpoints):
-    model = mc.load(checkpoints("ved_vit"), device="cpu")
+    model = mc.load(checkpoints("ved-vit"), device="cpu")
     text = "a brown dog runs on the grass."
     found = mc.explain(model, noise_image(), text=text, instead_of={"dog": "child"})
     ids, other = (model.tokenize([t])[0] for t in (text, text.replace("dog", "child")))
@@ -268,7 +269,7 @@ def test_layers_of_all_kinds_of_models():
 
 
 def test_another_layer_of_the_tower(checkpoints):
-    model = mc.load(checkpoints("blip_caption"), device="cpu")
+    model = mc.load(checkpoints("blip-caption"), device="cpu")
     found = mc.explain(model, noise_image(), text="a dog", layer="vision_model.encoder.layers.0", method="evidence", nodes=64)
     assert found.maps.shape[1:] == (4, 4)
     assert found.completeness.abs().max() < 0.05
@@ -277,14 +278,14 @@ def test_another_layer_of_the_tower(checkpoints):
 def test_captions_and_answers_on_the_command_line(checkpoints, tmp_path):
     photo = tmp_path / "photo.png"
     noise_image(2, (96, 48)).save(photo)
-    done = run("caption", photo, "--model", checkpoints("ved_swin"), "--text", "a brown dog runs.", "--out", tmp_path / "page")
+    done = run("caption", photo, "--model", checkpoints("ved-swin"), "--text", "a brown dog runs.", "--out", tmp_path / "page")
     assert done.exit_code == 0, done.output
     assert "a brown dog runs." in done.stdout
     assert (tmp_path / "page" / "index.html").is_file()
-    done = run("vqa", photo, "what colour is the dog?", "--model", checkpoints("blip_vqa"), "--answer", "brown dog", "--json")
+    done = run("vqa", photo, "what colour is the dog?", "--model", checkpoints("blip-vqa"), "--answer", "brown dog", "--json")
     assert done.exit_code == 0, done.output
     assert [word["text"] for word in json.loads(done.stdout.splitlines()[-1])["words"]] == ["brown", "dog"]
-    done = run("vqa", photo, "what colour is the dog?", "--model", checkpoints("blip_vqa"), "--out", tmp_path / "answers")
+    done = run("vqa", photo, "what colour is the dog?", "--model", checkpoints("blip-vqa"), "--out", tmp_path / "answers")
     assert done.exit_code == 0, done.output
     done = run("caption", photo, "--model", tmp_path / "nothing", "--out", tmp_path / "none")
     assert done.exit_code == 2

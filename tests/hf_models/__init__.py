@@ -1,0 +1,9 @@
+"""Tiny Hugging Face models with random weights, each with a processor and a tokenizer made on the spot.
+
+One file a group of families, with the cases that the contract test runs; `parts` and `tokenizers` are what they are made of.
+"""
+
+from . import captioners, convolutional, tiled, vision_language
+from .parts import Case
+
+CASES: list[Case] = [*captioners.CASES, *convolutional.CASES, *vision_language.CASES, *tiled.CASES]

@@ -1,0 +1,107 @@
+"""ViT towers in front of a language model: LLaVA 1.5, PaliGemma, Qwen2-VL, Qwen2.5-VL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .parts import CHAT, SIDE, Case, asked_in_chat, clip_images, llama, qwen2, save, small_vit
+from .tokenizers import byte_level, chat, sentence_piece
+
+
+def llava(folder: Path) -> None:
+    from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
+
+    tokenizer = chat(sentence_piece)
+    config = LlavaConfig(
+        vision_config=small_vit("clip_vision_model", projection_dim=16),
+        text_config=llama(tokenizer),
+        image_token_index=tokenizer.image_token_id,
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+    )
+    processor = LlavaProcessor(
+        clip_images(),
+        tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=CHAT,
+        image_token="<image>",
+    )
+    save(folder, LlavaForConditionalGeneration(config), processor)
+
+
+def paligemma(folder: Path) -> None:
+    from transformers import PaliGemmaConfig, PaliGemmaForConditionalGeneration, PaliGemmaProcessor, SiglipImageProcessor
+
+    tokenizer = sentence_piece(image_token="<image>")
+    images = SiglipImageProcessor(size={"height": SIDE, "width": SIDE}, image_seq_length=16)
+    processor = PaliGemmaProcessor(images, tokenizer)
+    size = len(tokenizer)
+    config = PaliGemmaConfig(
+        vision_config=small_vit("siglip_vision_model", vision_use_head=False),
+        text_config=qwen2(tokenizer) | {"model_type": "gemma", "head_dim": 16, "vocab_size": size},
+        image_token_index=tokenizer.image_token_id,
+        projection_dim=32,
+    )
+    model = PaliGemmaForConditionalGeneration(config)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    save(folder, model, processor)
+
+
+def paligemma_asked(processor: Any, image: Any, question: str | None) -> dict[str, Any]:
+    values = dict(processor(images=image, text=f"<image>{question or 'caption en'}", return_tensors="pt"))
+    values.pop("labels", None)
+    return values
+
+
+def _qwen(folder: Path, kind: str, vision: dict[str, Any]) -> None:
+    import transformers
+    from transformers import Qwen2VLImageProcessor, Qwen2VLVideoProcessor
+
+    tokenizer = chat(byte_level, video_token="<video>", vision_bos_token="<vision>", vision_eos_token="</vision>")
+    rope = {"rope_type": "default", "mrope_section": [2, 3, 3]}
+    text_type = {"Qwen2VL": "qwen2_vl_text", "Qwen2_5_VL": "qwen2_5_vl_text"}[kind]
+    config = getattr(transformers, f"{kind}Config")(
+        text_config=qwen2(tokenizer) | {"model_type": text_type, "rope_parameters": rope},
+        vision_config=dict(depth=2, num_heads=2, patch_size=8, **vision),
+        image_token_id=tokenizer.image_token_id,
+        video_token_id=tokenizer.video_token_id,
+        vision_start_token_id=tokenizer.convert_tokens_to_ids("<vision>"),
+        vision_end_token_id=tokenizer.convert_tokens_to_ids("</vision>"),
+    )
+    size = {"shortest_edge": 16 * 16 * 4, "longest_edge": 16 * 16 * 8}
+    images = Qwen2VLImageProcessor(patch_size=8, merge_size=2, size=size)
+    template = CHAT.replace("<image>", "<vision><image></vision>")
+    videos = Qwen2VLVideoProcessor(patch_size=8, size=size)
+    processor = getattr(transformers, f"{kind}Processor")(images, tokenizer, videos, chat_template=template)
+    save(folder, getattr(transformers, f"{kind}ForConditionalGeneration")(config), processor)
+
+
+def qwen2vl(folder: Path) -> None:
+    _qwen(folder, "Qwen2VL", dict(embed_dim=32, hidden_size=32, mlp_ratio=2))
+
+
+def qwen25vl(folder: Path) -> None:
+    vision = dict(hidden_size=32, out_hidden_size=32, intermediate_size=64, window_size=32, fullatt_block_indexes=[1])
+    _qwen(folder, "Qwen2_5_VL", vision)
+
+
+CASES = [
+    Case(
+        "llava", llava, "model.vision_tower.encoder.layers.0", (4, 4), "what colour is the dog?", ask=asked_in_chat, double=False
+    ),
+    Case("paligemma", paligemma, "model.vision_tower.encoder.layers.1", (4, 4), ask=paligemma_asked, double=False),
+    Case(
+        "qwen2-vl",
+        qwen2vl,
+        "model.visual.blocks.1",
+        (4, 8),
+        "what colour is the dog?",
+        ask=asked_in_chat,
+        double=False,
+        slow=True,
+    ),
+    Case("qwen2.5-vl", qwen25vl, "model.visual.blocks.1", (4, 8), "what colour is the dog?", ask=asked_in_chat, double=False),
+]
