@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -34,9 +34,11 @@ class TokenMaps:
     """What the engine found: `b` rows, `t` tokens, `a` columns, padding is 0. `maps` for linear methods, else `gradients`.
 
     Column 0 holds the tokens themselves, the others the likeliest alternatives at each position. `unplaced` is what the tokens'
-    own scores got from activations that have no place on the grid: `maps` and it add up to `changes`.
+    own scores got from activations that have no place on the grid: `maps` and it add up to `changes`. `activations` and
+    `gradients` are the cells as `view` gives them; it also lays maps of them out.
     """
 
+    view: View
     activations: Tensor  # (b, c, h, w)
     ids: Tensor  # (a, b, t)
     scores: Tensor  # (a, b, t)
@@ -72,7 +74,7 @@ class Batch:
     def __init__(self, adapter: TaskAdapter, inputs: Inputs, ids: Tensor, request: Request, rivals: Tensor | None = None) -> None:
         self.adapter, self.inputs, self.request = adapter, inputs, request
         self.ids, self.real, self.rivals = ids, ids >= 0, rivals
-        self.batched = True
+        self.batched, self.depends = True, False
         self.columns: list[Column] = []
         self.words: Tensor | None = None
         self.view = view_of(adapter, inputs, request.layer)
@@ -87,22 +89,28 @@ class Batch:
             activations, logits, gradients = self._photo(activations)
             baseline = self._baseline(activations)
             nothing = self._logits(baseline.expand_as(activations))
-        if self._along_path:
-            gradients = self._path_gradients(activations, baseline)
-        maps = self._attention(activations) if gradients is None else self._maps(activations, baseline, gradients)
-        if gradients is not None:
-            _check(gradients, gradients if maps is None else maps, self.request.layer_name)
+        maps = unplaced = None
+        if self.request.method == "attention":
+            maps = self._attention(activations)
+        elif self._along_path:
+            maps, unplaced = self._unpack(self._path_maps(activations, baseline), activations)
+            unplaced = None if self.view.rest(activations) is None else unplaced
+        elif self._linear:
+            maps, _ = self._unpack(gradients, activations)
+            gradients = None
+        if self.request.method != "attention":
+            self._check_dependence()
         said = self.columns[0]
         log_probs = [Column(column.ids, log_prob).scores(logits) for column in self.columns]
-        unplaced = self._unplaced(activations, baseline, gradients) if gradients is not None and self._along_path else None
         return TokenMaps(
+            self.view,
             self.view.grid(activations),
             ids=torch.stack([column.ids for column in self.columns]),
             scores=torch.stack([column.scores(logits) for column in self.columns]),
             log_probs=torch.stack(log_probs),
             reliance=log_probs[0] - Column(said.ids, log_prob).scores(nothing),
             maps=maps,
-            gradients=self.view.grid(gradients) if maps is None and gradients is not None else None,
+            gradients=None if gradients is None else self.view.grid(gradients),
             unplaced=unplaced,
             changes=said.scores(logits) - said.scores(nothing) if self._along_path else None,
             question=self._question(activations),
@@ -120,7 +128,7 @@ class Batch:
         return activations
 
     def _photo(self, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The photo's activations, its logits, and the gradients there (None for `evidence`): one pass over the network."""
+        """The photo's activations, its logits, and what is kept of the gradients there (None for `evidence`): one pass."""
         differentiate = self.request.method not in ("evidence", "attention")
         with ReadoutTap(self.adapter.readout) as cut, self._reading():
             leaf: Tensor | None
@@ -137,7 +145,7 @@ class Batch:
                 return activations, logits, None
             with torch.enable_grad():
                 scores = self._scores(logits)
-            return activations, logits.detach(), self._gradients(scores, leaf, cut)
+            return activations, logits.detach(), self._gradients(scores, leaf, cut, self._kept(activations))
 
     def _columns(self, logits: Tensor) -> list[Column]:
         """The tokens themselves, then the likeliest alternatives at each position, each with its score."""
@@ -170,23 +178,37 @@ class Batch:
         """The scores `(rows, a, t)` of all columns."""
         return torch.stack([column.scores(logits) for column in self.columns], dim=1)
 
-    def _maps(self, activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor | None:
-        """Token maps `(a, t, b, h, w)`; None for a method whose maps do not add up."""
-        grid = self.view.grid
-        if self._along_path:
-            return evidence.evidence(grid(_wide(activations)), grid(_wide(baseline).expand_as(activations)), grid(gradients))
-        if self.request.method not in LINEAR:
-            return None
-        method = METHODS[str(self.request.method)]
-        tokens = [method(grid(_wide(activations)), grid(token)) for token in gradients.flatten(0, 1)]
-        maps = torch.stack(tokens)
-        return maps.view(*gradients.shape[:2], *maps.shape[1:])
+    def _kept(self, activations: Tensor, baseline: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+        """What is kept of a chunk of gradients `(m, b, ...)`: for linear methods `(m, b, h w + 1)`, else the gradients.
 
-    def _unplaced(self, activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor | None:
-        """What has no place on the grid adds this to the tokens' scores `(b, t)`."""
-        rest = self.view.rest(_wide(activations) - _wide(baseline))
-        slopes = self.view.rest(gradients[0])
-        return None if rest is None or slopes is None else (rest * slopes).sum(dim=(-2, -1)).T
+        The numbers are the cells of the maps, and what has no place: so memory does not grow with gradients of many words.
+        """
+        view = self.view
+        if baseline is None and not self._linear:
+            return self._checked
+        at = _wide(activations)
+        away = None if baseline is None else _wide(baseline)
+
+        def kept(gradients: Tensor) -> Tensor:
+            rest = None
+            if away is None:
+                method = METHODS[str(self.request.method)]
+                maps = torch.stack([method(view.grid(at), view.grid(token)) for token in gradients])
+            else:
+                maps = evidence.evidence(view.grid(at), view.grid(away), view.grid(gradients))
+                placeless, slopes = view.rest(at - away), view.rest(gradients)
+                rest = None if placeless is None or slopes is None else (placeless * slopes).sum(dim=(-2, -1))
+            self._checked(gradients, maps)
+            rest = maps.new_zeros(maps.shape[:2]) if rest is None else rest
+            return torch.cat([view.lay(maps).flatten(-2), rest[..., None]], dim=-1)
+
+        return kept
+
+    def _unpack(self, kept: Tensor | None, activations: Tensor) -> tuple[Tensor, Tensor]:
+        """Token maps `(a, t, b, h, w)`, and what has no place adds this to the tokens' own scores `(b, t)`."""
+        assert kept is not None
+        h, w = self.view.lay(self.view.grid(activations)[:, 0]).shape[-2:]
+        return kept[..., :-1].unflatten(-1, (h, w)), kept[0, ..., -1].T  # type: ignore[no-untyped-call]
 
     def _attention(self, activations: Tensor) -> Tensor:
         """The model's own attention as token maps `(a, t, b, h, w)`: the same for all alternatives."""
@@ -194,13 +216,19 @@ class Batch:
             maps: Tensor = self.adapter.attention(self.inputs, self.ids, activations)  # type: ignore[attr-defined]
         return (_wide(maps) * self.real[..., None, None]).transpose(0, 1).expand(len(self.columns), -1, -1, -1, -1)
 
-    def _path_gradients(self, activations: Tensor, baseline: Tensor) -> Tensor:
+    def _path_maps(self, activations: Tensor, baseline: Tensor) -> Tensor:
+        """What is kept of the mean gradients on the way from `baseline`: evidence is linear in them, so its means do."""
+        kept = self._kept(activations, baseline)
         return evidence.mean_gradients(
-            self._summed_gradients, activations, baseline, nodes=self.request.nodes, nodes_at_once=_room(activations)
+            lambda points: self._summed(points, kept),
+            activations,
+            baseline,
+            nodes=self.request.nodes,
+            nodes_at_once=_room(activations),
         )
 
-    def _summed_gradients(self, points: Tensor) -> Tensor:
-        """Gradients of all scores `(a, t, b, c, h, w)`, summed over points `(n, b, c, h, w)`.
+    def _summed(self, points: Tensor, kept: Callable[[Tensor], Tensor]) -> Tensor:
+        """What is kept of the gradients of all scores, `(a, t, b, ...)`, summed over points `(n, b, c, h, w)`.
 
         One leaf of zeros is added to all points: its gradient is the sum, and none of size `(t, n, ...)` is kept.
         """
@@ -210,11 +238,11 @@ class Batch:
             if affine is None:
                 leaf = torch.zeros_like(points[0]).requires_grad_()
                 scores = self._scores(self._logits((points + leaf).flatten(0, 1), n))
-                return self._gradients(scores, leaf, cut)
+                return self._gradients(scores, leaf, cut, kept)
             with AffineTap(affine, n) as tap:
                 scores = self._scores(self._logits(points.flatten(0, 1), n))
             assert tap.leaf is not None
-            return tap.pull_back(self._gradients(scores, tap.leaf, cut), points[0])
+            return self._gradients(scores, tap.leaf, cut, lambda gradients: kept(tap.pull_back(gradients, points[0])))
 
     def _question(self, activations: Tensor) -> Tensor | None:
         """What each token of the question adds to the scores, `(t, b, q)`: the same along the question's embeddings.
@@ -232,7 +260,7 @@ class Batch:
                 logits = self._logits(copies, len(points))
                 scores = self.columns[0].scores(logits)[:, None]
             with ReadoutTap(None) as cut:
-                return self._gradients(scores, leaf, cut)[0]
+                return self._gradients(scores, leaf, cut, lambda chunk: chunk)[0]
 
         if self._along_path:
             nodes, room = self.request.nodes, _room(activations)
@@ -255,10 +283,26 @@ class Batch:
         assert self.adapter.question_layer is not None
         return LayerTap(self.adapter.question_layer, "question", replace=replace, view=Grid(3))
 
-    def _gradients(self, scores: Tensor, leaf: Tensor, cut: ReadoutTap) -> Tensor:
-        gradients, batched = token_gradients(scores, leaf, cut)
+    def _gradients(self, scores: Tensor, leaf: Tensor, cut: ReadoutTap, kept: Callable[[Tensor], Tensor]) -> Tensor:
+        found, batched = token_gradients(scores, leaf, cut, lambda chunk: kept(_wide(chunk)))
         self.batched = self.batched and batched
-        return _wide(gradients)
+        return found
+
+    def _checked(self, gradients: Tensor, maps: Tensor | None = None) -> Tensor:
+        """The gradients. Raises ValueError for what is no number. Looks at the maps first: they are smaller, and hold both."""
+        found = gradients if maps is None else maps
+        if not found.isfinite().all():
+            layer = self.request.layer_name
+            raise ValueError(f"the gradient at layer {layer!r} is not finite: check the model's weights and the photo's pixels")
+        self.depends = self.depends or bool(found.any()) or bool(gradients.any())
+        return gradients
+
+    def _check_dependence(self) -> None:
+        if not self.depends:
+            raise ValueError(
+                f"the text does not depend on layer {self.request.layer_name!r}: its gradient is zero everywhere; "
+                "choose a layer that the head reads"
+            )
 
     def _logits(self, activations: Tensor, copies: int = 1) -> Tensor:
         """Logits from given activations of the tapped layer, `copies` times the batch."""
@@ -281,6 +325,10 @@ class Batch:
     @property
     def _along_path(self) -> bool:
         return self.request.method == "evidence"
+
+    @property
+    def _linear(self) -> bool:
+        return self.request.method in LINEAR
 
     @property
     def _head_alone(self) -> bool:
@@ -316,7 +364,7 @@ def span_map(found: TokenMaps, row: int, tokens: slice, method: CamMethod, colum
     """The map `(h, w)` of a run of tokens by a method that is not linear: from the run's summed gradients."""
     assert found.gradients is not None
     gradients = found.gradients[column, tokens, row].sum(dim=0, keepdim=True)
-    return method(_wide(found.activations[row : row + 1]), gradients)[0]
+    return found.view.lay(method(_wide(found.activations[row : row + 1]), gradients))[0]
 
 
 def _room(activations: Tensor) -> int:
@@ -327,13 +375,3 @@ def _room(activations: Tensor) -> int:
 def _wide(tensor: Tensor) -> Tensor:
     """At least float32: sums over channels and words are not left to half precision."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-def _check(gradients: Tensor, found: Tensor, layer: str) -> None:
-    """Raises ValueError for gradients that are no numbers, or all 0. Looks at the smaller `found` first: it holds both."""
-    if not found.isfinite().all():
-        raise ValueError(f"the gradient at layer {layer!r} is not finite: check the model's weights and the photo's pixels")
-    if not found.any() and not gradients.any():
-        raise ValueError(
-            f"the text does not depend on layer {layer!r}: its gradient is zero everywhere; choose a layer that the head reads"
-        )

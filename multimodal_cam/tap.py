@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Protocol
@@ -41,6 +41,9 @@ class View(Protocol):
     def grid(self, activations: Tensor) -> Tensor:
         """Activations, or gradients with more dimensions in front, `(..., *one)` -> what lies on the image `(..., c, h, w)`."""
 
+    def lay(self, maps: Tensor) -> Tensor:
+        """Maps over the cells that `grid` gives -> maps on the image `(..., h, w)`, which add up to the same: tiles overlap."""
+
     def rest(self, activations: Tensor) -> Tensor | None:
         """What has no place, `(..., u, c)`; None where everything has one."""
 
@@ -63,6 +66,9 @@ class Grid:
 
     def grid(self, activations: Tensor) -> Tensor:
         return activations
+
+    def lay(self, maps: Tensor) -> Tensor:
+        return maps
 
     def rest(self, activations: Tensor) -> Tensor | None:  # noqa: ARG002
         return None
@@ -179,19 +185,22 @@ class AffineTap:
         return output + self.leaf.repeat(self.copies, *[1] * (output.ndim - 1))
 
     def pull_back(self, gradients: Tensor, activations: Tensor) -> Tensor:
-        """Gradients `(a, t, b, ...)` behind the affine module -> `(a, t, b, c, h, w)` before it."""
+        """Gradients `(m, b, ...)` behind the affine module -> `(m, b, c, h, w)` before it."""
         leaf = activations.detach().requires_grad_()
         with torch.enable_grad():
             output = self.affine(leaf)
-        (pulled,) = torch.autograd.grad(output, leaf, gradients.flatten(0, 1), is_grads_batched=True)
-        return pulled.view(*gradients.shape[:2], *pulled.shape[1:])
+        (pulled,) = torch.autograd.grad(output, leaf, gradients, is_grads_batched=True)
+        return pulled
 
 
-def token_gradients(scores: Tensor, leaf: Tensor, cut: ReadoutTap) -> tuple[Tensor, bool]:
+def token_gradients(
+    scores: Tensor, leaf: Tensor, cut: ReadoutTap, kept: Callable[[Tensor], Tensor] = lambda chunk: chunk
+) -> tuple[Tensor, bool]:
     """Gradient of each score with respect to `leaf`, summed over the rows of `scores` that depend on it.
 
     `scores` is `(rows, a, t)`, `a` of them for each of `t` tokens; the result is `(a, t, *leaf.shape)` and whether the products
-    were batched (False: looped, because some operation has no batching rule or memory was short).
+    were batched (False: looped, because some operation has no batching rule or memory was short). `kept` says what is kept of
+    gradients `(m, *leaf.shape)`, one row a score, where that is less than all; the result is `(a, t, ...)` of it.
     """
     _, a, t = scores.shape
     if cut.hidden is None:
@@ -211,7 +220,7 @@ def token_gradients(scores: Tensor, leaf: Tensor, cut: ReadoutTap) -> tuple[Tens
             at = cotangents[row] if cut.hidden is not None else cotangents[row, :, i]
             at[:, position] = sources[i][:, position]
         try:
-            results.append(_products(outputs, leaf, cotangents, batched))
+            results.append(kept(_products(outputs, leaf, cotangents, batched)))
         except torch.OutOfMemoryError:
             if stop - start == 1:
                 raise
@@ -225,7 +234,7 @@ def token_gradients(scores: Tensor, leaf: Tensor, cut: ReadoutTap) -> tuple[Tens
             continue
         start = stop
     gradients = results[0] if len(results) == 1 else torch.cat(results)
-    return gradients.view(a, t, *leaf.shape), batched
+    return gradients.view(a, t, *gradients.shape[1:]), batched
 
 
 def _products(outputs: Tensor, leaf: Tensor, cotangents: Tensor, batched: bool) -> Tensor:

@@ -29,5 +29,5 @@ def idefics3(folder: Path) -> None:
 
 
 CASES = [
-    Case("idefics3", idefics3, "model.vision_model.encoder.layers.1", (4, 8), ask=asked_in_chat, double=False, unplaced=True),
+    Case("idefics3", idefics3, "model.vision_model.encoder.layers.1", (4, 8), ask=asked_in_chat, double=False),
 ]

@@ -44,6 +44,9 @@ class Tokens:
         cells = activations[..., prefix:, :].transpose(-1, -2)
         return cells.reshape(*cells.shape[:-1], *shape)
 
+    def lay(self, maps: Tensor) -> Tensor:
+        return maps
+
     def rest(self, activations: Tensor) -> Tensor | None:
         prefix, _ = self._lie(activations.shape[-2])
         return activations[..., :prefix, :] if prefix else None
@@ -83,6 +86,54 @@ class Ordered(Tokens):
         old = first(output)
         assert old is not None
         return with_first(output, activations[:, self.order.argsort()].reshape(-1, *old.shape[1:]))
+
+
+@dataclass(frozen=True)
+class Fused(Ordered):
+    """Tiles that are one grid `shape` over the photo, and behind them the photo seen once more as a whole, in a grid `whole`.
+
+    The cells are `(..., c, n, 1)`, those of the tiles first. `lay` hands the number of each of the whole's cells on to the tiles'
+    cells that it covers, in shares of its area, so that maps add up to what they did. `frame` `(x0, y0, x1, y1)` is where the
+    whole lies on the grid of the tiles, 0 to 1 of its width and height.
+    """
+
+    whole: tuple[int, int] = (1, 1)
+    frame: tuple[float, float, float, float] = (0, 0, 1, 1)
+
+    def grid(self, activations: Tensor) -> Tensor:
+        return activations[..., self._unplaced(activations) :, :].transpose(-1, -2)[..., None]
+
+    def rest(self, activations: Tensor) -> Tensor | None:
+        prefix = self._unplaced(activations)
+        return activations[..., :prefix, :] if prefix else None
+
+    def lay(self, maps: Tensor) -> Tensor:
+        assert self.shape is not None
+        (h, w), (x0, y0, x1, y1) = self.shape, self.frame
+        tiles, whole = maps[..., : h * w, 0], maps[..., h * w :, 0]
+        down = shares(self.whole[0], h, y0, y1).to(maps)
+        across = shares(self.whole[1], w, x0, x1).to(maps)
+        handed: Tensor = down @ whole.unflatten(-1, self.whole) @ across.T  # type: ignore[no-untyped-call]
+        return tiles.unflatten(-1, (h, w)) + handed  # type: ignore[no-untyped-call, no-any-return]
+
+    def _unplaced(self, activations: Tensor) -> int:
+        assert self.shape is not None
+        return activations.shape[-2] - self.shape[0] * self.shape[1] - self.whole[0] * self.whole[1]
+
+
+def shares(coarse: int, fine: int, start: float, stop: float) -> Tensor:
+    """How much of each of `coarse` equal parts of `start..stop` lies in each of `fine` equal parts of 0..1, `(fine, coarse)`.
+
+    Columns add up to 1: what lies outside belongs to the nearest part.
+    """
+    edges = (start + (stop - start) * torch.arange(coarse + 1, dtype=torch.float64) / coarse) * fine
+    left, right = edges[:-1].clamp(0, fine), edges[1:].clamp(0, fine)
+    cells = torch.arange(fine, dtype=torch.float64)[:, None]
+    covered = (torch.minimum(right, cells + 1) - torch.maximum(left, cells)).clamp(min=0)
+    outside = right - left <= 0
+    nearest = cells == left.clamp(max=fine - 1).floor()
+    covered = torch.where(outside, nearest.double(), covered)
+    return covered / covered.sum(dim=0)
 
 
 def first(output: Any) -> Tensor | None:

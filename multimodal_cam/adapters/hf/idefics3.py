@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import replace
 
 import torch
@@ -10,17 +10,12 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from .. import Inputs
-from .grids import Ordered, Tokens
-from .prompted import Prompted
+from .grids import Tokens
+from .tiled import Tiled, fused
 
 
-class Idefics3(Prompted):
-    """The ViT's last block. The tiles' cells are one grid over the photo; those of the whole photo, the last tile, are unplaced.
-
-    A photo that is not cut is one tile, and all of it is placed.
-    """
-
-    grids_differ = True
+class Idefics3(Tiled):
+    """The ViT's last block. The last tile is the whole photo; a photo that is not cut is one tile."""
 
     def places(self) -> tuple[nn.Module, nn.Module]:
         tower = self.model.model.vision_model
@@ -36,15 +31,19 @@ class Idefics3(Prompted):
         return cut["rows"][0][0], cut["cols"][0][0]
 
     def _uncoloured(self, image: Image) -> Tensor:
-        options = {"do_rescale": False, "do_normalize": False, "return_row_col_info": True, "return_tensors": "pt"}
-        return self.picture(dict(self.image_processor([[image]], **options)))
-
-    def picture(self, values: Mapping[str, Tensor]) -> Tensor:
-        tiles = values["pixel_values"][0].float()
-        rows, columns = (int(values[name][0][0]) or 1 for name in ("rows", "cols"))
-        whole = tiles[: rows * columns].unflatten(0, (rows, columns))  # type: ignore[no-untyped-call]
-        picture: Tensor = whole.permute(2, 0, 3, 1, 4).flatten(1, 2).flatten(2)
+        tiles, (rows, columns) = self._cut(image), self._tiles(image)
+        rows, columns = max(rows, 1), max(columns, 1)
+        cut = tiles[: rows * columns].unflatten(0, (rows, columns))  # type: ignore[no-untyped-call]
+        picture: Tensor = cut.permute(2, 0, 3, 1, 4).flatten(1, 2).flatten(2)
         return picture
+
+    def _whole(self, image: Image) -> Tensor:
+        return self._cut(image)[-1]
+
+    def _cut(self, image: Image) -> Tensor:
+        values = self.image_processor([[image]], do_rescale=False, do_normalize=False, return_tensors="pt")
+        tiles: Tensor = values["pixel_values"][0].float()
+        return tiles
 
     def encode(self, inputs: Inputs) -> None:
         self.model.get_image_features(inputs.pixels, inputs.more["pixel_attention_mask"])
@@ -61,11 +60,12 @@ class Idefics3(Prompted):
         side = self.model.config.vision_config.patch_size
         h, w = (size // side for size in inputs.pixels.shape[-2:])
         rows, columns = (max(int(count), 1) for count in inputs.more["tiles"][0])
-        count, cut = inputs.pixels.shape[1], rows * columns
-        cells = torch.arange(count * h * w).view(count, h, w)
-        grid = cells[:cut].view(rows, columns, h, w).transpose(1, 2).flatten()
-        order = torch.cat([cells[cut:].flatten(), grid])
-        return Ordered(prefix=(count - cut) * h * w, shape=(rows * h, columns * w), order=order)
+        cells = torch.arange(inputs.pixels.shape[1] * h * w).view(-1, h, w)
+        tiles = cells[: rows * columns].view(rows, columns, h, w).transpose(1, 2).reshape(rows * h, columns * w)
+        if len(cells) == rows * columns:
+            return fused(tiles, None)
+        place = inputs.placements[0]
+        return fused(tiles, cells[-1], self.frame(place.width, place.height))
 
     def _kind(self, inputs: Inputs) -> Hashable:
         return super()._kind(inputs), tuple(inputs.more["tiles"][0].tolist())
