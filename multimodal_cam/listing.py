@@ -67,7 +67,7 @@ def layer_rows(model: Any) -> list[dict[str, Any]]:
     import torch
     from PIL import Image
 
-    from .adapters.hf.grids import first
+    from .adapters.hf.grids import first, with_first
     from .engine import view_of
     from .explaining import find_layer
     from .modes import evaluation_mode
@@ -81,13 +81,14 @@ def layer_rows(model: Any) -> list[dict[str, Any]]:
 
     def note(name: str) -> Any:
         def hook(module: Any, _args: Any, output: Any) -> None:
+            tensor: Any = first(output)
             runs[name] = runs.get(name, 0) + 1
             try:
                 rows = len(view_of(model, inputs, module).take(output))
             except ValueError:
                 return
             if rows == len(inputs):
-                outputs[name] = (module, first(output))
+                outputs[name] = (module, with_first(output, tensor))  # a copy: some models write on theirs
 
         return hook
 
@@ -102,11 +103,11 @@ def layer_rows(model: Any) -> list[dict[str, Any]]:
         for handle in handles:
             handle.remove()
     rows = []
-    for name, (module, tensor) in outputs.items():
+    for name, (module, output) in outputs.items():
         view = view_of(model, inputs, module)
-        grid = list(view.grid(view.take(tensor)).shape[-2:])
+        grid = list(view.grid(view.take(output)).shape[-2:])
         if runs[name] == 1 and (min(grid) > 1 or name == default):
-            rows.append({"layer": name, "grid": grid, "used": _used(score, tensor, view), "default": name == default})
+            rows.append({"layer": name, "grid": grid, "used": _used(score, output, view), "default": name == default})
     return rows
 
 
@@ -114,13 +115,16 @@ def _below(module: Any, root: Any) -> bool:
     return any(module is part for part in root.modules())
 
 
-def _used(score: Any, tensor: Any, view: Any) -> bool | None:
+def _used(score: Any, output: Any, view: Any) -> bool | None:
     import torch
 
+    from .adapters.hf.grids import first, with_first
+
+    tensor: Any = first(output)
     if not (score.requires_grad and tensor.requires_grad):
         return None
     (gradient,) = torch.autograd.grad(score, tensor, retain_graph=True, allow_unused=True)
-    return gradient is not None and bool(view.grid(view.take(gradient)).any())
+    return gradient is not None and bool(view.grid(view.take(with_first(output, gradient))).any())
 
 
 def method_rows() -> list[dict[str, Any]]:

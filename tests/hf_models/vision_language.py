@@ -1,4 +1,4 @@
-"""ViT towers in front of a language model: LLaVA 1.5, PaliGemma, Qwen2-VL, Qwen2.5-VL."""
+"""ViT towers in front of a language model: LLaVA 1.5, PaliGemma, Qwen2-VL, Qwen2.5-VL, Qwen3-VL."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def _qwen(folder: Path, kind: str, vision: dict[str, Any]) -> None:
     from transformers import Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
     tokenizer = chat(byte_level, video_token="<video>", vision_bos_token="<vision>", vision_eos_token="</vision>")
-    rope = {"rope_type": "default", "mrope_section": [2, 3, 3]}
-    text_type = {"Qwen2VL": "qwen2_vl_text", "Qwen2_5_VL": "qwen2_5_vl_text"}[kind]
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
+    text_type = {"Qwen2VL": "qwen2_vl_text", "Qwen2_5_VL": "qwen2_5_vl_text", "Qwen3VL": "qwen3_vl_text"}[kind]
     config = getattr(transformers, f"{kind}Config")(
         text_config=qwen2(tokenizer) | {"model_type": text_type, "rope_parameters": rope},
-        vision_config=dict(depth=2, num_heads=2, patch_size=8, **vision),
+        vision_config=dict(depth=2, num_heads=2, patch_size=8) | vision,
         image_token_id=tokenizer.image_token_id,
         video_token_id=tokenizer.video_token_id,
         vision_start_token_id=tokenizer.convert_tokens_to_ids("<vision>"),
@@ -88,6 +88,12 @@ def qwen25vl(folder: Path) -> None:
     _qwen(folder, "Qwen2_5_VL", vision)
 
 
+def qwen3vl(folder: Path) -> None:
+    """Blocks of another width than the words', so that DeepStack's features fill no whole rows."""
+    vision = dict(hidden_size=40, out_hidden_size=32, intermediate_size=64, num_position_embeddings=16)
+    _qwen(folder, "Qwen3VL", vision | dict(depth=3, deepstack_visual_indexes=[0, 1]))
+
+
 CASES = [
     Case(
         "llava", llava, "model.vision_tower.encoder.layers.0", (4, 4), "what colour is the dog?", ask=asked_in_chat, double=False
@@ -104,4 +110,14 @@ CASES = [
         slow=True,
     ),
     Case("qwen2.5-vl", qwen25vl, "model.visual.blocks.1", (4, 8), "what colour is the dog?", ask=asked_in_chat, double=False),
+    Case(
+        "qwen3-vl",
+        qwen3vl,
+        "model.visual",
+        (4, 8),
+        "what colour is the dog?",
+        ask=asked_in_chat,
+        double=False,
+        unplaced=True,
+    ),
 ]

@@ -167,6 +167,15 @@ FAMILIES: tuple[Family, ...] = (
         "H/14 x W/14, as the photo",
         "byte-level BPE",
     ),
+    Family(
+        "Qwen3-VL",
+        "captioning, vqa",
+        ("Qwen3VLForConditionalGeneration",),
+        "qwen3vl:Qwen3VL",
+        "model.visual (its last block)",
+        "H/16 x W/16, as the photo",
+        "byte-level BPE",
+    ),
 )
 
 

@@ -11,7 +11,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from .. import Inputs
-from .grids import Ordered, Tokens
+from .grids import Ordered
 from .prompted import Prompted
 
 
@@ -36,7 +36,7 @@ class Qwen2VL(Prompted):
     def encode(self, inputs: Inputs) -> None:
         self.tower(inputs.pixels.flatten(0, 1), grid_thw=inputs.more["image_grid_thw"])
 
-    def view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
+    def view(self, inputs: Inputs, layer: nn.Module) -> Ordered:
         _, h, w = inputs.more["image_grid_thw"][0].tolist()
         merge = self.image_processor.merge_size
         rows, columns = torch.arange(h)[:, None], torch.arange(w)[None]

@@ -81,6 +81,8 @@ class Shortcut:
 
 def _around(tower: nn.Module, layer: nn.Module) -> list[nn.Module]:
     """The children of all modules that hold `layer`, without those themselves: any of them may run before it."""
+    if layer is tower:
+        return []
     holders = [part for part in tower.modules() if part is not layer and any(inner is layer for inner in part.modules())]
     if not holders:
         raise ValueError("the layer is not a part of the vision tower")
