@@ -26,7 +26,7 @@ from .images import load_image
 from .metrics.captions import caption_scores
 from .metrics.localization import off_centre, others, points_at, points_at_centre
 from .models.vocabulary import split_words
-from .spans import Span, join, parse
+from .spans import Span, join, parse, sentence
 from .tap import evaluating
 
 Progress = Callable[[int, int], None]
@@ -78,7 +78,7 @@ def say(
             inputs = model.preprocess([load_image(images / name) for name in batch])
             rows = model.generate(inputs, **generation).tolist()
             for name, row in zip(batch, rows, strict=True):
-                said[name] = " ".join(word.text for word in model.spans([i for i in row if i != PAD]))
+                said[name] = sentence(model.spans([i for i in row if i != PAD]))
             progress(len(said), len(names))
     return said
 

@@ -22,7 +22,7 @@ from .explanation import Explanation
 from .images import load_image
 from .methods import METHODS, NAMES, CamMethod
 from .scores import SCORES, ScoreFn
-from .spans import Span, find, join, noun_phrases
+from .spans import Span, find, join, noun_phrases, sentence
 from .tap import LayerTap, evaluating
 
 if TYPE_CHECKING:
@@ -197,9 +197,8 @@ class _Work:
         """Which words are compared with which others."""
         if isinstance(self.instead_of, str):
             if len(words) != 1:
-                said = " ".join(word.text for word in words)
                 raise ValueError(
-                    f"instead_of: {said!r} has {len(words)} words, say which: instead_of={{WORD: {self.instead_of!r}}}"
+                    f"instead_of: {sentence(words)!r} has {len(words)} words, say which: instead_of={{WORD: {self.instead_of!r}}}"
                 )
             return {words[0]: self.instead_of}
         assert self.instead_of is not None
@@ -224,7 +223,7 @@ class _Work:
         asked = () if question is None else tuple(self.model.question_spans(question))
         explanation = Explanation(
             image=image,
-            text=" ".join(word.text for word in words) if text is None else text,
+            text=sentence(words) if text is None else text,
             tokens=tuple(self.model.tokens(tokens)),
             words=tuple(words),
             placement=inputs.placements[i],

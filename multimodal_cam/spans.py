@@ -16,12 +16,16 @@ Context = TypeVar("Context")
 
 @dataclass(frozen=True)
 class Span:
-    """The tokens `start` to `stop` (exclusive) and the `text` they stand for; `known=False`: fed to the model as `<unk>`."""
+    """The tokens `start` to `stop` (exclusive) and the `text` they stand for.
+
+    `known=False`: fed to the model as `<unk>`. `glued`: written without a space before it, as a full stop or a Chinese word.
+    """
 
     text: str
     start: int
     stop: int
     known: bool = True
+    glued: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.stop:
@@ -31,11 +35,17 @@ class Span:
 def join(spans: Sequence[Span], text: str | None = None) -> Span:
     """One span over `spans` and all that lies between them."""
     return Span(
-        " ".join(span.text for span in spans) if text is None else text,
+        sentence(spans) if text is None else text,
         min(span.start for span in spans),
         max(span.stop for span in spans),
         all(span.known for span in spans),
+        bool(spans) and spans[0].glued,
     )
+
+
+def sentence(spans: Sequence[Span]) -> str:
+    """The words as the model wrote them, one after the other."""
+    return "".join(span.text if span.glued else f" {span.text}" for span in spans).strip()
 
 
 class WordError(KeyError, ValueError):
@@ -48,14 +58,15 @@ class WordError(KeyError, ValueError):
 def find(words: Sequence[Span], text: str) -> Span:
     """The word, or the run of words, that reads `text`. Raises WordError that lists the indices when it occurs more than once."""
     texts, wanted = [span.text.lower() for span in words], " ".join(text.lower().split())
-    hits = [(i, j) for i in range(len(texts)) for j in range(i + 1, len(texts) + 1) if wanted and " ".join(texts[i:j]) == wanted]
+    runs = [(i, j) for i in range(len(texts)) for j in range(i + 1, len(texts) + 1)]
+    hits = [(i, j) for i, j in runs if wanted and wanted in (" ".join(texts[i:j]), sentence(words[i:j]).lower())]
     if len(hits) == 1:
         return join(words[slice(*hits[0])])
     if hits:
         raise WordError(f"{text!r} occurs {len(hits)} times: choose by index, one of {', '.join(str(i) for i, _ in hits)}")
     near = difflib.get_close_matches(wanted, texts, n=3)
     hint = f"; near: {', '.join(near)}" if near else ""
-    raise WordError(f"{text!r} is not in {' '.join(span.text for span in words)!r}{hint}")
+    raise WordError(f"{text!r} is not in {sentence(words)!r}{hint}")
 
 
 def noun_phrases(words: Sequence[Span]) -> list[Span]:

@@ -19,6 +19,7 @@ from multimodal_cam.adapters.hf.families import FAMILIES
 from multimodal_cam.adapters.hf.grids import Tokens
 from multimodal_cam.cli import app
 from multimodal_cam.listing import layer_rows
+from multimodal_cam.spans import sentence
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +187,7 @@ def test_words_of_tokens_whatever_the_tokenizer(make, text):
     marked = [tokenizer.pad_token_id, *ids, tokenizer.pad_token_id]
     found = words.words(*words.ranges(marked, decode, {tokenizer.pad_token_id}))
     assert [span.text for span in found] == [text[a:b] for a, b in words.split(text)] or make is word_piece
+    assert sentence(found) == text or make is word_piece
     assert "".join(span.text for span in found) == text.replace(" ", "")
     covered = [i for span in found for i in range(span.start, span.stop)]
     assert covered == list(range(1, len(ids) + 1))

