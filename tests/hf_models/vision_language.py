@@ -1,4 +1,4 @@
-"""ViT towers in front of a language model: LLaVA 1.5, PaliGemma, Qwen2-VL, Qwen2.5-VL, Qwen3-VL."""
+"""ViT towers in front of a language model: LLaVA 1.5, PaliGemma, Gemma 3, Qwen2-VL, Qwen2.5-VL, Qwen3-VL."""
 
 from __future__ import annotations
 
@@ -56,6 +56,41 @@ def paligemma_asked(processor: Any, image: Any, question: str | None) -> dict[st
     return values
 
 
+def gemma3(folder: Path) -> None:
+    """Tokenizer and chat template both write the start token, as the real ones do.
+
+    That the image processor would pan and scan means nothing: the processor, when it calls it, says that it shall not.
+    """
+    from tokenizers import processors
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3ImageProcessor, Gemma3Processor
+
+    tokenizer = chat(sentence_piece, boi_token="<boi>", eoi_token="<eoi>")
+    start = [("<s>", tokenizer.bos_token_id)]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=start)
+    config = Gemma3Config(
+        vision_config=small_vit("siglip_vision_model", vision_use_head=False),
+        text_config=qwen2(tokenizer)
+        | dict(model_type="gemma3_text", head_dim=16, layer_types=["sliding_attention", "full_attention"], sliding_window=8),
+        mm_tokens_per_image=4,
+        image_token_index=tokenizer.image_token_id,
+        boi_token_index=tokenizer.boi_token_id,
+        eoi_token_index=tokenizer.eoi_token_id,
+    )
+    crops = dict(pan_and_scan_min_crop_size=16, pan_and_scan_max_num_crops=4, pan_and_scan_min_ratio_to_activate=1.2)
+    images = Gemma3ImageProcessor(size={"height": SIDE, "width": SIDE}, do_pan_and_scan=True, **crops)
+    template = "{{ bos_token }}" + CHAT.replace("<image>", "<boi>")
+    model = Gemma3ForConditionalGeneration(config)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    save(folder, model, Gemma3Processor(images, tokenizer, chat_template=template, image_seq_length=4))
+
+
+def asked_with_photo(processor: Any, image: Any, question: str | None) -> dict[str, Any]:
+    """As Gemma 3's documentation does it: the chat template makes tokens, too, and sees that one start token is there."""
+    content = [{"type": "image", "image": image}, {"type": "text", "text": question or "Describe the photo in one sentence."}]
+    options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
+    return dict(processor.apply_chat_template([{"role": "user", "content": content}], **options))
+
+
 def _qwen(folder: Path, kind: str, vision: dict[str, Any]) -> None:
     import transformers
     from transformers import Qwen2VLImageProcessor, Qwen2VLVideoProcessor
@@ -99,6 +134,7 @@ CASES = [
         "llava", llava, "model.vision_tower.encoder.layers.0", (4, 4), "what colour is the dog?", ask=asked_in_chat, double=False
     ),
     Case("paligemma", paligemma, "model.vision_tower.encoder.layers.1", (4, 4), ask=paligemma_asked, double=False),
+    Case("gemma3", gemma3, "model.vision_tower.encoder.layers.1", (4, 4), ask=asked_with_photo, double=False),
     Case(
         "qwen2-vl",
         qwen2vl,

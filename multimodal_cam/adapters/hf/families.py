@@ -95,6 +95,15 @@ FAMILIES: tuple[Family, ...] = (
         "SentencePiece",
     ),
     Family(
+        "Gemma 3",
+        "captioning, vqa",
+        ("Gemma3ForConditionalGeneration",),
+        "gemma3:Gemma3",
+        "model.vision_tower.encoder.layers[-1]",
+        "64 x 64 at 896 px",
+        "SentencePiece",
+    ),
+    Family(
         "LLaVA 1.5",
         "captioning, vqa",
         ("LlavaForConditionalGeneration",),

@@ -50,7 +50,7 @@ class Prompted(HuggingFace):
         each: Sequence[str | None] = questions or [None] * len(images)
         prompts, seen = [], []
         for image, question in zip(images, each, strict=True):
-            values = dict(self.processor(images=image, text=self.wording(question), return_tensors="pt"))
+            values = self._processed(image, self.wording(question))
             prompts.append(values["input_ids"][0].tolist())
             seen.append(self.more(values, image))
         photo = distinct(images)[1] if self.shares else None
@@ -64,6 +64,12 @@ class Prompted(HuggingFace):
             photo=None if photo is None else photo.to(weight.device),
             more={name: torch.cat([one[name] for one in more]).to(weight.device) for name in more[0]},
         )
+
+    def _processed(self, image: Image, text: str) -> dict[str, Tensor]:
+        """All that the processor makes of both. Where the chat template wrote the start token, the tokenizer writes none."""
+        start = self.tokenizer.bos_token
+        once = {"add_special_tokens": False} if start and text.startswith(start) else {}
+        return dict(self.processor(images=image, text=text, return_tensors="pt", **once))
 
     def kind(self, image: Image, question: str | None) -> Hashable:
         length = len(self.tokenizer(self.wording(question)).input_ids)
