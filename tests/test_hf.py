@@ -167,10 +167,11 @@ def test_batched_products_equal_the_loop(model, case, monkeypatch):
 
 
 def test_a_batch_of_photos_of_all_shapes_equals_each_alone(model, case):
-    texts = [case.text, "a dog", "two dogs play with a red ball"]
-    texts = ["red", "two", "brown"] if case.chooses else texts
-    together = mc.explain(model, photos(), text=texts, question=case.question, method="evidence", nodes=4)
-    for image, text, one in zip(photos(), texts, together, strict=True):
+    images = [*photos(), noise_image(5, SHAPES[0])]  # the first and the last run together
+    texts = [case.text, "a dog", "two dogs play with a red ball", "a red dog"]
+    texts = ["red", "two", "brown", "two"] if case.chooses else texts
+    together = mc.explain(model, images, text=texts, question=case.question, method="evidence", nodes=4)
+    for image, text, one in zip(images, texts, together, strict=True):
         alone = mc.explain(model, image, text=text, question=case.question, method="evidence", nodes=4)
         torch.testing.assert_close(one.maps, alone.maps, rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(one.reliance, alone.reliance, rtol=1e-3, atol=1e-4)
