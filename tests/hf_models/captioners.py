@@ -1,4 +1,4 @@
-"""Captioners and VQA models: VisionEncoderDecoder, BLIP, GIT, BLIP-2, InstructBLIP, ViLT."""
+"""Captioners and VQA models: VisionEncoderDecoder, BLIP, GIT, BLIP-2, InstructBLIP, ViLT, Kosmos-2."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from tokenizers import AddedToken
 
-from .parts import SIDE, TINY, Case, as_processed, lively, save, small_vit
-from .tokenizers import byte_level, sentence_piece, word_piece
+from .parts import SIDE, TINY, Case, as_processed, clip_images, lively, save, small_vit
+from .tokenizers import byte_level, sentence_piece, unigram, word_piece
 
 
 def _gpt2(tokenizer: Any) -> Any:
@@ -215,6 +215,22 @@ def vilt(folder: Path) -> None:
     ViltProcessor(ViltImageProcessor(size={"shortest_edge": SIDE}, size_divisor=8), tokenizer).save_pretrained(folder)
 
 
+def kosmos2(folder: Path) -> None:
+    from transformers import Kosmos2Config, Kosmos2ForConditionalGeneration, Kosmos2Processor
+
+    processor = Kosmos2Processor(clip_images(), unigram(), num_patch_index_tokens=16)
+    text = dict(embed_dim=32, ffn_dim=64, layers=2, attention_heads=2, max_position_embeddings=128)
+    config = Kosmos2Config(
+        text_config=text | dict(vocab_size=len(processor.tokenizer)),
+        vision_config=small_vit("kosmos_2_vision_model"),
+    )
+    save(folder, Kosmos2ForConditionalGeneration(config), processor)
+
+
+def kosmos2_asked(processor: Any, image: Any, question: str | None) -> dict[str, Any]:
+    return dict(processor(images=image, text=question or "An image of", return_tensors="pt"))
+
+
 CASES = [
     Case("ved-vit", ved_vit, "encoder.layers.1", (4, 4), unplaced=True),
     Case("ved-swin", ved_swin, "encoder.encoder.layers.1", (4, 4)),
@@ -253,6 +269,17 @@ CASES = [
         (4, 4),
         "how many dogs?",
         ask=as_processed,
+        unplaced=True,
+        slow=True,
+    ),
+    Case("kosmos-2", kosmos2, "vision_model.model.encoder.layers.1", (4, 4), ask=kosmos2_asked, unplaced=True),
+    Case(
+        "kosmos-2-grounding",
+        kosmos2,
+        "vision_model.model.encoder.layers.1",
+        (4, 4),
+        "<grounding> An image of",
+        ask=kosmos2_asked,
         unplaced=True,
         slow=True,
     ),

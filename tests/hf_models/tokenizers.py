@@ -1,4 +1,4 @@
-"""Tokenizers trained on the spot: byte-level BPE, WordPiece, SentencePiece."""
+"""Tokenizers made on the spot: byte-level BPE, WordPiece, SentencePiece (BPE and unigrams)."""
 
 from __future__ import annotations
 
@@ -88,6 +88,16 @@ def sentence_piece(**names: str) -> PreTrainedTokenizerFast:
         unk_token="<unk>",
         extra_special_tokens=names,
     )
+
+
+def unigram() -> Any:
+    """SentencePiece's unigrams, as XLM-R and Kosmos-2; not trained: whole words where the corpus has them, else characters."""
+    from transformers import XLMRobertaTokenizer
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", *(f"<unused{i}>" for i in range(64)), "<mask>"]
+    words = {word for text in CORPUS for word in text.split()}
+    pieces = {f"▁{word}": -2.0 for word in sorted(words)} | {"▁": -3.0} | {c: -4.0 for c in sorted(set("".join(words)))}
+    return XLMRobertaTokenizer(vocab=[*((token, 0.0) for token in special), *pieces.items()])
 
 
 ROLES = {"user_token": "<|user|>", "assistant_token": "<|assistant|>"}

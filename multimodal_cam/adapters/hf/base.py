@@ -274,8 +274,9 @@ class HuggingFace:
         read = self.tokenizer(self.lead + text, add_special_tokens=False, return_offsets_mapping=True)
         if list(read.input_ids) != list(ids):
             return None
-        shift = len(self.lead)
-        return [(max(a - shift, 0), max(b - shift, 0)) for a, b in read.offset_mapping]
+        shift, special = len(self.lead), self.special()
+        ranges = [(max(a - shift, 0), max(b - shift, 0)) for a, b in read.offset_mapping]
+        return [None if i in special else own for i, own in zip(ids, ranges, strict=True)]
 
     def _decode(self, ids: Sequence[int]) -> str:
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)

@@ -1,0 +1,31 @@
+"""Kosmos-2 (Peng et al., ICLR 2024): a CLIP ViT, a resampler with 64 latents, a language model that also writes boxes."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from .. import Inputs
+from .prompted import Prompted
+
+
+class Kosmos2(Prompted):
+    """The ViT's last block. The latents mix its cells, so every image token has seen all of the photo.
+
+    `question="<grounding> An image of"` and other prompts that begin with a tag are taken as they are: then the model says where
+    things are, too. Its tags and `<patch_index_0044>` are tokens, but no words.
+    """
+
+    request = "An image of"
+
+    def places(self) -> tuple[nn.Module, nn.Module]:
+        tower = self.model.vision_model
+        return tower, tower.model.encoder.layers[-1]
+
+    def template(self, asked: str) -> str:
+        return asked if asked == self.request or asked.startswith("<") else f"Question: {asked} Answer:"
+
+    def given(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
+        """The processor's mask says where in the prompt the latents stand; none stand behind it."""
+        given = super().given(inputs, ids)
+        mask = given["image_embeds_position_mask"]
+        return given | {"image_embeds_position_mask": nn.functional.pad(mask, (0, ids.shape[1] - mask.shape[1]))}
