@@ -204,13 +204,16 @@ def test_a_cell_lies_on_the_photo_where_the_placement_says(model, case, size):
     x0, y0, x1, y1 = inputs.placements[0].frame
     before, changes = cells(base), {}
     h, w = view.lay(before).shape[1:] if case.local else (2, 2)
-    for i, j in {(0, 0), (0, w - 1), (h - 1, 0), (h - 1, w - 1), (h // 2, w // 2), (0, w // 2), (h - 1, w // 2 - 1)}:
+    rows = [i for i in range(h) if 0 <= y0 + (y1 - y0) * (i + 0.5) / h <= 1]  # of cells on the photo: others are on margins
+    columns = [j for j in range(w) if 0 <= x0 + (x1 - x0) * (j + 0.5) / w <= 1]
+    (i0, i1, i2), (j0, j1, j2) = ((on[0], on[len(on) // 2], on[-1]) for on in (rows, columns))
+    for i, j in {(i0, j0), (i0, j2), (i2, j0), (i2, j2), (i1, j1), (i0, j1), (i2, j1 - 1)}:
         left, right = (x0 + (x1 - x0) * (j + d) / w for d in (0.1, 0.9))
         top, bottom = (y0 + (y1 - y0) * (i + d) / h for d in (0.1, 0.9))
         box = [round(v) for v in (left * size[0], top * size[1], right * size[0], bottom * size[1])]
         box = [max(box[0], 0), max(box[1], 0), min(box[2], size[0]), min(box[3], size[1])]
         if (box[2] - box[0]) < 0.5 * (right - left) * size[0] or (box[3] - box[1]) < 0.5 * (bottom - top) * size[1]:
-            continue  # the cell lies on padding, or most of it does
+            continue  # most of the cell lies on a margin
         other = base.copy()
         other.paste(ImageOps.invert(base.crop(box)), (box[0], box[1]))
         change = view.lay((cells(other) - before).square().sum(dim=0)[None])

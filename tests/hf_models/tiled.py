@@ -1,4 +1,4 @@
-"""Photos cut into tiles: Idefics3, SmolVLM."""
+"""Photos cut into tiles: Idefics3, SmolVLM, LLaVA-NeXT."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .parts import CHAT, SIDE, Case, asked_in_chat, llama, save, small_vit
-from .tokenizers import byte_level, chat
+from .tokenizers import byte_level, chat, sentence_piece
 
 
 def _idefics(folder: Path, kind: str, *videos: str, **images: Any) -> None:
@@ -44,6 +44,30 @@ def smolvlm_uncut(folder: Path) -> None:
     _idefics(folder, "SmolVLM", "SmolVLMVideoProcessor", do_image_splitting=False)
 
 
+def llava_next(folder: Path) -> None:
+    """The wide photo fills its two tiles, the tall one has margins in its three."""
+    from transformers import LlavaNextConfig, LlavaNextForConditionalGeneration, LlavaNextImageProcessor, LlavaNextProcessor
+
+    tokenizer = chat(sentence_piece)
+    pinpoints = [[SIDE, 2 * SIDE], [3 * SIDE, SIDE], [2 * SIDE, 2 * SIDE]]
+    config = LlavaNextConfig(
+        vision_config=small_vit("clip_vision_model", projection_dim=16),
+        text_config=llama(tokenizer),
+        image_token_index=tokenizer.image_token_id,
+        image_grid_pinpoints=pinpoints,
+    )
+    size = {"size": {"shortest_edge": SIDE}, "crop_size": {"height": SIDE, "width": SIDE}}
+    processor = LlavaNextProcessor(
+        LlavaNextImageProcessor(image_grid_pinpoints=pinpoints, **size),
+        tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=CHAT,
+    )
+    save(folder, LlavaNextForConditionalGeneration(config), processor)
+
+
 CASES = [
     Case("idefics3", idefics3, "model.vision_model.encoder.layers.1", (4, 8), ask=asked_in_chat, double=False),
     Case(
@@ -64,5 +88,14 @@ CASES = [
         ask=asked_in_chat,
         double=False,
         slow=True,
+    ),
+    Case(
+        "llava-next",
+        llava_next,
+        "model.vision_tower.encoder.layers.0",
+        (4, 8),
+        "what colour is the dog?",
+        ask=asked_in_chat,
+        double=False,
     ),
 ]

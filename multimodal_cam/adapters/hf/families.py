@@ -113,6 +113,15 @@ FAMILIES: tuple[Family, ...] = (
         "SentencePiece",
     ),
     Family(
+        "LLaVA-NeXT (1.6)",
+        "captioning, vqa",
+        ("LlavaNextForConditionalGeneration",),
+        "llava_next:LlavaNext",
+        "model.vision_tower.encoder.layers[vision_feature_layer]",
+        "24 x 24 a tile of 336 px",
+        "SentencePiece",
+    ),
+    Family(
         "PaliGemma",
         "captioning, vqa",
         ("PaliGemmaForConditionalGeneration",),
