@@ -149,6 +149,15 @@ FAMILIES: tuple[Family, ...] = (
         "SentencePiece",
     ),
     Family(
+        "Kosmos-2",
+        "captioning, vqa",
+        ("Kosmos2ForConditionalGeneration",),
+        "kosmos2:Kosmos2",
+        "vision_model.model.encoder.layers[-1]",
+        "16 x 16 at 224 px",
+        "SentencePiece",
+    ),
+    Family(
         "Qwen2-VL",
         "captioning, vqa",
         ("Qwen2VLForConditionalGeneration",),
@@ -158,15 +167,6 @@ FAMILIES: tuple[Family, ...] = (
         "byte-level BPE",
     ),
     Family(
-    Family(
-        "Kosmos-2",
-        "captioning, vqa",
-        ("Kosmos2ForConditionalGeneration",),
-        "kosmos2:Kosmos2",
-        "vision_model.model.encoder.layers[-1]",
-        "16 x 16 at 224 px",
-        "SentencePiece",
-    ),
         "ViLT",
         "vqa",
         ("ViltForQuestionAnswering",),
