@@ -274,7 +274,7 @@ class HuggingFace:
         read = self.tokenizer(self.lead + text, add_special_tokens=False, return_offsets_mapping=True)
         if list(read.input_ids) != list(ids):
             return None
-        shift, special = len(self.lead), self.special()
+        shift, special = len(self.lead), self.special() - {self.unknown}
         ranges = [(max(a - shift, 0), max(b - shift, 0)) for a, b in read.offset_mapping]
         return [None if i in special else own for i, own in zip(ids, ranges, strict=True)]
 
