@@ -1,11 +1,11 @@
-"""Photos cut into tiles: Idefics3, SmolVLM, LLaVA-NeXT."""
+"""Photos cut into tiles: Idefics3, SmolVLM, LLaVA-NeXT, LLaVA-OneVision, InternVL."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from .parts import CHAT, SIDE, Case, asked_in_chat, llama, save, small_vit
+from .parts import CHAT, SIDE, Case, asked_in_chat, llama, qwen2, save, small_vit
 from .tokenizers import byte_level, chat, sentence_piece
 
 
@@ -44,21 +44,24 @@ def smolvlm_uncut(folder: Path) -> None:
     _idefics(folder, "SmolVLM", "SmolVLMVideoProcessor", do_image_splitting=False)
 
 
-def llava_next(folder: Path) -> None:
+def _pinpoints() -> list[list[int]]:
     """The wide photo fills its two tiles, the tall one has margins in its three."""
+    return [[SIDE, 2 * SIDE], [3 * SIDE, SIDE], [2 * SIDE, 2 * SIDE]]
+
+
+def llava_next(folder: Path) -> None:
     from transformers import LlavaNextConfig, LlavaNextForConditionalGeneration, LlavaNextImageProcessor, LlavaNextProcessor
 
     tokenizer = chat(sentence_piece)
-    pinpoints = [[SIDE, 2 * SIDE], [3 * SIDE, SIDE], [2 * SIDE, 2 * SIDE]]
     config = LlavaNextConfig(
         vision_config=small_vit("clip_vision_model", projection_dim=16),
         text_config=llama(tokenizer),
         image_token_index=tokenizer.image_token_id,
-        image_grid_pinpoints=pinpoints,
+        image_grid_pinpoints=_pinpoints(),
     )
     size = {"size": {"shortest_edge": SIDE}, "crop_size": {"height": SIDE, "width": SIDE}}
     processor = LlavaNextProcessor(
-        LlavaNextImageProcessor(image_grid_pinpoints=pinpoints, **size),
+        LlavaNextImageProcessor(image_grid_pinpoints=_pinpoints(), **size),
         tokenizer,
         patch_size=8,
         vision_feature_select_strategy="default",
@@ -66,6 +69,74 @@ def llava_next(folder: Path) -> None:
         chat_template=CHAT,
     )
     save(folder, LlavaNextForConditionalGeneration(config), processor)
+
+
+def onevision(folder: Path, most: int = 9) -> None:
+    """`most`: as many tiles' features as go to the words; those of more are interpolated."""
+    from transformers import (
+        LlavaOnevisionConfig,
+        LlavaOnevisionForConditionalGeneration,
+        LlavaOnevisionImageProcessor,
+        LlavaOnevisionProcessor,
+        LlavaOnevisionVideoProcessor,
+    )
+
+    tokenizer = chat(byte_level, video_token="<video>")
+    config = LlavaOnevisionConfig(
+        vision_config=small_vit("siglip_vision_model", vision_use_head=False),
+        text_config=qwen2(tokenizer),
+        image_token_index=tokenizer.image_token_id,
+        video_token_index=tokenizer.video_token_id,
+        image_grid_pinpoints=_pinpoints(),
+        vision_aspect_ratio=f"anyres_max_{most}",
+    )
+    processor = LlavaOnevisionProcessor(
+        LlavaOnevisionImageProcessor(image_grid_pinpoints=_pinpoints(), size={"height": SIDE, "width": SIDE}),
+        tokenizer,
+        LlavaOnevisionVideoProcessor(),
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+        vision_aspect_ratio=f"anyres_max_{most}",
+        chat_template=CHAT,
+    )
+    save(folder, LlavaOnevisionForConditionalGeneration(config), processor)
+
+
+def onevision_interpolated(folder: Path) -> None:
+    onevision(folder, most=1)
+
+
+def internvl(folder: Path, **images: Any) -> None:
+    """`images` are settings of the photos' processor."""
+    from transformers import (
+        GotOcr2ImageProcessor,
+        InternVLConfig,
+        InternVLForConditionalGeneration,
+        InternVLProcessor,
+        InternVLVideoProcessor,
+    )
+
+    names = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<image>"}
+    tokenizer = chat(byte_level, video_token="<video>", **names)
+    config = InternVLConfig(
+        vision_config=small_vit("internvl_vision"),
+        text_config=qwen2(tokenizer),
+        image_token_id=tokenizer.context_image_token_id,
+        image_seq_length=4,
+    )
+    settings = {"size": {"height": SIDE, "width": SIDE}, "min_patches": 1, "max_patches": 4}
+    processor = InternVLProcessor(
+        GotOcr2ImageProcessor(**settings | images),
+        tokenizer,
+        InternVLVideoProcessor(),
+        image_seq_length=4,
+        chat_template=CHAT,
+    )
+    save(folder, InternVLForConditionalGeneration(config), processor)
+
+
+def internvl_uncut(folder: Path) -> None:
+    internvl(folder, max_patches=1)
 
 
 CASES = [
@@ -97,5 +168,44 @@ CASES = [
         "what colour is the dog?",
         ask=asked_in_chat,
         double=False,
+    ),
+    Case(
+        "llava-onevision",
+        onevision,
+        "model.vision_tower.encoder.layers.1",
+        (4, 8),
+        "what colour is the dog?",
+        ask=asked_in_chat,
+        double=False,
+    ),
+    Case(
+        "llava-onevision-interpolated",
+        onevision_interpolated,
+        "model.vision_tower.encoder.layers.1",
+        (4, 8),
+        "what colour is the dog?",
+        ask=asked_in_chat,
+        double=False,
+        slow=True,
+    ),
+    Case(
+        "internvl",
+        internvl,
+        "model.vision_tower.encoder.layer.1",
+        (4, 8),
+        "what colour is the dog?",
+        ask=asked_in_chat,
+        double=False,
+        nodes=128,  # the projector normalises what it gets, and of a mean-colour image it gets little
+    ),
+    Case(
+        "internvl-uncut",
+        internvl_uncut,
+        "model.vision_tower.encoder.layer.1",
+        (4, 4),
+        ask=asked_in_chat,
+        double=False,
+        nodes=128,
+        slow=True,
     ),
 ]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from PIL.Image import Image
 from torch import nn
 
 from .. import Inputs
+from . import placing
 from .tiled import Tiled
 
 
@@ -19,8 +19,8 @@ class Idefics3(Tiled):
         tower = self.model.model.vision_model
         return tower, tower.encoder.layers[-1]
 
-    def tiles(self, image: Image) -> tuple[int, int]:
-        cut = self.image_processor([[image]], return_row_col_info=True)
+    def tiles(self, width: int, height: int) -> tuple[int, int]:
+        cut = self.image_processor([[placing.coordinates(width, height)]], return_row_col_info=True)
         return max(cut["rows"][0][0], 1), max(cut["cols"][0][0], 1)  # 0 and 0 where nothing is cut
 
     def encode(self, inputs: Inputs) -> None:

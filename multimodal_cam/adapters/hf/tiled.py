@@ -29,15 +29,21 @@ class Tiled(Prompted):
 
     def __init__(self, *parts: Any, **more: Any) -> None:
         super().__init__(*parts, **more)
+        self._shapes: dict[tuple[int, int], tuple[int, int]] = {}
         self._frames: dict[tuple[int, int], Frame] = {}
 
-    def tiles(self, image: Image) -> tuple[int, int]:
-        """Rows and columns of tiles; one of each for a photo that is not cut."""
+    def tiles(self, width: int, height: int) -> tuple[int, int]:
+        """Rows and columns of tiles of a photo of that size; one of each where it is not cut."""
         raise NotImplementedError
+
+    def _shape(self, image: Image) -> tuple[int, int]:
+        if image.size not in self._shapes:
+            self._shapes[image.size] = self.tiles(*image.size)
+        return self._shapes[image.size]
 
     def more(self, values: dict[str, Tensor], image: Image) -> tuple[Tensor, dict[str, Tensor]]:
         _, more = super().more(values, image)
-        return _parts(values)[None], more | {"tiles": torch.tensor([self.tiles(image)])}
+        return _parts(values)[None], more | {"tiles": torch.tensor([self._shape(image)])}
 
     def given(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
         given = super().given(inputs, ids)
@@ -47,12 +53,12 @@ class Tiled(Prompted):
         self.tower(pixel_values=inputs.pixels.flatten(0, 1))
 
     def _uncoloured(self, image: Image) -> Tensor:
-        shape = self.tiles(image)
+        shape = self._shape(image)
         return side_by_side(self._apart(self._cut(image), shape)[0].transpose(0, 1), shape)
 
     def _whole(self, image: Image) -> Tensor:
         """What the tower sees of a photo at once, `(3, H, W)` in 0..255."""
-        _, whole = self._apart(self._cut(image), self.tiles(image))
+        _, whole = self._apart(self._cut(image), self._shape(image))
         assert whole is not None
         return whole
 
