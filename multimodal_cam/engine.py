@@ -255,12 +255,11 @@ class Batch:
 
         def gradients_at(points: Tensor) -> Tensor:
             leaf = torch.zeros_like(words).requires_grad_()
-            with torch.enable_grad(), self._question_tap((points + leaf).flatten(0, 1)):
+            with torch.enable_grad(), ReadoutTap(None) as cut, self._question_tap((points + leaf).flatten(0, 1)):
                 copies = activations.repeat(len(points), *[1] * (activations.ndim - 1))
                 logits = self._logits(copies, len(points))
                 scores = self.columns[0].scores(logits)[:, None]
-            with ReadoutTap(None) as cut:
-                return self._gradients(scores, leaf, cut, lambda chunk: chunk)[0]
+            return self._gradients(scores, leaf, cut, lambda chunk: chunk)[0]
 
         if self._along_path:
             nodes, room = self.request.nodes, _room(activations)

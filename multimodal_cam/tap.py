@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from .modes import evaluation_mode
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 VMAP_REFUSALS = ("vmap", "Batching rule", "batching rule", "doesn't have storage")  # what PyTorch's errors say
 BUDGET = 2**25  # numbers that a batch of products may hold at the layer: 128 MB in float32
-INSIDE = 8  # how many numbers a head holds for each of its hidden states: an LSTM's gates and their parts
+INSIDE = 8  # a product holds, at its worst moment, as many tensors of the size of the largest that the graph keeps
 
 
 class View(Protocol):
@@ -134,18 +135,28 @@ class LayerTap:
 
 
 class ReadoutTap:
-    """The second cut: makes the input of `readout` a leaf, so that one product gives all tokens' gradients there."""
+    """The second cut: makes the input of `readout` a leaf, so that one product gives all tokens' gradients there.
+
+    `largest` is how many numbers the largest activation has that the graph keeps: products hold several of that size.
+    """
 
     def __init__(self, readout: nn.Module | None) -> None:
         self.readout = readout
         self.hidden: Tensor | None = None
         self.leaf: Tensor | None = None
+        self.largest = 0
 
     def __enter__(self) -> ReadoutTap:
         self._stack = ExitStack()
+        self._stack.enter_context(saved_tensors_hooks(self._weigh, lambda tensor: tensor))
         if self.readout is not None:
             self._stack.callback(self.readout.register_forward_pre_hook(self._hook).remove)
         return self
+
+    def _weigh(self, tensor: Tensor) -> Tensor:
+        if not tensor.is_leaf:  # no weight
+            self.largest = max(self.largest, tensor.numel())
+        return tensor.detach()  # the graph would hold itself
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
@@ -210,7 +221,7 @@ def token_gradients(
         outputs, ones = cut.hidden, torch.ones_like(scores)
         kinds = [ones * (torch.arange(a, device=ones.device) == i)[:, None] for i in range(a)]
         sources = tuple(torch.autograd.grad(scores, cut.leaf, kind, retain_graph=True)[0] for kind in kinds)
-    room = max(1, BUDGET // max(leaf.numel(), INSIDE * outputs.numel()))
+    room = max(1, BUDGET // max(leaf.numel(), INSIDE * cut.largest))
     results, batched, start = [], True, 0
     while start < a * t:
         stop = min(a * t, start + room) if batched else start + 1

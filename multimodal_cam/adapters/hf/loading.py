@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .families import Family, family_of
+from .families import OLDEST, Family, family_of
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 PATIENCE = 5  # seconds to wait for the hub's first answer
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+UPGRADE = "pip install --upgrade transformers"
+AUTO = (  # what a checkpoint's own code may be registered as, the most telling first
+    "AutoModelForImageTextToText",
+    "AutoModelForVisualQuestionAnswering",
+    "AutoModelForCausalLM",
+    "AutoModel",
+)
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "*.model")
 
 
@@ -33,22 +42,85 @@ def is_checkpoint(folder: Path) -> bool:
     return isinstance(config, dict) and "model_type" in config
 
 
-def load_folder(folder: Path, name: str, *, trust_remote_code: bool = False, pickled: bool = False) -> Any:
+def load_folder(
+    folder: Path, name: str, *, trust_remote_code: bool = False, pickled: bool = False, device: Any = "cpu"
+) -> Any:
     """The adapter of the checkpoint in `folder`.
 
-    Raises ValueError for an architecture that is not known, and FileNotFoundError that says which files are missing.
+    Raises ValueError for an architecture that is not known and cannot be found out, FileNotFoundError that says which files are
+    missing, and ImportError when another version of transformers is needed.
     """
+    _check_version()
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    family = family_of(config, str(folder))
+    model_class = _model_class(config, str(folder), trust_remote_code)
+    with _perhaps_too_old(config, folder, unknown=model_class is None):
+        speaks = model_class is not None and getattr(model_class, "can_generate", lambda: True)()
+        family = family_of(config, str(folder), speaks=speaks)
+        if model_class is None:
+            raise ImportError(f"transformers {_installed()} has no {config['architectures'][0]}: {UPGRADE}")
     _check_files(folder, pickled)
-    import transformers
-
-    model_class = getattr(transformers, next(a for a in config["architectures"] if a in family.architectures))
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
-    model = model_class.from_pretrained(folder, use_safetensors=not pickled, **options)
+    with _perhaps_too_old(config, folder, unknown=True):
+        model = model_class.from_pretrained(folder, use_safetensors=not pickled, **options)
+        processor = _processor(folder, options)
     commit = getattr(model.config, "_commit_hash", None)
     provenance = {"weights": f"{name}@{commit}" if commit else name}
-    return adapt(model, _processor(folder, options), name, provenance, family)
+    return adapt(model.to(device), processor, name, provenance, family)
+
+
+def _model_class(config: dict[str, Any], where: str, trust_remote_code: bool) -> Any:
+    """The model's class: transformers' own, or one that finds the code beside the weights. None where there is neither.
+
+    Raises ValueError for code that is not trusted.
+    """
+    import transformers
+
+    names = config.get("architectures") or []
+    found = next((getattr(transformers, name) for name in names if hasattr(transformers, name)), None)
+    remote = [name for name in AUTO if name in config.get("auto_map", {})]
+    if found is not None or not remote:
+        return found
+    if not trust_remote_code:
+        raise ValueError(
+            f"{where} holds {', '.join(names) or config['model_type']}, whose code lies beside its weights: "
+            "load(..., trust_remote_code=True) runs it, if you trust it"
+        )
+    return getattr(transformers, remote[0])
+
+
+def _installed() -> str:
+    import transformers
+
+    return transformers.__version__
+
+
+def _check_version() -> None:
+    """Raises ImportError for a version of transformers that is too old for all models."""
+    from packaging.version import parse
+
+    if parse(_installed()) < parse(OLDEST):
+        raise ImportError(f"Hugging Face models need transformers {OLDEST} or newer, {_installed()} is installed: {UPGRADE}")
+
+
+@contextmanager
+def _perhaps_too_old(config: dict[str, Any], folder: Path, *, unknown: bool) -> Iterator[None]:
+    """What fails inside is put down to the version, if the checkpoint was written by a newer one and something is `unknown`."""
+    from packaging.version import InvalidVersion, parse
+
+    try:
+        yield
+    except Exception as error:  # newer files fail an older library in any way
+        theirs = config.get("transformers_version")
+        try:
+            newer = theirs is not None and parse(theirs).release[:2] > parse(_installed()).release[:2]
+        except InvalidVersion:
+            newer = False
+        if not (newer and unknown):
+            raise
+        raise ImportError(
+            f"{folder} was written by transformers {theirs}; {_installed()}, which is installed, cannot read it "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}): {UPGRADE}"
+        ) from error
 
 
 def adapt(model: Any, processor: Any, name: str, provenance: dict[str, str] | None = None, family: Family | None = None) -> Any:
@@ -59,7 +131,9 @@ def adapt(model: Any, processor: Any, name: str, provenance: dict[str, str] | No
     import transformers
 
     family = family or family_of(
-        {"architectures": [type(model).__name__]} | model.config.to_dict(), f"the {type(model).__name__}"
+        model.config.to_dict() | {"architectures": [type(model).__name__]},
+        f"the {type(model).__name__}",
+        speaks=callable(getattr(model, "generate", None)),
     )
     for part in ("image_processor", "tokenizer"):
         if getattr(processor, part, None) is None:
