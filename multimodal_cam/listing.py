@@ -105,7 +105,7 @@ def layer_rows(model: Any) -> list[dict[str, Any]]:
     rows = []
     for name, (module, output) in outputs.items():
         view = view_of(model, inputs, module)
-        grid = list(view.grid(view.take(output)).shape[-2:])
+        grid = list(view.lay(view.grid(view.take(output))[:, 0]).shape[-2:])
         if runs[name] == 1 and (min(grid) > 1 or name == default):
             rows.append({"layer": name, "grid": grid, "used": _used(score, output, view), "default": name == default})
     return rows
