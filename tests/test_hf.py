@@ -80,9 +80,10 @@ def test_it_generates_what_the_model_generates_and_scores_just_that(model, case)
         assert (e.layer, e.token_maps.shape[1:]) == (case.layer, case.grid)
         return
     e = mc.explain(model, image, question=case.question, max_new_tokens=6)
-    asked = {"pixel_values": model.image_processor([image], return_tensors="pt").pixel_values}
     if case.ask is not None:
         asked = case.ask(model.processor, image, case.question)
+    else:
+        asked = {"pixel_values": model.image_processor([image], return_tensors="pt").pixel_values}
     forced = max(len(model.opening()) - 1, 0) if hasattr(model, "opening") else 0
     length = {"max_new_tokens": 6 + forced, "min_new_tokens": 1 + forced}
     said = model.model.generate(**asked, **length, output_logits=True, return_dict_in_generate=True, do_sample=False)

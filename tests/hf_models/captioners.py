@@ -1,4 +1,4 @@
-"""Captioners and VQA models: VisionEncoderDecoder, BLIP, GIT, BLIP-2, InstructBLIP, ViLT, Kosmos-2."""
+"""Captioners and VQA models: VisionEncoderDecoder, BLIP, GIT, BLIP-2, InstructBLIP, ViLT, Kosmos-2, Pix2Struct."""
 
 from __future__ import annotations
 
@@ -231,6 +231,36 @@ def kosmos2_asked(processor: Any, image: Any, question: str | None) -> dict[str,
     return dict(processor(images=image, text=question or "An image of", return_tensors="pt"))
 
 
+def pix2struct(folder: Path, **options: Any) -> None:
+    """Patches of 8 x 8, 40 at most: 4 x 8 of a photo that is twice as wide as high, and 8 to fill up."""
+    from transformers import (
+        Pix2StructConfig,
+        Pix2StructForConditionalGeneration,
+        Pix2StructImageProcessor,
+        Pix2StructProcessor,
+    )
+
+    tokenizer = sentence_piece()
+    sizes = dict(hidden_size=32, d_kv=16, d_ff=64)
+    ids = dict(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    config = Pix2StructConfig(
+        vision_config=sizes | dict(patch_embed_hidden_size=192, num_hidden_layers=2, num_attention_heads=2, seq_len=64),
+        text_config=sizes
+        | ids
+        | dict(vocab_size=len(tokenizer), num_layers=2, num_heads=2, decoder_start_token_id=tokenizer.pad_token_id),
+        **ids,
+        **options,
+    )
+    model = Pix2StructForConditionalGeneration(config)
+    images = Pix2StructImageProcessor(patch_size={"height": 8, "width": 8}, max_patches=40, **options)
+    save(folder, model, Pix2StructProcessor(images, tokenizer))
+
+
+def pix2struct_asked(processor: Any, image: Any, question: str | None) -> dict[str, Any]:
+    """With as many patches as the checkpoint says: the processor takes 2048 where it is not told."""
+    return dict(processor(images=image, return_tensors="pt", max_patches=processor.image_processor.max_patches))
+
+
 CASES = [
     Case("ved-vit", ved_vit, "encoder.layers.1", (4, 4), unplaced=True),
     Case("ved-swin", ved_swin, "encoder.encoder.layers.1", (4, 4)),
@@ -283,6 +313,7 @@ CASES = [
         unplaced=True,
         slow=True,
     ),
+    Case("pix2struct", pix2struct, "encoder.encoder.layer.1", (4, 8), ask=pix2struct_asked, double=False),
     Case(
         "vilt",
         vilt,

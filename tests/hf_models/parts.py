@@ -11,8 +11,9 @@ import torch
 
 SIDE = 32
 TINY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-SHARP = ("SelfAttention.q", "EncDecAttention.q", "qformer")  # where nothing else keeps softmax from being all or nothing
-CALM = ("vision", "visual", "encoder.layers", "encoder.encoder.layers", "image_encoder", "vision_tower")
+# where nothing else keeps softmax from being all or nothing
+SHARP = ("SelfAttention.q", "EncDecAttention.q", "_attention.attention.query", "qformer")
+CALM = ("vision", "visual", "encoder.layers", "encoder.encoder.layer", "image_encoder", "vision_tower")
 INNER = ("attn", "attention", "mlp", "intermediate", "output", "fc1", "fc2", "token_mixer", ".se.")
 CHAT = (
     "{% for m in messages %}<|{{ m.role }}|>{% for c in m.content %}{% if c.type == 'image' %}<image>{% else %}{{ c.text }}"

@@ -185,6 +185,15 @@ FAMILIES: tuple[Family, ...] = (
         "byte-level BPE",
     ),
     Family(
+        "Pix2Struct",
+        "captioning, vqa",
+        ("Pix2StructForConditionalGeneration",),
+        "pix2struct:Pix2Struct",
+        "encoder.encoder.layer[-1]",
+        "as the photo, 2048 cells at most",
+        "SentencePiece",
+    ),
+    Family(
         "ViLT",
         "vqa",
         ("ViltForQuestionAnswering",),
