@@ -101,6 +101,10 @@ def test_beams_are_scored_as_the_model_scores_them(model, case):
     if case.chooses:
         pytest.skip("an answer out of a list is not decoded")
     image = noise_image(3, SHAPES[1])
+    if not case.beams:
+        with pytest.raises(ValueError, match="beam: "):
+            mc.explain(model, image, question=case.question, beam=2)
+        return
     e = mc.explain(model, image, question=case.question, beam=2, max_new_tokens=4)
     inputs = model.preprocess([image], [case.question] if case.question else None)
     ids = torch.tensor([model.tokenizer.convert_tokens_to_ids(list(e.tokens))])

@@ -56,6 +56,7 @@ class Case:
     local: bool = True  # whether a cell sees its own part of the photo best; else its quadrant does
     nodes: int = 64  # that evidence needs to add up
     chooses: bool = False  # an answer out of a list, in one token
+    beams: bool = True  # whether the model's own generate searches with beams
     slow: bool = False  # a variant of another case
     ask: Callable[[Any, Any, str | None], dict[str, Any]] | None = None  # as people call generate: (processor, image, question)
 

@@ -1,4 +1,4 @@
-"""Photos cut into tiles: Idefics3, SmolVLM, LLaVA-NeXT, LLaVA-OneVision, InternVL."""
+"""Photos cut into tiles: Idefics3, SmolVLM, LLaVA-NeXT, LLaVA-OneVision, InternVL, Llama 4."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 from .parts import CHAT, SIDE, Case, asked_in_chat, llama, qwen2, save, small_vit
 from .tokenizers import byte_level, chat, sentence_piece
+
+ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 
 
 def _idefics(folder: Path, kind: str, *videos: str, **images: Any) -> None:
@@ -139,6 +141,31 @@ def internvl_uncut(folder: Path) -> None:
     internvl(folder, max_patches=1)
 
 
+def llama4(folder: Path) -> None:
+    """Every token goes to both experts: one that goes to the likelier one only makes jumps, which have no gradient."""
+    from transformers import Llama4Config, Llama4ForConditionalGeneration, Llama4ImageProcessor, Llama4Processor
+
+    names = {"patch": "<|patch|>", "x": "<|tile_x_separator|>", "y": "<|tile_y_separator|>"}
+    tokenizer = chat(byte_level, **{"image_token": "<|image|>", "start": "<|image_start|>", "end": "<|image_end|>", **names})
+    text = llama(tokenizer) | {"model_type": "llama4_text", "head_dim": 16, "intermediate_size_mlp": 64}
+    shuffled = {"projector_input_dim": 32, "projector_output_dim": 32, "vision_output_dim": 32, "rope_parameters": ROPE}
+    config = Llama4Config(
+        vision_config=small_vit("llama4_vision_model") | {"intermediate_size": 128} | shuffled,
+        text_config=text | {"num_local_experts": 2, "num_experts_per_tok": 2, "interleave_moe_layer_step": 2},
+        image_token_index=tokenizer.convert_tokens_to_ids("<|patch|>"),
+    )
+    images = Llama4ImageProcessor(size={"height": SIDE, "width": SIDE}, max_patches=4)
+    template = CHAT.replace("<image>", "<|image|>")
+    processor = Llama4Processor(images, tokenizer, patch_size=8, chat_template=template)
+    save(folder, Llama4ForConditionalGeneration(config), processor)
+
+
+def asked_in_float32(processor: Any, image: Any, question: str | None) -> dict[str, Any]:
+    """Llama 4's processor gives bfloat16, as its checkpoints are."""
+    values = asked_in_chat(processor, image, question)
+    return values | {"pixel_values": values["pixel_values"].float()}
+
+
 CASES = [
     Case("idefics3", idefics3, "model.vision_model.encoder.layers.1", (4, 8), ask=asked_in_chat, double=False),
     Case(
@@ -177,6 +204,7 @@ CASES = [
         "what colour is the dog?",
         ask=asked_in_chat,
         double=False,
+        slow=True,
     ),
     Case(
         "llava-onevision-interpolated",
@@ -207,5 +235,16 @@ CASES = [
         double=False,
         nodes=128,
         slow=True,
+    ),
+    Case(
+        "llama4",
+        llama4,
+        "vision_model.model.layers.1",
+        (4, 8),
+        "what colour is the dog?",
+        ask=asked_in_float32,
+        double=False,
+        slow=True,
+        beams=False,  # they repeat what Llama 4 does not read of its tower
     ),
 ]

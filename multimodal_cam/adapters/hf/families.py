@@ -140,6 +140,15 @@ FAMILIES: tuple[Family, ...] = (
         "byte-level BPE",
     ),
     Family(
+        "Llama 4",
+        "captioning, vqa",
+        ("Llama4ForConditionalGeneration",),
+        "llama4:Llama4",
+        "vision_model.model.layers[-1]",
+        "24 x 24 a tile of 336 px",
+        "byte-level BPE",
+    ),
+    Family(
         "PaliGemma",
         "captioning, vqa",
         ("PaliGemmaForConditionalGeneration",),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .. import Inputs
 from . import placing
 from .llava import LLaVA
 from .tiled import Tiled
@@ -12,6 +11,8 @@ from .tiled import Tiled
 
 class InternVL(Tiled, LLaVA):
     """LLaVA's layer. The last part is the whole photo; a photo that is not cut has but one."""
+
+    flat = True
 
     def tiles(self, width: int, height: int) -> tuple[int, int]:
         """Measured: in a row of tiles, each shows what is further to the right."""
@@ -21,6 +22,3 @@ class InternVL(Tiled, LLaVA):
         right: Tensor = parts[:-1, 0].mean(dim=(1, 2))
         columns = 1 + int((right.diff() > 0).long().cumprod(dim=0).sum())
         return len(right) // columns, columns
-
-    def given(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
-        return super().given(inputs, ids) | {"pixel_values": inputs.pixels.flatten(0, 1)}

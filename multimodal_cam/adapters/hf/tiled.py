@@ -26,6 +26,8 @@ class Tiled(Prompted):
 
     grids_differ = True
     whole_first = False
+    rest_behind = False  # whether a part's tokens without a place stand behind its patches
+    flat = False  # whether the model takes the parts of all photos in one dimension
 
     def __init__(self, *parts: Any, **more: Any) -> None:
         super().__init__(*parts, **more)
@@ -47,6 +49,7 @@ class Tiled(Prompted):
 
     def given(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
         given = super().given(inputs, ids)
+        given["pixel_values"] = inputs.pixels.flatten(0, 1) if self.flat else inputs.pixels
         return {name: value for name, value in given.items() if name != "tiles"}
 
     def encode(self, inputs: Inputs) -> None:
@@ -83,18 +86,20 @@ class Tiled(Prompted):
         return self._frames[width, height]
 
     def view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
-        """Each part has its own tokens without a place (CLS), and behind them one cell for each patch."""
+        """Each part has one cell for each patch, and before or behind them its own tokens without a place (CLS)."""
         patch = self.model.config.vision_config.patch_size
         sides = (patch, patch) if isinstance(patch, int) else patch
         h, w = (size // side for size, side in zip(inputs.pixels.shape[-2:], sides, strict=True))
         rows, columns = inputs.more["tiles"][0].tolist()
         n = inputs.pixels.shape[1]
         tokens = torch.arange(n * (self.prefix + h * w)).view(n, -1)
-        cells = tokens[:, self.prefix :].view(n, h, w)
-        tiles, whole = self._apart(cells, (rows, columns))
+        cells, rest = tokens[:, self.prefix :], tokens[:, : self.prefix]
+        if self.rest_behind:
+            cells, rest = tokens[:, : h * w], tokens[:, h * w :]
+        tiles, whole = self._apart(cells.view(n, h, w), (rows, columns))
         place = inputs.placements[0]
         frame = (0.0, 0.0, 1.0, 1.0) if whole is None else self.frame(place.width, place.height)
-        return fused(side_by_side(tiles, (rows, columns)), whole, frame, tokens[:, : self.prefix])
+        return fused(side_by_side(tiles, (rows, columns)), whole, frame, rest)
 
     def _kind(self, inputs: Inputs) -> Hashable:
         return super()._kind(inputs), tuple(inputs.more["tiles"][0].tolist())
