@@ -28,7 +28,8 @@ def load(
     only with `trust_remote_code`, pickled weights (`*.bin`) are read only with `pickled`.
 
     Classifiers: `efficientnet_lite0` needs no network; `timm:NAME` and `torchvision:NAME` load those libraries' pretrained
-    networks, which are fetched the first time, or with `weights`, a file. `"their_module:load"` runs that function.
+    networks, which are fetched the first time, or with `weights`, a file; so does `open_clip:NAME` (or `open_clip:NAME/TAG`),
+    which says how similar a text is to the photo, word by word. `"their_module:load"` runs that function.
 
     `device`: `auto` (cuda, else mps, else cpu; what is loaded already stays where it is) or a torch device. Raises ValueError
     that lists the choices, or says what is wrong with the folder or file, FileNotFoundError for what is missing in a folder,

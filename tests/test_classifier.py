@@ -11,7 +11,6 @@ from PIL import Image
 from torch import nn
 
 import multimodal_cam as mc
-from multimodal_cam.adapters import zoo
 from multimodal_cam.adapters.classifier import imagenet_labels
 from multimodal_cam.adapters.placing import placement_of
 
@@ -425,8 +424,13 @@ def test_torchvision_by_name_with_a_file(tmp_path, monkeypatch):
         ("timm:test_resnet", {"weights": "nowhere.pth"}, FileNotFoundError, "there is no file nowhere.pth"),
         ("timm:test_resnet", {"weights": __file__}, ValueError, "does not hold the weights of timm:test_resnet"),
         ("torchvision:squeezenet1_1", {"weights": __file__}, ValueError, "does not hold the weights of torchvision:squee"),
-        ("nic", {"weights": __file__}, ValueError, "'nic' brings its own; only timm:NAME and torchvision:NAME take a file"),
-        ("nonsense", {}, ValueError, "choose from .*efficientnet_lite0, timm:NAME, torchvision:NAME, a folder"),
+        (
+            "nic",
+            {"weights": __file__},
+            ValueError,
+            "'nic' brings its own; only open_clip:NAME .*and torchvision:NAME take a file",
+        ),
+        ("nonsense", {}, ValueError, "choose from .*efficientnet_lite0, open_clip:NAME, timm:NAME, torchvision:NAME, a folder"),
     ],
 )
 def test_what_cannot_be_loaded(name, options, error, message):
@@ -434,7 +438,7 @@ def test_what_cannot_be_loaded(name, options, error, message):
         mc.load(name, device="cpu", **options)
 
 
-@pytest.mark.parametrize("library", zoo.LIBRARIES)
+@pytest.mark.parametrize("library", ["timm", "torchvision"])
 def test_without_a_network_the_error_says_what_to_do(library, monkeypatch):
     import timm
     from torchvision import models

