@@ -67,6 +67,7 @@ def double(model):
     """A float64 copy."""
     other = copy.copy(model)
     twin = copy.deepcopy(model.module).double()
+    twin.set_experts_implementation("eager")  # grouped products take no float64
     return type(model)(twin, other.processor, other.name)
 
 

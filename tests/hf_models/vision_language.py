@@ -1,4 +1,4 @@
-"""ViT towers in front of a language model: LLaVA 1.5, PaliGemma, Gemma 3, Qwen2-VL, Qwen2.5-VL, Qwen3-VL."""
+"""ViT towers in front of a language model: LLaVA 1.5, PaliGemma, Gemma 3, Qwen2-VL, Qwen2.5-VL, Qwen3-VL, Qwen3.5."""
 
 from __future__ import annotations
 
@@ -91,15 +91,16 @@ def asked_with_photo(processor: Any, image: Any, question: str | None) -> dict[s
     return dict(processor.apply_chat_template([{"role": "user", "content": content}], **options))
 
 
-def _qwen(folder: Path, kind: str, vision: dict[str, Any]) -> None:
+def _qwen(folder: Path, kind: str, vision: dict[str, Any], **text: Any) -> None:
     import transformers
     from transformers import Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 
     tokenizer = chat(byte_level, video_token="<video>", vision_bos_token="<vision>", vision_eos_token="</vision>")
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}
-    text_type = {"Qwen2VL": "qwen2_vl_text", "Qwen2_5_VL": "qwen2_5_vl_text", "Qwen3VL": "qwen3_vl_text"}[kind]
-    config = getattr(transformers, f"{kind}Config")(
-        text_config=qwen2(tokenizer) | {"model_type": text_type, "rope_parameters": rope},
+    config_class = getattr(transformers, f"{kind}Config")
+    text_type = config_class.sub_configs["text_config"].model_type
+    config = config_class(
+        text_config=qwen2(tokenizer) | {"model_type": text_type, "rope_parameters": rope} | text,
         vision_config=dict(depth=2, num_heads=2, patch_size=8) | vision,
         image_token_id=tokenizer.image_token_id,
         video_token_id=tokenizer.video_token_id,
@@ -110,7 +111,8 @@ def _qwen(folder: Path, kind: str, vision: dict[str, Any]) -> None:
     images = Qwen2VLImageProcessor(patch_size=8, merge_size=2, size=size)
     template = CHAT.replace("<image>", "<vision><image></vision>")
     videos = Qwen2VLVideoProcessor(patch_size=8, size=size)
-    processor = getattr(transformers, f"{kind}Processor")(images, tokenizer, videos, chat_template=template)
+    maker = getattr(transformers, "Qwen3VLProcessor" if kind.startswith("Qwen3") else f"{kind}Processor")
+    processor = maker(images, tokenizer, videos, chat_template=template)
     save(folder, getattr(transformers, f"{kind}ForConditionalGeneration")(config), processor)
 
 
@@ -123,10 +125,30 @@ def qwen25vl(folder: Path) -> None:
     _qwen(folder, "Qwen2_5_VL", vision)
 
 
+QWEN3 = dict(
+    depth=3,
+    deepstack_visual_indexes=[0, 1],
+    hidden_size=40,
+    out_hidden_size=32,
+    intermediate_size=64,
+    num_position_embeddings=16,
+)
+
+
 def qwen3vl(folder: Path) -> None:
     """Blocks of another width than the words', so that DeepStack's features fill no whole rows."""
-    vision = dict(hidden_size=40, out_hidden_size=32, intermediate_size=64, num_position_embeddings=16)
-    _qwen(folder, "Qwen3VL", vision | dict(depth=3, deepstack_visual_indexes=[0, 1]))
+    _qwen(folder, "Qwen3VL", QWEN3)
+
+
+def qwen3vl_moe(folder: Path) -> None:
+    experts = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, head_dim=16)
+    _qwen(folder, "Qwen3VLMoe", QWEN3, **experts)
+
+
+def qwen35(folder: Path) -> None:
+    sizes = dict(linear_key_head_dim=16, linear_value_head_dim=16, linear_num_key_heads=1, linear_num_value_heads=2, head_dim=16)
+    vision = {name: value for name, value in QWEN3.items() if name != "deepstack_visual_indexes"}
+    _qwen(folder, "Qwen3_5", vision, layer_types=["linear_attention", "full_attention"], **sizes)
 
 
 CASES = [
@@ -146,6 +168,17 @@ CASES = [
         slow=True,
     ),
     Case("qwen2.5-vl", qwen25vl, "model.visual.blocks.1", (4, 8), "what colour is the dog?", ask=asked_in_chat, double=False),
+    Case(
+        "qwen3-vl-moe",
+        qwen3vl_moe,
+        "model.visual",
+        (4, 8),
+        ask=asked_in_chat,
+        double=False,
+        unplaced=True,
+        slow=True,
+    ),
+    Case("qwen3.5", qwen35, "model.visual.blocks.2", (4, 8), ask=asked_in_chat, double=False, slow=True),
     Case(
         "qwen3-vl",
         qwen3vl,

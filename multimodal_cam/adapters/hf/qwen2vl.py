@@ -1,4 +1,4 @@
-"""Qwen2-VL (Wang et al., 2024) and Qwen2.5-VL: a ViT for photos of any size; patches come packed, in blocks of two by two."""
+"""Qwen2-VL (Wang et al., 2024), Qwen2.5-VL, Qwen3.5: a ViT for photos of any size; patches come packed, in blocks of 2 x 2."""
 
 from __future__ import annotations
 
