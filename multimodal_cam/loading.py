@@ -47,12 +47,14 @@ def load(
     if processor is not None:
         raise ValueError(f"processor: {str(name)!r} brings its own; load(model, processor=processor) takes a model")
     target = choose_device(device or "auto")
-    adapter = _find(str(name), None if weights is None else Path(weights), trust_remote_code, pickled)
+    adapter = _find(str(name), None if weights is None else Path(weights), target, trust_remote_code, pickled)
     adapter.module.to(target)
     return adapter
 
 
-def _find(name: str, weights: Path | None, trust_remote_code: bool = False, pickled: bool = False) -> TaskAdapter:
+def _find(
+    name: str, weights: Path | None, device: torch.device, trust_remote_code: bool = False, pickled: bool = False
+) -> TaskAdapter:
     from .adapters.hf import loading as hf
     from .adapters.zoo import LIBRARIES, PACKAGED
     from .models.bundle import BUNDLED, bundled
@@ -69,18 +71,19 @@ def _find(name: str, weights: Path | None, trust_remote_code: bool = False, pick
     if name in PACKAGED:
         return PACKAGED[name]()
     adapter: TaskAdapter
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "pickled": pickled, "device": device}
     if Path(name).is_dir():
         folder = Path(name)
         if not hf.is_checkpoint(folder):
             return _load_folder(folder, folder.resolve().name)
-        adapter = hf.load_folder(folder, folder.resolve().name, trust_remote_code=trust_remote_code, pickled=pickled)
+        adapter = hf.load_folder(folder, folder.resolve().name, **options)
         return adapter
     if rest and first.replace(".", "").isidentifier():
         adapter = getattr(importlib.import_module(first), rest)()
         return adapter
     if hf.HUB_NAME.fullmatch(name):
         folder = hf.fetch(name, trust_remote_code=trust_remote_code, pickled=pickled)
-        adapter = hf.load_folder(folder, name, trust_remote_code=trust_remote_code, pickled=pickled)
+        adapter = hf.load_folder(folder, name, **options)
         return adapter
     raise ValueError(
         f"unknown model {name!r}; choose from {', '.join([*bundled(), *PACKAGED])}, {', '.join(f'{x}:NAME' for x in LIBRARIES)}, "

@@ -3,7 +3,7 @@
 One file a group of families, with the cases that the contract test runs; `parts` and `tokenizers` are what they are made of.
 """
 
-from . import captioners, convolutional, tiled, vision_language
+from . import captioners, convolutional, generic, tiled, vision_language
 from .parts import Case
 
-CASES: list[Case] = [*captioners.CASES, *convolutional.CASES, *vision_language.CASES, *tiled.CASES]
+CASES: list[Case] = [*captioners.CASES, *convolutional.CASES, *vision_language.CASES, *tiled.CASES, *generic.CASES]

@@ -179,9 +179,7 @@ class HuggingFace:
         if not {"max_new_tokens", "max_length"} & options.keys():
             options |= self.length()
         options.setdefault("min_new_tokens", 1)
-        activations = inputs.spread(self._look(inputs))
-        with self._from(inputs, activations):
-            said = self.say(_unseen(inputs, len(inputs)), **options)
+        said = self._speak(inputs, **options)
         stops = self.stops()
         rows = []
         for row in said.tolist():
@@ -190,6 +188,12 @@ class HuggingFace:
         if not all(rows):
             raise ValueError(f"{self.name} says nothing about this photo: pass text=")
         return pad_ids(rows, said.device)
+
+    def _speak(self, inputs: Inputs, **options: Any) -> Tensor:
+        """What `say` says of the photos; the tower runs once for each of them, and not in `generate`."""
+        activations = inputs.spread(self._look(inputs))
+        with self._from(inputs, activations):
+            return self.say(_unseen(inputs, len(inputs)), **options)
 
     def length(self) -> dict[str, Any]:
         """How long a text may get: what the checkpoint says, or `MAX_NEW_TOKENS`; transformers puts 20 where it is silent."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+OLDEST = "4.50"  # the oldest version of transformers that is taken, as pyproject.toml says
 TESTED = "5.23"  # the version of transformers that the tests ran with
 
 
@@ -251,8 +252,22 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
-def family_of(config: Mapping[str, Any], where: str) -> Family:
-    """The family of a `config.json`. Raises ValueError that names the nearest one, or says that there is nothing to look at."""
+GENERIC = Family(
+    "anything else that is prompted with a photo",
+    "captioning, vqa",
+    (),
+    "generic:Generic",
+    "the tower's last that the words depend on, found by a photo of noise",
+    "what the layer has",
+    "the checkpoint's own",
+)
+
+
+def family_of(config: Mapping[str, Any], where: str, *, speaks: bool = False) -> Family:
+    """The family of a `config.json`; `GENERIC` for one of none whose class is there and `speaks`, which is to say, generates.
+
+    Raises ValueError that names the nearest family, or says that there is nothing to look at.
+    """
     architectures = config.get("architectures") or []
     for family in FAMILIES:
         if set(architectures) & set(family.architectures):
@@ -263,4 +278,9 @@ def family_of(config: Mapping[str, Any], where: str) -> Family:
     hint = f"near: {', '.join(near)}" if near else f"known are {', '.join(sorted(known))}"
     if not any(key.startswith(("vision", "image", "encoder", "qformer")) for key in config):
         raise ValueError(f"{where} holds {named}, which sees no photos (no vision_config in its config.json); {hint}")
-    raise ValueError(f"{where} holds {named}, for which there is no adapter; {hint}. Your own: load('module:function')")
+    if speaks:
+        return GENERIC
+    raise ValueError(
+        f"{where} holds {named}, for which there is no adapter; {hint}. Your own: load('module:function'), "
+        "see docs/add-a-family.md"
+    )

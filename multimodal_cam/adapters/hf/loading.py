@@ -42,9 +42,7 @@ def is_checkpoint(folder: Path) -> bool:
     return isinstance(config, dict) and "model_type" in config
 
 
-def load_folder(
-    folder: Path, name: str, *, trust_remote_code: bool = False, pickled: bool = False, device: Any = "cpu"
-) -> Any:
+def load_folder(folder: Path, name: str, *, trust_remote_code: bool = False, pickled: bool = False, device: Any = "cpu") -> Any:
     """The adapter of the checkpoint in `folder`.
 
     Raises ValueError for an architecture that is not known and cannot be found out, FileNotFoundError that says which files are

@@ -1,0 +1,354 @@
+"""Any other architecture that speaks transformers' common language: nothing is known of it, all is found, and checked.
+
+While the model describes one photo of noise, it is seen where the photo goes in (the tower), which of the tower's layers are
+grids, and which of these the words depend on. Then it is checked that texts are scored as they are generated, and whether the
+head can run alone. What cannot be had is an error that says what was found, and what to write.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Hashable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ...modes import evaluation_mode
+from .. import Inputs
+from .base import _unseen
+from .finding import EXTRA, Ran, find_layer, find_start, find_tower, frozen, watch
+from .grids import Ordered, Tokens, first
+from .prompted import Prompted
+from .shortcut import Shortcut
+
+log = logging.getLogger("multimodal_cam")
+
+PAGE = "docs/add-a-family.md"
+ADVICE = f"write its adapter: places, prompt, encode, read and say, see {PAGE}"
+CUTTING = ("crop_to_patches", "do_image_splitting", "do_pan_and_scan", "image_grid_pinpoints")  # settings that make tiles
+NEAR = 1e-3  # by how much logits may differ, as a share of their spread
+NEAR_HALF = 0.1  # the same in half precision, with and without a cache
+
+
+class Generic(Prompted):
+    """A model that nobody wrote an adapter for. What the checks found says how it runs.
+
+    `head_alone` is False where something goes around the layer (several layers are read, DeepStack): then the whole network
+    runs, overridden there, and what goes around stays the photo's. `together`, of the whole network, and `head_together` are
+    False where rows cannot be repeated (photos packed into one): then they run one by one. `shares` is False where that is so
+    of the head, or where the tower is not `blind` for the question.
+    """
+
+    grids_differ = True
+    head_alone = True
+    together = True
+    head_together = True
+    blind = True
+
+    def __init__(self, *parts: Any, **more: Any) -> None:
+        super().__init__(*parts, **more)
+        with evaluation_mode(self.model), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            self._check()
+        names = {module: name for name, module in self.model.named_modules()}
+        runs = "the head runs alone" if self.head_alone else "the whole network runs, overridden at the layer"
+        runs += "" if self.head_together else ", row by row"
+        self.provenance |= {"adapter": "generic", "tower": names[self.tower], "runs": runs}
+        log.warning(
+            "no adapter for %s: its vision tower was found at %r, it is explained at layer %r; %s. Check with `multimodal-cam "
+            "layers`; %s says how to add a family",
+            type(self.model).__name__,
+            names[self.tower],
+            names[self.layer],
+            runs,
+            PAGE,
+        )
+
+    # ---- what is found -------------------------------------------------------------------------------------------------
+
+    def places(self) -> tuple[nn.Module, nn.Module]:
+        if getattr(self.model.config, "is_encoder_decoder", False):
+            raise self._refusal(
+                "it has an encoder and a decoder of text, and only models whose text follows the prompt are found"
+            )
+        values = self._probed(noise())
+        self._asked = values["input_ids"].to(self.device)
+        pixels, more = self.more(values, noise())
+        weight = next(self.model.parameters())
+        inputs = Inputs(pixels.to(weight), (), self._asked, more={k: v.to(weight.device) for k, v in more.items()})
+        self._size = pixels.shape[-2], pixels.shape[-1]
+        with evaluation_mode(self.model), torch.random.fork_rng(devices=[]), frozen(self.model), torch.enable_grad():
+            logits, ran = self._describe(replace(inputs, pixels=inputs.pixels.detach().clone().requires_grad_()))
+            try:
+                tower = find_tower(ran, self.model.get_input_embeddings())
+                layer, self._lies = find_layer(tower, ran, logits[0, -1].float().max(), self._size)
+                with torch.no_grad():
+                    self._before = self._find_start(tower, layer, inputs) if self._lies.tokens else 0
+            except ValueError as error:
+                raise self._refusal(str(error)) from None
+        return tower, layer
+
+    def _find_start(self, tower: nn.Module, layer: nn.Module, inputs: Inputs) -> int:
+        shortcut, tokens = Shortcut(tower, layer), self._lies.shape[0] * self._lies.shape[1] + self._lies.extra
+
+        def look(pixels: Tensor) -> Tensor:
+            seen = first(shortcut.up_to("found", 1, lambda: self.encode(replace(inputs, pixels=pixels))))
+            assert seen is not None
+            return seen.reshape(tokens, -1).float()
+
+        return find_start(look, inputs.pixels, self._lies)
+
+    def _probed(self, image: Image.Image) -> dict[str, Tensor]:
+        """What the processor makes of a photo and the request. Raises ValueError when that is no prompt with a picture."""
+        try:
+            values = self._processed(image, self.wording(None))
+        except Exception as error:  # somebody's processor may fail in any way
+            how = f"{type(self.processor).__name__}(images=, text=) fails ({type(error).__name__}: {error})"
+            raise self._refusal(f"its prompt is not made as usual: {how}") from error
+        lacking = [name for name in ("input_ids", "pixel_values") if not isinstance(values.get(name), Tensor)]
+        if lacking:
+            raise self._refusal(f"its processor was to give {' and '.join(lacking)}, and gives {', '.join(sorted(values))}")
+        return values
+
+    def _describe(self, inputs: Inputs) -> tuple[Tensor, list[Ran]]:
+        """The logits of the next word, and how all modules ran."""
+        try:
+            return watch(self.model, lambda: self.read(inputs, self._asked[:, :1]))
+        except Exception as error:  # somebody's forward may fail in any way
+            gave = ", ".join(["input_ids", *self.given(inputs, self._asked)])
+            how = f"with {gave} its forward fails ({type(error).__name__}: {error})"
+            raise self._refusal(f"it does not take what its processor gives: {how}") from error
+
+    def _check(self) -> None:
+        """Whether texts are scored as they are generated; how rows and the head can run. Raises ValueError for what cannot."""
+        inputs = self.preprocess([noise()])
+        said, logits = self._spoken(inputs)
+        readout, seen = self.readout, []  # the shapes that the vocabulary layer is given
+        with ExitStack() as stack:
+            if readout is not None:
+                hook = readout.register_forward_pre_hook(lambda _m, args: seen.append(args[0].shape[:-1] if args else None))
+                stack.callback(hook.remove)
+            whole = self.read(inputs, said)
+        if not near(whole, logits):
+            raise self._refusal(
+                f"forward(input_ids=prompt and text) gives logits {tuple(whole.shape)}, and these are not what generate() chose "
+                f"its {said.shape[1]} tokens by"
+            )
+        self.together = self._same(lambda: self.read(inputs.repeat(2), said.repeat(2, 1)), whole.repeat(2, 1, 1))
+        activations = self._look(inputs)
+
+        def as_it_is(copies: int) -> bool:
+            rows = activations.repeat(copies, 1, 1)
+            return self._same(lambda: self.logits(inputs, said.repeat(copies, 1), rows), whole.repeat(copies, 1, 1))
+
+        ways = (True, True), (True, False), (False, self.together)
+        for way in ways:
+            self.head_alone, self.head_together = way
+            if as_it_is(1) and as_it_is(2):
+                break
+        else:
+            raise self._refusal("its logits are others when the layer is given the activations that it has anyhow")
+        other = self._look(self.preprocess([noise()], ["what is there?"]))
+        self.blind = near(other, activations)
+        self.shares = self.head_alone and self.head_together and self.blind
+        if not (self.together and self.head_together) or seen != [said.shape]:
+            self.readout = None  # it is no readout of just the scored positions
+
+    def _spoken(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """A few tokens that the model says, and the logits by which it chose them."""
+        assert inputs.question is not None
+        options = {"do_sample": False, "num_beams": 1, "max_new_tokens": 3, "min_new_tokens": 3}
+        options |= {"output_logits": True, "return_dict_in_generate": True}
+        try:
+            said = self.model.generate(input_ids=inputs.question, **self.given(inputs, inputs.question), **options)
+        except Exception as error:  # somebody's generate may fail in any way
+            raise self._refusal(f"its generate() fails ({type(error).__name__}: {error})") from error
+        logits = torch.stack(said.logits, dim=1)
+        return said.sequences[:, -logits.shape[1] :], logits
+
+    @staticmethod
+    def _same(run: Callable[[], Tensor], expected: Tensor) -> bool:
+        try:
+            return near(run(), expected)
+        except (RuntimeError, ValueError, IndexError, TypeError, AssertionError):
+            return False
+
+    def _refusal(self, why: str) -> ValueError:
+        return ValueError(f"there is no adapter for {type(self.model).__name__}, and none can be made up: {why}; {ADVICE}")
+
+    # ---- what a family says --------------------------------------------------------------------------------------------
+
+    def template(self, asked: str) -> str:
+        return f"{getattr(self.processor, 'image_token', '')}\n{asked}\n"
+
+    def more(self, values: dict[str, Tensor], image: Image.Image) -> tuple[Tensor, dict[str, Tensor]]:
+        pixels = values["pixel_values"]
+        if pixels.ndim < 4 or pixels.shape[:-2].numel() != 3:
+            settings = getattr(self.processor, "images_kwargs", {}), vars(self.image_processor)
+            on = [name for name in CUTTING if any(some.get(name) for some in settings)]
+            hint = f"; it is cut by {', '.join(on)}: switch that off in the processor, if you can do without" if on else ""
+            raise self._refusal(f"pixel_values have the shape {tuple(pixels.shape)}, expected one picture (1, 3, H, W){hint}")
+        more = {}
+        for name, value in values.items():
+            if name in ("input_ids", "attention_mask", "labels", "pixel_values") or not isinstance(value, Tensor):
+                continue
+            if value.ndim == 0 or len(value) != 1:
+                raise self._refusal(f"{name} have the shape {tuple(value.shape)}, expected one row for the one photo")
+            if value.ndim > 3 and value.is_floating_point():
+                raise self._refusal(f"it sees the photo twice, as pixel_values and as {name}")
+            more[name] = value
+        return pixels, more
+
+    def given(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
+        """All that the processor gave; what it says of each token of the prompt goes on through the text, as in `generate`."""
+        assert inputs.question is not None
+        asked, said = inputs.question.shape[1], ids.shape[1] - inputs.question.shape[1]
+        given = {"pixel_values": inputs.pixels, "attention_mask": torch.ones_like(ids)}
+        for name, value in inputs.more.items():
+            if value.ndim == 2 and value.shape[1] == asked:
+                last = value[:, -1:].expand(-1, said)
+                if name == "position_ids":
+                    last = last + torch.arange(1, said + 1, device=value.device)
+                value = torch.cat([value, last], dim=1)
+            given[name] = value
+        return given
+
+    def encode(self, inputs: Inputs) -> None:
+        asked = self._asked.to(self.device).expand(len(inputs.pixels), -1) if inputs.question is None else inputs.question
+        self.read(inputs.ask(asked), asked[:, :1])
+
+    def read(self, inputs: Inputs, ids: Tensor) -> Tensor:
+        assert inputs.question is not None
+        said, t = torch.cat([inputs.question, ids[:, :-1]], dim=1), ids.shape[1]
+        takes = inspect.signature(self.model.forward).parameters
+        only = {"logits_to_keep": t} if "logits_to_keep" in takes else {}
+        logits: Tensor = self.model(input_ids=said, use_cache=False, **only, **self.given(inputs, said)).logits
+        return logits[:, -t:]
+
+    def picture(self, values: Any) -> Tensor:
+        pixels: Tensor = values["pixel_values"].float()
+        return pixels.reshape(3, *pixels.shape[-2:])
+
+    def _uncoloured(self, image: Image.Image) -> Tensor:
+        plain = {"do_rescale": False, "do_normalize": False, "return_tensors": "pt"}
+        return self.picture(dict(self.processor(images=image, text=self.wording(None), **plain)))
+
+    def kind(self, image: Image.Image, question: str | None) -> Hashable:
+        return super().kind(image, question) if self.together else object()
+
+    def blank(self, inputs: Inputs) -> Inputs:
+        """Nearly 0: some take pictures that are 0 everywhere for padding."""
+        blank = super().blank(inputs)
+        return replace(blank, pixels=blank.pixels.clamp(min=1e-6))
+
+    def baseline(self, inputs: Inputs) -> Tensor:
+        return super().baseline(inputs) if self.blind else self._look(self.blank(inputs))
+
+    def view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
+        height, width = inputs.pixels.shape[-2:]
+        h, w = self._lies.on(self._size, (height, width))
+        every, start = torch.arange(h * w + self._lies.extra), self._before
+        order = torch.cat([every[:start], every[start + h * w :], every[start : start + h * w]])
+        return Found(self._lies.extra, height / width, (h, w), order)
+
+    # ---- how it runs ---------------------------------------------------------------------------------------------------
+
+    def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
+        ids = ids.clamp(min=0)
+        if activations is None and inputs.photo is None:
+            return self._rows(self.read, self.together, inputs, ids)
+        if activations is None:
+            activations = inputs.spread(self._look(inputs))
+        run = self._alone if self.head_alone else self._overridden
+        return self._rows(run, self.head_together, inputs, ids, activations)
+
+    def _rows(self, run: Callable[..., Tensor], together: bool, inputs: Inputs, *rows: Tensor) -> Tensor:
+        """`run` on all rows, or on one after the other."""
+        if together:
+            return run(inputs, *rows)
+        inputs, count = inputs.apart(), len(rows[0]) if rows else len(inputs)
+        each = [run(_row(inputs, i % len(inputs)), *(part[i : i + 1] for part in rows)) for i in range(count)]
+        return torch.cat(each)
+
+    def _alone(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor:
+        with self._from(inputs, activations):
+            return self.read(_unseen(inputs, len(ids)), ids)
+
+    def _overridden(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor:
+        wanted, view = torch.is_grad_enabled(), self.view(inputs, self.layer)
+
+        def override(_module: nn.Module, _args: Any, output: Any) -> Any:
+            torch.set_grad_enabled(wanted)  # until no_grad() below ends: what comes before needs no graph
+            return view.put(activations, output)
+
+        with torch.no_grad(), ExitStack() as stack:
+            # first of all hooks: transformers collects hidden states by hooks of its own, and some heads read those
+            stack.callback(self.layer.register_forward_hook(override, prepend=True).remove)
+            return self.read(inputs.repeat(len(ids) // len(inputs)), ids)
+
+    def _look(self, inputs: Inputs) -> Tensor:
+        return self._rows(super()._look, self.together, inputs)
+
+    def _speak(self, inputs: Inputs, **options: Any) -> Tensor:
+        """The model's own `generate` on whole inputs: nothing is left out."""
+        if self.together:
+            return self.say(inputs, **options)
+        said = [self.say(_row(inputs, i), **options)[0] for i in range(len(inputs))]
+        return nn.utils.rnn.pad_sequence(said, batch_first=True, padding_value=min(self.stops(), default=0))
+
+    def _kind(self, inputs: Inputs) -> Hashable:
+        small = ((name, tuple(value[0].flatten().tolist())) for name, value in inputs.more.items() if value[0].numel() < EXTRA)
+        return super()._kind(inputs), *small
+
+
+@dataclass(frozen=True)
+class Found(Ordered):
+    """The grid that was found: as `Ordered` for a layer of just as many tokens, else by the photo's proportions."""
+
+    def take(self, output: Any) -> Tensor:
+        return super().take(output) if self._ours(output) else Tokens(ratio=self.ratio).take(output)
+
+    def put(self, activations: Tensor, output: Any) -> Any:
+        other = Tokens(ratio=self.ratio)
+        put = super().put(activations, output) if self._ours(output) else other.put(activations, output)
+        given, old = first(put), first(output)
+        if given is None or old is None or given.shape != old.shape:
+            raise ValueError(
+                f"{len(activations)} rows, where this model runs row by row: look at its own layer, or use a method of one step "
+                "('grad_cam')"
+            )
+        return put
+
+    def _ours(self, output: Any) -> bool:
+        tensor = first(output)
+        return tensor is not None and tensor.ndim < 4 and tensor.shape[:-1].numel() % len(self.order) == 0
+
+    def _lie(self, n: int) -> tuple[int, tuple[int, int]]:
+        return super()._lie(n) if n == len(self.order) else Tokens(ratio=self.ratio)._lie(n)
+
+
+def near(found: Tensor, expected: Tensor) -> bool:
+    """Whether logits are the same, by their own spread, as well as their type can say."""
+    if found.shape != expected.shape:
+        return False
+    real = expected.isfinite()
+    difference = torch.where(real, found.double() - expected.double(), 0).norm(dim=-1)
+    spread = torch.where(real, expected.double(), 0)
+    spread = (spread - spread.mean(dim=-1, keepdim=True)).norm(dim=-1)
+    return bool((difference <= (NEAR if expected.dtype in (torch.float32, torch.float64) else NEAR_HALF) * spread).all())
+
+
+def noise() -> Image.Image:
+    """The photo that is looked at while all is found."""
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))
+
+
+def _row(inputs: Inputs, i: int) -> Inputs:
+    part = slice(i, i + 1)
+    question = None if inputs.question is None else inputs.question[part]
+    return Inputs(inputs.pixels[part], inputs.placements[part], question, more={k: v[part] for k, v in inputs.more.items()})
