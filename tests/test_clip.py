@@ -114,7 +114,7 @@ def test_the_map_of_a_text_is_that_of_its_similarity(load):
 
 
 def test_evidence_adds_up(model):
-    e = mc.explain(model, noise_image(2, (64, 96)), text=TEXT, method="evidence", nodes=64)
+    e = mc.explain(model, noise_image(2, (64, 96)), text=TEXT, method="evidence")
     changes = e.maps.sum(dim=(1, 2)) + e.unplaced - e.completeness
     assert changes.abs().max() > 0.01
     assert (e.completeness.abs() <= 0.01 * changes.abs() + 0.01).all()
