@@ -103,7 +103,7 @@ def _path_gradients(
         with torch.enable_grad(), LayerTap(layer, replace=leaf.clone()):  # a clone: what follows may write on it
             return _gradients(fn(*_arguments(inputs)), leaf)
 
-    return evidence.mean_gradients(gradients_at, activations, start.expand_as(activations), nodes=nodes, nodes_at_once=1)
+    return evidence.mean_gradients(gradients_at, activations, start.expand_as(activations), nodes=nodes, nodes_at_once=lambda: 1)
 
 
 def _arguments(inputs: Any) -> Sequence[Any]:

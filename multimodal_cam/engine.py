@@ -13,7 +13,9 @@ from . import evidence
 from .adapters import Inputs, TaskAdapter
 from .methods import LINEAR, METHODS, CamMethod
 from .scores import SCORES, ScoreFn, against, likeliest_rivals, log_prob, refuse_mixing, reversed_sign
-from .tap import BUDGET, AffineTap, Grid, LayerTap, ReadoutTap, View, token_gradients
+from .tap import AffineTap, Grid, LayerTap, ReadoutTap, View, token_gradients
+
+GRAPHS = 2**25  # numbers that the graphs of an evidence's nodes may keep at once: 128 MB in float32
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Batch:
         self.adapter, self.inputs, self.request = adapter, inputs, request
         self.ids, self.real, self.rivals = ids, ids >= 0, rivals
         self.batched, self.depends = True, False
+        self.graph = 0  # numbers that the graph of one pass keeps
         self.columns: list[Column] = []
         self.words: Tensor | None = None
         self.view = view_of(adapter, inputs, request.layer)
@@ -86,8 +89,9 @@ class Batch:
                 activations, self.inputs = None, self.inputs.apart()
             elif activations is None and self.inputs.photo is not None:
                 activations = self._shared()
+            baseline = self._baseline()  # first: its pass over the backbone should not come on top of the photo's graph
             activations, logits, gradients = self._photo(activations)
-            baseline = self._baseline(activations)
+            baseline = baseline.to(activations)
             nothing = self._logits(baseline.expand_as(activations))
         maps = unplaced = None
         if self.request.method == "attention":
@@ -224,7 +228,7 @@ class Batch:
             activations,
             baseline,
             nodes=self.request.nodes,
-            nodes_at_once=_room(activations),
+            nodes_at_once=self._room,
         )
 
     def _summed(self, points: Tensor, kept: Callable[[Tensor], Tensor]) -> Tensor:
@@ -262,8 +266,8 @@ class Batch:
             return self._gradients(scores, leaf, cut, lambda chunk: chunk)[0]
 
         if self._along_path:
-            nodes, room = self.request.nodes, _room(activations)
-            gradients = evidence.mean_gradients(gradients_at, words, nothing, nodes=nodes, nodes_at_once=room)
+            nodes = self.request.nodes
+            gradients = evidence.mean_gradients(gradients_at, words, nothing, nodes=nodes, nodes_at_once=self._room)
         else:
             gradients = gradients_at(words[None])
         return (words * gradients).sum(dim=-1)
@@ -278,11 +282,16 @@ class Batch:
             yield
         self.words = tap.activations
 
+    def _room(self) -> int:
+        """How many nodes may run at once: one, until it is known what its graph keeps."""
+        return max(1, GRAPHS // self.graph) if self.graph else 1
+
     def _question_tap(self, replace: Tensor | None = None) -> LayerTap:
         assert self.adapter.question_layer is not None
         return LayerTap(self.adapter.question_layer, "question", replace=replace, view=Grid(3))
 
     def _gradients(self, scores: Tensor, leaf: Tensor, cut: ReadoutTap, kept: Callable[[Tensor], Tensor]) -> Tensor:
+        self.graph = self.graph or cut.graph.kept
         found, batched = token_gradients(scores, leaf, cut, lambda chunk: kept(_wide(chunk)))
         self.batched = self.batched and batched
         return found
@@ -314,9 +323,9 @@ class Batch:
         own = activations.clone()  # heads may write on their input in place
         return self.adapter.logits(self.inputs, self.ids.repeat(copies, 1), own)
 
-    def _baseline(self, activations: Tensor) -> Tensor:
+    def _baseline(self) -> Tensor:
         if self._head_alone:
-            return self.adapter.baseline(self.inputs).to(activations)
+            return self.adapter.baseline(self.inputs)
         with self._tap() as tap:
             self.adapter.logits(self.adapter.blank(self.inputs), self.ids)
         return tap.activations
@@ -364,11 +373,6 @@ def span_map(found: TokenMaps, row: int, tokens: slice, method: CamMethod, colum
     assert found.gradients is not None
     gradients = found.gradients[column, tokens, row].sum(dim=0, keepdim=True)
     return found.view.lay(method(_wide(found.activations[row : row + 1]), gradients))[0]
-
-
-def _room(activations: Tensor) -> int:
-    """How many copies of the batch may run at once."""
-    return max(1, BUDGET // (4 * activations.numel()))
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -21,20 +21,24 @@ def mean_gradients(
     baseline: Tensor,
     *,
     nodes: int,
-    nodes_at_once: int,
+    nodes_at_once: Callable[[], int],
 ) -> Tensor:
     """The mean gradient along the straight path from `baseline` to `activations`, by the midpoint rule.
 
-    `gradients_at` takes points `(n, b, c, h, w)` and gives the gradients of all scores summed over them, `(..., b, c, h, w)`;
-    instead of a grid any other activations `(b, ...)` will do.
+    `gradients_at` takes points `(n, b, c, h, w)` and gives the gradients of all scores summed over them, `(..., b, c, h, w)`, or
+    something linear in them; instead of a grid any other activations `(b, ...)` will do. `nodes_at_once` is asked before each
+    call: what a node takes of memory may be known after the first.
     """
     steps = (torch.arange(nodes, device=activations.device, dtype=activations.dtype) + 0.5) / nodes
     change = activations - baseline
-    parts = [
-        gradients_at(baseline + steps[start : start + nodes_at_once].view(-1, *[1] * change.ndim) * change)
-        for start in range(0, nodes, nodes_at_once)
-    ]
-    return torch.stack(parts).sum(dim=0) / nodes
+    total, start = None, 0
+    while start < nodes:
+        stop = min(nodes, start + nodes_at_once())
+        part = gradients_at(baseline + steps[start:stop].view(-1, *[1] * change.ndim) * change)
+        total = part if total is None else total + part
+        start = stop
+    assert total is not None
+    return total / nodes
 
 
 def evidence(activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from .modes import evaluation_mode
 log = logging.getLogger(__name__)
 
 VMAP_REFUSALS = ("vmap", "Batching rule", "batching rule", "doesn't have storage")  # what PyTorch's errors say
-BUDGET = 2**25  # numbers that a batch of products may hold at the layer: 128 MB in float32
+BUDGET = 2**23  # numbers that a batch of products may hold: 32 MB in float32
 INSIDE = 8  # a product holds, at its worst moment, as many tensors of the size of the largest that the graph keeps
 
 
@@ -134,29 +134,41 @@ class LayerTap:
         return self._activations
 
 
+class Weight:
+    """How many numbers a graph keeps of activations, and how many the largest of them has.
+
+    An object of its own: graphs hold the hooks that they are built with, and would hold whatever those belong to.
+    """
+
+    def __init__(self) -> None:
+        self.kept = self.largest = 0
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        base = tensor if tensor._base is None else tensor._base  # a transposed weight is a view of it
+        if not base.is_leaf:  # no weight of the network
+            self.kept += tensor.numel()
+            self.largest = max(self.largest, tensor.numel())
+        return tensor.detach()  # else the graph holds itself
+
+
 class ReadoutTap:
     """The second cut: makes the input of `readout` a leaf, so that one product gives all tokens' gradients there.
 
-    `largest` is how many numbers the largest activation has that the graph keeps: products hold several of that size.
+    `graph` weighs what is built while it lasts.
     """
 
     def __init__(self, readout: nn.Module | None) -> None:
         self.readout = readout
         self.hidden: Tensor | None = None
         self.leaf: Tensor | None = None
-        self.largest = 0
+        self.graph = Weight()
 
     def __enter__(self) -> ReadoutTap:
         self._stack = ExitStack()
-        self._stack.enter_context(saved_tensors_hooks(self._weigh, lambda tensor: tensor))
+        self._stack.enter_context(saved_tensors_hooks(self.graph, lambda tensor: tensor))
         if self.readout is not None:
             self._stack.callback(self.readout.register_forward_pre_hook(self._hook).remove)
         return self
-
-    def _weigh(self, tensor: Tensor) -> Tensor:
-        if not tensor.is_leaf:  # no weight
-            self.largest = max(self.largest, tensor.numel())
-        return tensor.detach()  # the graph would hold itself
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
@@ -221,7 +233,7 @@ def token_gradients(
         outputs, ones = cut.hidden, torch.ones_like(scores)
         kinds = [ones * (torch.arange(a, device=ones.device) == i)[:, None] for i in range(a)]
         sources = tuple(torch.autograd.grad(scores, cut.leaf, kind, retain_graph=True)[0] for kind in kinds)
-    room = max(1, BUDGET // max(leaf.numel(), INSIDE * cut.largest))
+    room = max(1, BUDGET // max(leaf.numel(), INSIDE * cut.graph.largest * len(leaf) // len(scores)))
     results, batched, start = [], True, 0
     while start < a * t:
         stop = min(a * t, start + room) if batched else start + 1
@@ -231,7 +243,7 @@ def token_gradients(
             at = cotangents[row] if cut.hidden is not None else cotangents[row, :, i]
             at[:, position] = sources[i][:, position]
         try:
-            results.append(kept(_products(outputs, leaf, cotangents, batched)))
+            results.append(kept(_products(outputs, leaf, cotangents, batched and len(cotangents) > 1)))
         except torch.OutOfMemoryError:
             if stop - start == 1:
                 raise

@@ -1,5 +1,7 @@
 """The engine against slow, independent oracles: captum, finite differences, loops, one image at a time."""
 
+import gc
+
 import pytest
 import torch
 from captum.attr import LayerGradCam, LayerIntegratedGradients
@@ -136,9 +138,25 @@ def test_chunks_of_nodes_and_tokens_change_nothing(monkeypatch):
     model = small_captioner()
     whole = batch(model, [noise_image()], [TEXT], method="evidence").explain()
     monkeypatch.setattr(tap, "BUDGET", 1)
-    monkeypatch.setattr("multimodal_cam.engine.BUDGET", 1)
+    monkeypatch.setattr("multimodal_cam.engine.GRAPHS", 1)
     pieces = batch(model, [noise_image()], [TEXT], method="evidence").explain()
     torch.testing.assert_close(pieces.maps, whole.maps, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "evidence", "layer_cam"])
+def test_no_graph_is_left_behind(method):
+    def with_graph():
+        return [thing for thing in gc.get_objects() if type(thing) is torch.Tensor and thing.grad_fn is not None]
+
+    model = small_captioner()
+    gc.collect()
+    before = len(with_graph())
+    gc.disable()  # nothing may need the collector to go
+    try:
+        mc.explain(model, noise_image(), text=TEXT, method=method)
+        assert len(with_graph()) == before
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("method", METHODS)

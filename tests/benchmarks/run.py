@@ -1,8 +1,8 @@
 """`python tests/benchmarks/run.py [SELECTION...]`: measures, prints plain lines, keeps them in
 docs/benchmarks.md.
 
-Selections: speed, scaling, vqa, classifiers, captions, localisation, answers, study, gpu; none means all. A line is a name,
-then pairs of quantity and value: `nic grad_cam ratio 1.42`.
+Selections: speed, scaling, vqa, classifiers, language, captions, localisation, answers, study, gpu; none means all. A
+line is a name, then pairs of quantity and value: `nic grad_cam ratio 1.42`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import torch
 from answering import ANSWERS_SECTION, COST_SECTION, POINTING_SECTION, QUESTIONS_SECTION
 from classifiers import CLASSES_FORWARD_SECTION, CLASSES_SECTION
 from gpu import GPU_SECTION
+from language import COST_SECTION as LANGUAGE_SECTION
+from language import MEMORY_SECTION as LANGUAGE_MEMORY_SECTION
 from measuring import Section, write
 from quality import CAPTIONS_SECTION, LOCALISATION_SECTION
 from scaling import MEMORY_SECTION, THROUGHPUT_SECTION
@@ -25,6 +27,7 @@ SELECTIONS: dict[str, dict[str, Section]] = {
     "scaling": {"throughput": THROUGHPUT_SECTION, "memory": MEMORY_SECTION},
     "vqa": {"five-answers": COST_SECTION, "many-questions": QUESTIONS_SECTION},
     "classifiers": {"classes": CLASSES_SECTION, "classes-forward": CLASSES_FORWARD_SECTION},
+    "language": {"language": LANGUAGE_SECTION, "language-memory": LANGUAGE_MEMORY_SECTION},
     "captions": {"captions": CAPTIONS_SECTION},
     "localisation": {"localisation": LOCALISATION_SECTION},
     "answers": {"answers": ANSWERS_SECTION, "answer-pointing": POINTING_SECTION},
