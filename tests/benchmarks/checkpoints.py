@@ -72,13 +72,50 @@ def llava_half() -> Any:
     return LlavaForConditionalGeneration(config), processor
 
 
+def qwen2vl_2b() -> Any:
+    """Qwen2-VL with 2.2 billion parameters, in bfloat16."""
+    from transformers import (
+        Qwen2VLConfig,
+        Qwen2VLForConditionalGeneration,
+        Qwen2VLImageProcessor,
+        Qwen2VLProcessor,
+        Qwen2VLVideoProcessor,
+    )
+
+    tokenizer = chat(byte_level, video_token="<video>", vision_bos_token="<vision>", vision_eos_token="</vision>")
+    text = {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12}
+    text |= {"model_type": "qwen2_vl_text", "vocab_size": 151_936, "num_key_value_heads": 2, "tie_word_embeddings": True}
+    text |= {"rope_parameters": {"rope_type": "default", "mrope_section": [16, 24, 24]}}
+    config = Qwen2VLConfig(
+        text_config=text,
+        vision_config={"depth": 32, "embed_dim": 1280, "hidden_size": 1536, "num_heads": 16, "patch_size": 14},
+        image_token_id=tokenizer.image_token_id,
+        video_token_id=tokenizer.video_token_id,
+        vision_start_token_id=tokenizer.convert_tokens_to_ids("<vision>"),
+        vision_end_token_id=tokenizer.convert_tokens_to_ids("</vision>"),
+        tie_word_embeddings=True,
+    )
+    size = {"shortest_edge": 56 * 56, "longest_edge": 448 * 448}
+    template = CHAT.replace("<image>", "<vision><image></vision>")
+    images, videos = Qwen2VLImageProcessor(size=size), Qwen2VLVideoProcessor(size=size)
+    model = Qwen2VLForConditionalGeneration._from_config(config, dtype=torch.bfloat16)
+    return model, Qwen2VLProcessor(images, tokenizer, videos, chat_template=template)
+
+
 MODELS = {"BLIP base": blip_base, "Florence-2 base": florence_base, "LLaVA 0.5B": llava_half}
+LARGE = {"Qwen2-VL 2B": qwen2vl_2b}  # for a GPU
+
+
+def names() -> list[str]:
+    return [*MODELS, *(LARGE if torch.cuda.is_available() else ())]
 
 
 def build(name: str) -> Any:
-    """What `mc.load` makes of the model, in evaluation mode."""
+    """What `mc.load` makes of the model, in evaluation mode; on a GPU in bfloat16."""
     torch.manual_seed(0)
-    model, processor = MODELS[name]()
+    model, processor = (MODELS | LARGE)[name]()
+    if torch.cuda.is_available():
+        model = model.to("cuda", torch.bfloat16)
     return mc.load(model.eval(), processor=processor)
 
 

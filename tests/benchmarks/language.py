@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from captioners import photo
-from checkpoints import MODELS, build, caption
+from checkpoints import build, caption, names
 from measuring import Measurement, Section, medians
 from scaling import RESET, _status
 from torch import Tensor
@@ -28,7 +28,7 @@ REGIONS = 16  # of the photo, that captum leaves out one by one
 
 
 def cost(repeat: int, **_: Any) -> Iterator[Measurement]:
-    for name in MODELS:
+    for name in names():
         model, image = build(name), photo()
         text = caption(model, WORDS)
         inputs, ids = model.preprocess([image]), model.tokenize([text])
@@ -40,7 +40,7 @@ def cost(repeat: int, **_: Any) -> Iterator[Measurement]:
         }
         if name.startswith("LLaVA"):
             work["captum"] = lambda model=model, image=image, ids=ids: _captum(model, image, ids)
-        times = medians(work, repeat)
+        times = medians({what: _finished(run) for what, run in work.items()}, repeat)
         each = {other: times[other] * WORDS / SAMPLE for other in ("hooks", "products")}
         values = {
             "all words": f"{times['explain'] / times['forward']:.1f}",
@@ -52,6 +52,11 @@ def cost(repeat: int, **_: Any) -> Iterator[Measurement]:
             values[f"captum {REGIONS} regions"] = f"{times['captum'] / times['explain']:.1f}"
             values[f"captum {cells} regions"] = f"{times['captum'] / (REGIONS + 1) * (cells + 1) / times['explain']:.1f}"
         yield Measurement(f"{name}, {WORDS} words", values, {"forward": f"{times['forward']:.1f} s", "aim": ".backward() >= 3"})
+
+
+def _finished(run: Callable[[], object]) -> Callable[[], object]:
+    """On a GPU, until it is done with it."""
+    return lambda: (run(), torch.cuda.synchronize()) if torch.cuda.is_available() else run()
 
 
 def _scores(model: Any, inputs: Any, ids: Tensor, *, graph: bool = False) -> Tensor:
@@ -109,7 +114,7 @@ def memory(**_: Any) -> Iterator[Measurement]:
     if not RESET.exists():
         print("memory of language: needs Linux's /proc, nothing measured")
         return
-    for name in MODELS:
+    for name in names():
         plain = {words: _fresh(name, "one backward", words) for words in LENGTHS}
         peaks = {words: _fresh(name, "explain", words) for words in LENGTHS}
         values = {f"{words} words": f"{peaks[words] / plain[words]:.2f}" for words in LENGTHS}
@@ -128,8 +133,7 @@ def _peak(name: str, what: str, words: int) -> float:
     model, image = build(name), photo()
     text = caption(model, words)
     inputs, ids = model.preprocess([image]), model.tokenize([text])
-    RESET.write_text("5")
-    before = _status("VmRSS")
+    start = _held()
     if what == "explain":
         mc.explain(model, image, text=text)
     else:
@@ -139,13 +143,26 @@ def _peak(name: str, what: str, words: int) -> float:
             score = log_prob(logits.float(), ids)[0, -1]
         assert tap.leaf is not None
         torch.autograd.grad(score, tap.leaf)
-    return (_status("VmHWM") - before) / 1024
+    return (_highest() - start) / 2**20
+
+
+def _held() -> int:
+    """Bytes that are held now; from here on the highest counts."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    RESET.write_text("5")
+    return 1024 * _status("VmRSS")
+
+
+def _highest() -> int:
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 1024 * _status("VmHWM")
 
 
 COST_SECTION = Section(
     "Language models: all words of a caption",
-    f"Hugging Face models of real size, random weights, float32, one photo, a given text of {WORDS} words of one token. `all "
-    "words` is the time of `explain` (Grad-CAM, log-probabilities, reliance) in plain forward passes. The others are times in "
+    f"Hugging Face models of real size, random weights, float32 (on a GPU bfloat16), one photo, a given text of {WORDS} words of "
+    "one token. `all words` is the time of `explain` (Grad-CAM, log-probabilities, reliance) in plain forward passes. The others are times in "
     "units of `explain`: a forward and a `.backward()` for each word, with hooks, as Grad-CAM is mostly written; the same with "
     "`torch.autograd.grad` to the layer alone, and no graph before it; captum's `LLMAttribution` with `FeatureAblation`, which "
     "leaves out regions of the photo one by one and serves all words at once: measured with 16 regions, and scaled by the number "
