@@ -163,11 +163,11 @@ COST_SECTION = Section(
     "Language models: all words of a caption",
     f"Hugging Face models of real size, random weights, float32 (on a GPU bfloat16), one photo, a given text of {WORDS} words of "
     "one token. `all words` is the time of `explain` (Grad-CAM, log-probabilities, reliance) in plain forward passes. The others "
-    "are times in units of `explain`: a forward and a `.backward()` for each word, with hooks, as Grad-CAM is mostly written; the same with "
-    "`torch.autograd.grad` to the layer alone, and no graph before it; captum's `LLMAttribution` with `FeatureAblation`, which "
-    "leaves out regions of the photo one by one and serves all words at once: measured with 16 regions, and scaled by the number "
-    f"of forward passes to as many as our map has cells. Others' backward passes are measured on {SAMPLE} words and multiplied. "
-    "Medians of interleaved repetitions.",
+    "are times in units of `explain`: a forward and a `.backward()` for each word, with hooks, as Grad-CAM is mostly written; "
+    "the same with `torch.autograd.grad` to the layer alone, and no graph before it; captum's `LLMAttribution` with "
+    "`FeatureAblation`, which leaves out regions of the photo one by one and serves all words at once: measured with 16 regions, "
+    "and scaled by the number of forward passes to as many as our map has cells. Others' backward passes are measured on "
+    f"{SAMPLE} words and multiplied. Medians of interleaved repetitions.",
     cost,
 )
 MEMORY_SECTION = Section(
