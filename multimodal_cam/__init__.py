@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .adapters.own import Words, captioner
     from .adapters.own_vqa import vqa
     from .anything import explain_score
+    from .checking import Check, check
     from .explaining import Failure, explain
     from .explanation import Explanation, Part, QuestionWord
     from .loading import load
@@ -30,6 +31,7 @@ __all__ = [
     "LINEAR",
     "METHODS",
     "SCORES",
+    "Check",
     "Explanation",
     "Failure",
     "Part",
@@ -40,6 +42,7 @@ __all__ = [
     "WordError",
     "Words",
     "captioner",
+    "check",
     "classifier",
     "explain",
     "explain_score",
@@ -53,6 +56,7 @@ _HOMES = {
     "adapters.own": ("Words", "captioner"),
     "adapters.own_vqa": ("vqa",),
     "anything": ("explain_score",),
+    "checking": ("Check", "check"),
     "explaining": ("Failure", "explain"),
     "explanation": ("Explanation", "Part", "QuestionWord"),
     "loading": ("load",),

@@ -42,7 +42,7 @@ def _model_row(model: Any) -> dict[str, Any]:
 
 def family_rows() -> list[dict[str, Any]]:
     """The families of Hugging Face models that `load` takes, from their checkpoints."""
-    from .adapters.hf.families import FAMILIES, TESTED
+    from .adapters.hf.families import FAMILIES, GENERIC, TESTED
 
     return [
         {
@@ -55,7 +55,7 @@ def family_rows() -> list[dict[str, Any]]:
             "transformers": TESTED,
             "architectures": list(family.architectures),
         }
-        for family in FAMILIES
+        for family in (*FAMILIES, GENERIC)
     ]
 
 

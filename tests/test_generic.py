@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import re
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,15 +16,18 @@ import torch
 from hf_models import CASES, generic
 from networks import noise_image
 from torch import Tensor, nn
+from typer.testing import CliRunner
 
 import multimodal_cam as mc
 from multimodal_cam.adapters import Inputs
 from multimodal_cam.adapters.hf.finding import Lies, find_layer, find_start, find_tower, frozen, last_part, watch
 from multimodal_cam.adapters.hf.generic import Generic, near
+from multimodal_cam.cli import app
 from multimodal_cam.listing import layer_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # transformers' own, with NumPy 2
 TEXT = "a brown dog runs."
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +216,34 @@ def test_an_architecture_outside_transformers_runs_if_it_is_trusted(checkpoints,
     assert model.provenance["architecture"] == "Stranger"
     found, same = (mc.explain(m, noise_image(), text=TEXT) for m in (model, loaded("idefics2")))
     torch.testing.assert_close(found.maps, same.maps)
+
+
+# ---- docs/add-a-family.md --------------------------------------------------------------------------------------------------
+
+
+def test_the_page_runs_as_it_stands(checkpoints, loaded, tmp_path, monkeypatch, capsys):
+    """Its example is loaded by name, passes its own check, and gives the maps of the generic path; the command line takes it."""
+    page = (ROOT / "docs" / "add-a-family.md").read_text()
+    family, *rest = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    changed = re.sub(r'CHECKPOINT = ".*"', f"CHECKPOINT = {str(checkpoints('idefics2'))!r}", family)
+    (tmp_path / "my_family.py").write_text(changed)
+    noise_image(0, (8, 6)).resize((96, 48)).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    names: dict = {}
+    for block in rest:
+        exec(compile(block, "add-a-family.md", "exec"), names)
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("ok", "FAILED"))]
+    shown = re.search(r"```\n(ok .*?)```", page, re.DOTALL)[1].splitlines()
+    assert [line.partition(":")[0] for line in said] == [line.partition(":")[0] for line in shown], said
+    same = mc.explain(loaded("idefics2"), "photo.jpg", text=names["e"].text)
+    torch.testing.assert_close(names["e"].maps, same.maps, rtol=1e-3, atol=1e-6)
+    done = CliRunner().invoke(
+        app, ["caption", "photo.jpg", "--model", "my_family:load", "--text", "a dog", "--json", "--device", "cpu"]
+    )
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout.splitlines()[-1])["text"] == "a dog"
+    sys.modules.pop("my_family")
 
 
 # ---- what cannot be had ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,109 @@
+"""`mc.check` finds what is wrong with an adapter, and nothing with a right one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from networks import noise_image, small_captioner, small_vqa
+
+import multimodal_cam as mc
+
+WORDS = "its own words are the likeliest"
+HEAD = "the head is the rest of the network"
+SLOPES = "slopes are finite differences"
+BATCH = "two photos at once are each alone"
+PLACES = "cells lie where the placement says"
+PHOTO = noise_image(0, (8, 6)).resize((64, 48))
+
+
+def failed(model, **options) -> list[str]:
+    found = mc.check(model, PHOTO, **options)
+    assert [one.name for one in found] == [WORDS, HEAD, SLOPES, BATCH, PLACES]
+    assert [str(one).startswith("FAILED") for one in found] == [not one.passed for one in found]
+    return [one.name for one in found if not one.passed]
+
+
+def test_right_ones_pass():
+    model = small_captioner()
+    assert failed(model) == failed(model, text="a dog runs on grass") == []
+    assert failed(small_vqa(), question="what is this?") == []
+    assert not any(module._forward_hooks for module in model.module.modules())
+
+
+def wrong(change):
+    """A captioner whose `logits` are those that `change(right, inputs, ids, activations)` gives."""
+    model = small_captioner()
+    right = model.logits
+    model.logits = lambda inputs, ids, activations=None: change(right, inputs, ids, activations)
+    return model
+
+
+def test_positions_that_are_off_by_one():
+    assert WORDS in failed(wrong(lambda right, inputs, ids, a: right(inputs, ids, a).roll(1, dims=1)), text="a dog runs on grass")
+
+
+def test_another_head():
+    assert failed(wrong(lambda right, inputs, ids, a: right(inputs, ids, None if a is None else a + 0.1)))[:1] == [HEAD]
+
+
+def test_a_path_that_is_detached():
+    def half(right, inputs, ids, a):
+        return right(inputs, ids, None if a is None else (a + a.detach()) / 2)
+
+    assert failed(wrong(half)) == [SLOPES]
+
+
+def test_rows_that_hang_together():
+    def mixed(right, inputs, ids, a):
+        logits = right(inputs, ids, a)
+        return logits + 0.1 * (logits[:1] - logits)
+
+    assert BATCH in failed(wrong(mixed))
+
+
+def test_rows_that_run_apart():
+    model = small_captioner()
+    model.kind = lambda image, question: object()
+    found = {one.name: one for one in mc.check(model, PHOTO)}
+    assert (found[BATCH].passed, found[BATCH].detail) == (True, "they run one after the other")
+
+
+def test_a_grid_that_is_upside_down():
+    model = small_captioner()
+    model.layer.last.register_forward_hook(lambda _m, _a, grid: grid.flip(2))
+    assert failed(model) == [PLACES]
+
+
+def test_what_an_adapter_raises_is_said():
+    def broken(right, inputs, ids, a):
+        if a is not None:
+            raise RuntimeError("no head")
+        return right(inputs, ids)
+
+    found = {one.name: one for one in mc.check(wrong(broken), PHOTO)}
+    assert (found[HEAD].passed, found[HEAD].detail) == (False, "RuntimeError: no head")
+    (only,) = mc.check(small_captioner(), PHOTO, text="an elephant")
+    assert not only.passed
+    assert "elephant" in only.detail
+
+
+def test_half_precision():
+    model = small_captioner()
+    model.module.bfloat16()
+    preprocess = model.prepare
+    model.prepare = lambda images: (lambda inputs: type(inputs)(inputs.pixels.bfloat16(), inputs.placements))(preprocess(images))
+    found = {one.name: one for one in mc.check(model, PHOTO, text="a dog")}
+    assert found[HEAD].passed
+    assert found[SLOPES].passed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nic", "sat", "lstm-q", "san", "efficientnet_lite0"])
+def test_bundled_models_pass(name):
+    from pathlib import Path
+
+    model = mc.load(name, device="cpu")
+    photo = Path(mc.__file__).parent / "data" / "samples" / "dog.jpg"
+    found = mc.check(model, photo, question="what is the dog doing?" if model.task == "vqa" else None)
+    assert all(one.passed for one in found), "\n".join(map(str, found))
+    assert torch.is_grad_enabled()
