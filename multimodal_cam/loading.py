@@ -65,7 +65,7 @@ def _find(
             raise FileNotFoundError(f"weights: there is no file {weights}")
         return LIBRARIES[first](rest, weights)
     if weights is not None:
-        raise ValueError(f"weights: {name!r} brings its own; only {' and '.join(f'{x}:NAME' for x in LIBRARIES)} take a file")
+        raise ValueError(f"weights: {name!r} brings its own; only {', '.join(f'{x}:NAME' for x in LIBRARIES)} take a file")
     if name in bundled():
         return _load_folder(BUNDLED / name, name)
     if name in PACKAGED:

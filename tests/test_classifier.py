@@ -428,7 +428,7 @@ def test_torchvision_by_name_with_a_file(tmp_path, monkeypatch):
             "nic",
             {"weights": __file__},
             ValueError,
-            "'nic' brings its own; only open_clip:NAME .*and torchvision:NAME take a file",
+            "'nic' brings its own; only open_clip:NAME, .*torchvision:NAME take a file",
         ),
         ("nonsense", {}, ValueError, "choose from .*efficientnet_lite0, open_clip:NAME, timm:NAME, torchvision:NAME, a folder"),
     ],
