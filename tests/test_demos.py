@@ -84,6 +84,31 @@ def test_what_explain_score_needs_is_short(demo):
     assert sum(bool(line.strip()) for line in needed.splitlines()[1:]) < 20
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # transformers' own, with NumPy 2
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("hf_captioner", [r"it says: ", r"dog +-\d+\.\d\d", r"a brown dog +[+-]\d", r"a dog rather than a cat: [+-]\d"]),
+        ("hf_vqa", [r"what is the dog doing\? ", r"'grass': log p -\d", r"'grass' rather than 'ball': [+-]\d"]),
+        ("hf_chat", [r"ok     slopes", r"grid 6 x 6", r"What is the dog doing\? '", r"grass    from the photo [+-]\d"]),
+    ],
+)
+def test_hugging_face_models(name, said, tmp_path, monkeypatch, capsys):
+    """On tiny ones, and said so; one line to change for a real one."""
+    monkeypatch.setattr(sys, "argv", [name, "--out", str(tmp_path / "out")])
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    runpy.run_module(f"demos.{name}", run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert "explain nothing" in lines[0]
+    assert not any(line.startswith("FAILED") for line in lines)
+    for pattern in said:
+        assert any(re.search(pattern, line) for line in lines), pattern
+    assert Path(lines[-1]) == tmp_path / "out" / "index.html"
+    assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
+    source = (ROOT / "demos" / f"{name}.py").read_text()
+    assert len(re.findall(r'^MODEL = tiny\.TINY  # the line to change: "[\w-]+/[\w.-]+"', source, re.MULTILINE)) == 1
+
+
 @pytest.mark.parametrize("section", ["**Where did the model look"])
 def test_the_readme_runs_as_it_stands(section, tmp_path, monkeypatch):
     block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text().split(section)[1], re.DOTALL)[1]
