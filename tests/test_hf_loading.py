@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 import multimodal_cam as mc
 from multimodal_cam.adapters.hf import words
-from multimodal_cam.adapters.hf.families import FAMILIES, GENERIC
+from multimodal_cam.adapters.hf.families import FAMILIES, GENERIC, OLDEST
 from multimodal_cam.adapters.hf.grids import Tokens
 from multimodal_cam.cli import app
 from multimodal_cam.listing import layer_rows
@@ -102,6 +103,49 @@ def test_a_text_model_sees_no_photos(tmp_path):
 def test_an_unknown_architecture_names_the_nearest(folder):
     config(folder, architectures=["BlipForConditionalGenerations"])
     with pytest.raises(ValueError, match=r"no adapter; near: BlipForConditionalGeneration\b.*module:function"):
+        mc.load(folder)
+
+
+def test_an_encoder_says_no_words(tmp_path):
+    from transformers import ViTConfig
+
+    ViTConfig(architectures=["ViTForImageClassification"]).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"ViTForImageClassification, for which there is no adapter;.*docs/add-a-family\.md"):
+        mc.load(tmp_path)
+
+
+def test_a_version_of_transformers_that_is_too_old_for_all(folder, monkeypatch):
+    pyproject = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    assert f"transformers>={OLDEST}" in pyproject["project"]["dependencies"]
+    monkeypatch.setattr("transformers.__version__", "4.57.3")
+    with pytest.raises(ImportError, match=rf"need transformers {OLDEST} or newer, 4\.57\.3 is installed: pip install --upgrade"):
+        mc.load(folder)
+
+
+NEWER = r"was written by transformers 99\.1\.0; .*, which is installed, cannot read it .*: pip install --upgrade transformers"
+
+
+def test_an_architecture_of_a_newer_version(folder):
+    config(folder, architectures=["Blip9ForConditionalGeneration"], transformers_version="99.1.0")
+    with pytest.raises(ImportError, match=NEWER):
+        mc.load(folder)
+
+
+def test_files_of_a_newer_version_that_cannot_be_read(folder):
+    mc.load(folder, device="cpu")
+    config(folder, transformers_version="99.1.0")
+    mc.load(folder, device="cpu")  # a newer version alone is no reason
+    config(folder, transformers_version="99.1.0", vision_config={"hidden_size": 7})
+    with pytest.raises(ImportError, match=NEWER):
+        mc.load(folder)
+    config(folder, transformers_version="5.0.0")
+    with pytest.raises(Exception, match="7"):  # the library's own error
+        mc.load(folder)
+
+
+def test_a_family_that_the_installed_version_lacks(folder, monkeypatch):
+    monkeypatch.setattr("multimodal_cam.adapters.hf.loading._model_class", lambda *_: None)
+    with pytest.raises(ImportError, match="has no BlipForConditionalGeneration: pip install --upgrade transformers"):
         mc.load(folder)
 
 

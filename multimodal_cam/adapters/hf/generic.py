@@ -199,7 +199,7 @@ class Generic(Prompted):
                 continue
             if value.ndim == 0 or len(value) != 1:
                 raise self._refusal(f"{name} have the shape {tuple(value.shape)}, expected one row for the one photo")
-            if value.ndim > 3 and value.is_floating_point():
+            if value.ndim > 3 and value.shape[-3] == 3 and value.is_floating_point():
                 raise self._refusal(f"it sees the photo twice, as pixel_values and as {name}")
             more[name] = value
         return pixels, more
