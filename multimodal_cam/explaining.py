@@ -83,7 +83,8 @@ def explain(
     `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`. `score`: `log_prob`, `logit`, `contrast` or a function
     `(logits (b, t, v), ids (b, t)) -> (b, t)` whose value at a position depends on the logits there only. `layer`: a module or
     its dotted name. `nodes`: steps of `evidence`. `unknown="unk"` feeds words outside the vocabulary as `<unk>` and gives them
-    NaN maps. `generation` goes to the model's decoder (`beam=3`).
+    NaN maps. `generation` goes to the model's decoder (`beam=3`, `do_sample=True`); the random state is put back afterwards, so
+    what is drawn is another text only after another `torch.manual_seed`.
 
     Raises TypeError or ValueError for bad input, FileNotFoundError for a missing photo; with `on_error="skip"` a photo that
     fails leaves a `Failure` in its place.
@@ -134,17 +135,9 @@ class _Work:
         loaded = {id(source): load_image(source) for source, _, _ in rows}  # an image that is asked several times loads once
         loaded_rows = [(loaded[id(source)], text, question) for source, text, question in rows]
         found: dict[int, Explanation] = {}
-        for group in self._alike(loaded_rows):
+        for group in alike(self.model, [(image, question) for image, _, question in loaded_rows]):
             found |= zip(group, self._together([loaded_rows[i] for i in group]), strict=True)
         return (found[i] for i in range(len(rows)))
-
-    def _alike(self, rows: Sequence[LoadedRow]) -> list[list[int]]:
-        """The indices of rows that may run together: the model may want grids, or prompts, of one size."""
-        kind = getattr(self.model, "kind", lambda *_: None)
-        groups: dict[Any, list[int]] = {}
-        for i, (image, _, question) in enumerate(rows):
-            groups.setdefault(kind(image, question), []).append(i)
-        return list(groups.values())
 
     def _together(self, rows: Sequence[LoadedRow]) -> Iterator[Explanation]:
         images = [image for image, _, _ in rows]
@@ -283,6 +276,15 @@ class _Work:
         return METHODS[self.request.method] if isinstance(self.request.method, str) else self.request.method
 
 
+def alike(model: TaskAdapter, rows: Sequence[tuple[Image, str | None]]) -> list[list[int]]:
+    """The indices of rows (image, question) that may run together: the model may want grids, or prompts, of one size."""
+    kind = getattr(model, "kind", lambda *_: None)
+    groups: dict[Any, list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault(kind(*row), []).append(i)
+    return list(groups.values())
+
+
 def _real(ids: Tensor) -> list[int]:
     """One row's ids without its padding."""
     return [i for i in ids.tolist() if i != PAD]
@@ -389,7 +391,8 @@ def _untouched(module: nn.Module) -> Iterator[None]:
     """Whatever happens inside, the model's modes and the random state are afterwards what they were."""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.random.fork_rng(devices=[]))
+        where = {weight.device.index for weight in module.parameters() if weight.device.type == "cuda"}
+        stack.enter_context(torch.random.fork_rng(devices=sorted(where)))
         stack.enter_context(evaluating(module))
         yield
 

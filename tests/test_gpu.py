@@ -54,3 +54,11 @@ def test_nic_speaks_alike():
     first, second = (mc.explain(mc.load("nic", device=device), photo) for device in ("cpu", "cuda"))
     assert first.text == second.text
     torch.testing.assert_close(first.maps, second.maps, rtol=1e-2, atol=1e-3)
+
+
+def test_the_devices_random_state_is_put_back():
+    model = small_captioner()
+    model.module.to("cuda")
+    before = torch.cuda.get_rng_state()
+    mc.explain(model, noise_image(), text=TEXT, method=lambda a, g: (a * g + 0 * torch.rand(1, device="cuda")).sum(dim=1))
+    assert torch.equal(torch.cuda.get_rng_state(), before)

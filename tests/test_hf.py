@@ -6,8 +6,7 @@ import copy
 
 import pytest
 import torch
-from hf_models import CASES
-from hf_models.parts import Case
+from hf_models import parameters
 from networks import noise_image
 from PIL import Image, ImageOps
 
@@ -20,23 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 SHAPES = [(96, 48), (48, 96), (64, 64)]  # wide, tall, square
 
 
-@pytest.fixture(scope="session")
-def loaded(tmp_path_factory):
-    """name -> the model that mc.load makes of its folder; each is built once."""
-    models = {}
-
-    def load(case: Case):
-        if case.name not in models:
-            folder = tmp_path_factory.mktemp("hf") / case.name
-            torch.manual_seed(0)
-            case.build(folder)
-            models[case.name] = mc.load(folder, device="cpu")
-        return models[case.name]
-
-    return load
-
-
-@pytest.fixture(params=[pytest.param(c, id=c.name, marks=[pytest.mark.slow] * c.slow) for c in CASES])
+@pytest.fixture(params=parameters())
 def case(request):
     return request.param
 
@@ -96,22 +79,6 @@ def test_it_generates_what_the_model_generates_and_scores_just_that(model, case)
     assert (own.argmax(dim=-1)[0] == ids).float().mean() >= 1 - 1 / len(ids)  # all but a first end token, which must not be
     assert e.layer == case.layer
     assert e.token_maps.shape[1:] == case.grid
-
-
-def test_beams_are_scored_as_the_model_scores_them(model, case):
-    if case.chooses:
-        pytest.skip("an answer out of a list is not decoded")
-    image = noise_image(3, SHAPES[1])
-    if not case.beams:
-        with pytest.raises(ValueError, match="beam: "):
-            mc.explain(model, image, question=case.question, beam=2)
-        return
-    e = mc.explain(model, image, question=case.question, beam=2, max_new_tokens=4)
-    inputs = model.preprocess([image], [case.question] if case.question else None)
-    ids = torch.tensor([model.tokenizer.convert_tokens_to_ids(list(e.tokens))])
-    with torch.no_grad():
-        plain = model.logits(inputs, ids)
-    torch.testing.assert_close(e.token_log_probs, log_prob(plain, ids)[0], rtol=1e-3, atol=1e-4)
 
 
 def test_words_are_words(model, case):

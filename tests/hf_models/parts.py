@@ -54,6 +54,7 @@ class Case:
     double: bool = True  # whether .double() makes all of it float64
     unplaced: bool = False
     local: bool = True  # whether a cell sees its own part of the photo best; else its quadrant does
+    grey: bool = True  # whether a photo of the mean colour, but for rounding, is as good as none
     nodes: int = 64  # that evidence needs to add up
     chooses: bool = False  # an answer out of a list, in one token
     beams: bool = True  # whether the model's own generate searches with beams

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -80,8 +81,10 @@ def sentence_piece(**names: str) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator([text.replace(" ", "▁") for text in CORPUS], trainer)
+    written = json.loads(tokenizer.to_str())
+    written["added_tokens"] = [token for token in written["added_tokens"] if token["content"] in special]  # bytes are text
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=Tokenizer.from_str(json.dumps(written)),
         bos_token="<s>",
         eos_token="</s>",
         pad_token="<pad>",

@@ -1,0 +1,43 @@
+"""Threads of the test processes; the tiny Hugging Face models, each built once, whichever file asks for it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before anything imports torch: the processes share the cores
+    share = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    os.environ.setdefault("OMP_NUM_THREADS", str(share))
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    """The folder of a case of `hf_models`, by its name: leave it as it is."""
+    home = tmp_path_factory.mktemp("checkpoints")
+
+    def checkpoint(name: str):
+        if not (home / name).is_dir():
+            import torch
+            from hf_models import CASES
+
+            torch.manual_seed(0)
+            next(case for case in CASES if case.name == name).build(home / name)
+        return home / name
+
+    return checkpoint
+
+
+@pytest.fixture(scope="session")
+def loaded(checkpoints):
+    """The model that mc.load makes of a case's folder: leave it as it is, too."""
+    models = {}
+
+    def load(case):
+        if case.name not in models:
+            import multimodal_cam as mc
+
+            models[case.name] = mc.load(checkpoints(case.name), device="cpu")
+        return models[case.name]
+
+    return load
