@@ -24,8 +24,9 @@ def load(
     """The model `name`: bundled (`nic`), a folder that `train` wrote, a Hugging Face model, an image classifier, or your own.
 
     Hugging Face: a folder that `save_pretrained` wrote (model, processor, tokenizer), the hub's `"owner/name"`, or a model that
-    is loaded already, with its `processor`; `multimodal-cam models` lists the families. Code that comes with a checkpoint runs
-    only with `trust_remote_code`, pickled weights (`*.bin`) are read only with `pickled`.
+    is loaded already, with its `processor`; `multimodal-cam models` lists the families, and what is of none is looked at, and
+    taken if it can be. Code that comes with a checkpoint runs only with `trust_remote_code`, pickled weights (`*.bin`) are read
+    only with `pickled`.
 
     Classifiers: `efficientnet_lite0` needs no network; `timm:NAME` and `torchvision:NAME` load those libraries' pretrained
     networks, which are fetched the first time, or with `weights`, a file; so does `open_clip:NAME` (or `open_clip:NAME/TAG`),
@@ -33,7 +34,7 @@ def load(
 
     `device`: `auto` (cuda, else mps, else cpu; what is loaded already stays where it is) or a torch device. Raises ValueError
     that lists the choices, or says what is wrong with the folder or file, FileNotFoundError for what is missing in a folder,
-    and OSError when weights cannot be fetched.
+    ImportError when another version of transformers is needed, and OSError when weights cannot be fetched.
     """
     if not isinstance(name, (str, Path)):
         from .adapters.hf.loading import adapt

@@ -50,6 +50,7 @@ class Generic(Prompted):
     together = True
     head_together = True
     blind = True
+    reads_first = False
 
     def __init__(self, *parts: Any, **more: Any) -> None:
         super().__init__(*parts, **more)
@@ -129,7 +130,10 @@ class Generic(Prompted):
         inputs = self.preprocess([noise()])
         said, logits = self._spoken(inputs)
         readout, seen = self.readout, []  # the shapes that the vocabulary layer is given
+        embeddings, asked = self.question_layer, []  # and those that tokens' embeddings have
         with ExitStack() as stack:
+            if embeddings is not None:
+                stack.callback(embeddings.register_forward_hook(lambda _m, _args, out: asked.append(out.shape[:-1])).remove)
             if readout is not None:
                 hook = readout.register_forward_pre_hook(lambda _m, args: seen.append(args[0].shape[:-1] if args else None))
                 stack.callback(hook.remove)
@@ -156,8 +160,13 @@ class Generic(Prompted):
         other = self._look(self.preprocess([noise()], ["what is there?"]))
         self.blind = near(other, activations)
         self.shares = self.head_alone and self.head_together and self.blind
-        if not (self.together and self.head_together) or seen != [said.shape]:
+        once = self.together and self.head_together
+        if not once or seen != [said.shape]:
             self.readout = None  # it is no readout of just the scored positions
+        assert inputs.question is not None
+        if not (once and self.blind) or asked != [(1, inputs.question.shape[1] + said.shape[1] - 1)]:
+            self.question_layer = None  # it runs several times, or is not all that reads the question
+        self.reads_first = not self.head_alone
 
     def _spoken(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """A few tokens that the model says, and the logits by which it chose them."""
