@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -46,6 +47,25 @@ def join(spans: Sequence[Span], text: str | None = None) -> Span:
 def sentence(spans: Sequence[Span]) -> str:
     """The words as the model wrote them, one after the other."""
     return "".join(span.text if span.glued else f" {span.text}" for span in spans).strip()
+
+
+def regroup(spans: Sequence[Span], words: Sequence[str]) -> list[Span]:
+    """The same text, split into `words` as somebody else does: each is a run of the spans that it shares characters with.
+
+    Raises ValueError when it is another text.
+    """
+    texts = ["".join(span.text.split()) for span in spans]
+    wanted = ["".join(word.split()) for word in words]
+    if "".join(texts) != "".join(wanted):
+        raise ValueError(f"{sentence(spans)!r} is not {' '.join(words)!r}")
+    ends = list(itertools.accumulate(map(len, texts)))
+    found, start = [], 0
+    for word, own in zip(words, wanted, strict=True):
+        stop = start + len(own)
+        shared = [span for span, text, end in zip(spans, texts, ends, strict=True) if end > start and end - len(text) < stop]
+        found.append(join(shared, word))
+        start = stop
+    return found
 
 
 class WordError(KeyError, ValueError):

@@ -3,7 +3,7 @@
 import pytest
 
 from multimodal_cam import spans
-from multimodal_cam.spans import Span, find, join, noun_phrases, parts_of_speech, sentence
+from multimodal_cam.spans import Span, find, join, noun_phrases, parts_of_speech, regroup, sentence
 
 
 def words(text):
@@ -53,3 +53,15 @@ def test_words_are_found_as_they_are_written():
     assert join(words[1:3]) == Span("dog.", 1, 3)
     assert (find(words, "dog."), find(words, "dog .")) == (join(words[1:3]),) * 2
     assert find(words, "狗跑") == Span("狗跑", 3, 6)
+
+
+def test_words_as_somebody_else_splits_them():
+    own = [Span("A", 0, 1), Span("T-shirt", 1, 4), Span("don", 4, 5), Span("'t", 5, 6, glued=True)]
+    assert [(s.text, s.start, s.stop) for s in regroup(own, ["A", "T", "-shirt", "don't"])] == [
+        ("A", 0, 1),
+        ("T", 1, 4),
+        ("-shirt", 1, 4),
+        ("don't", 4, 6),
+    ]
+    with pytest.raises(ValueError, match="is not 'A dog'"):
+        regroup(own, ["A", "dog"])

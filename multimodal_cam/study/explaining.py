@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from ..adapters import Inputs, TaskAdapter
-from ..engine import Batch, Request, TokenMaps, span_map, watching
+from ..engine import Batch, Request, TokenMaps, span_map, view_of, watching
 from ..explaining import find_layer
 from ..spans import Span
+from ..tap import View
 from .variants import Variant, parse
 
 ROWS = 16  # texts that are explained together: of about one length, since the cost grows with the square of the longest
@@ -28,7 +29,13 @@ class Rows:
     inputs: Inputs
     ids: Tensor  # (r, t)
     photo: Tensor  # (r,): which photo each text is about
-    activations: Tensor  # (p, c, h, w)
+    activations: Tensor  # (p, c, h, w), or what the model's view takes of its layer
+    view: View
+
+    def mean_activation(self, row: int) -> Tensor:
+        """The mean over the channels, `(h, w)`: where the photo of this row stands out, whatever is said of it."""
+        cells = self.view.grid(self.activations[int(self.photo[row])].float()).mean(dim=-3)
+        return self.view.lay(cells).cpu()
 
     def part(self, chosen: Sequence[int]) -> Inputs:
         """The inputs of some rows."""
@@ -89,6 +96,12 @@ class Found:
 def can(model: TaskAdapter, method: str) -> bool:
     """Whether the model has maps by this method: not all models attend."""
     return parse(method).method != "attention" or hasattr(model, "attention")
+
+
+def together(model: TaskAdapter, inputs: Inputs, ids: Tensor, activations: Tensor) -> Rows:
+    """The rows of a batch, one for each of `ids`."""
+    photo = torch.arange(len(ids)) if inputs.photo is None else inputs.photo
+    return Rows(inputs, ids, photo, activations, view_of(model, inputs, model.layer))
 
 
 def encode(model: TaskAdapter, inputs: Inputs, ids: Tensor) -> Tensor:

@@ -137,6 +137,8 @@ def _probe(model: TaskAdapter, batch: Prepared, row: int, spans: Sequence[Span],
     at_layer = canvas == "layer"
     if at_layer:
         image = rows.activations[int(rows.photo[row])]
+        if image.ndim != 3:
+            raise ValueError(f"{model.name}: its layer holds tokens {tuple(image.shape)}, no (c, h, w): use canvas='pixels'")
         removed = begin = model.baseline(one).to(image)[0]
     else:
         one = one.apart()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..adapters import TaskAdapter
+from ..explaining import alike
 from ..folders import FULL
 from ..loading import load
 from ..metrics.answers import exact_accuracy
@@ -56,7 +57,8 @@ class Worker:
             photos = [photo for item in batch if (photo := _open(item, self.settings, shard))]
             for name in self.models:
                 with _untouched(self.models[name]):
-                    self._model(name, photos, shard)
+                    for group in alike(self.models[name], [(photo.image, None) for photo in photos]):
+                        self._model(name, [photos[i] for i in group], shard)
             progress(len(batch))
         return shard
 
@@ -185,7 +187,7 @@ def _numbers(maps: Found, span: Span) -> Row:
 def _blind(batch: Prepared, i: int) -> dict[str, Tensor]:
     """The maps that know no word, for target `i`."""
     row, _ = batch.targets[i]
-    activation = batch.rows.activations[int(batch.rows.photo[row])].float().mean(dim=0).cpu()
+    activation = batch.rows.mean_activation(row)
     return blind_maps((activation.shape[0], activation.shape[1]), batch.placement(row)) | {"activation": activation}
 
 

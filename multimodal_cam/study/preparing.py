@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from ..adapters import TaskAdapter
 from ..engine import watching
+from ..explaining import alike
 from ..geometry import Placement
 from ..spans import Span, join
 from . import targets as looking
-from .explaining import Rows, encode
+from .explaining import Rows, encode, together
 from .settings import Settings
 from .targets import LeftOut, Noun, Photo, Target, Text
 
@@ -74,17 +76,24 @@ def prepare(model: TaskAdapter, photos: Sequence[Photo], settings: Settings, lef
     nouns = [(i, noun) for i, text in enumerate(texts) if own for noun in looking.nouns_of(photos[text.photo], words[i], docs[i])]
     if not targets and not nouns:
         return None
-    return Prepared(photos, texts, words, _together(inputs, ids, activations), targets, nouns)
+    return Prepared(photos, texts, words, together(model, inputs, ids, activations), targets, nouns)
 
 
 def _asked(model: TaskAdapter, photos: Sequence[Photo]) -> Prepared | None:
     texts = looking.questions_of(photos)
     questions = [text.question for text in texts if text.question]
+    _refuse_kinds(model, [(photos[text.photo].image, text.question.question) for text in texts if text.question])
     inputs = model.preprocess([photos[text.photo].image for text in texts], [question.question for question in questions])
     ids, activations = _generate(model, inputs)
     words = list(looking.words_of(model, ids.tolist(), texts))
     targets = [(i, looking.answer_target(question)) for i, question in enumerate(questions)]
-    return Prepared(photos, texts, words, _together(inputs, ids, activations), targets)
+    return Prepared(photos, texts, words, together(model, inputs, ids, activations), targets)
+
+
+def _refuse_kinds(model: TaskAdapter, rows: Sequence[tuple[Image, str | None]]) -> None:
+    """Raises ValueError where a model cannot take all questions about a photo at once: their maps are each other's control."""
+    if len(alike(model, rows)) > 1:
+        raise ValueError(f"{model.name} takes prompts of one length at once, and the questions about a photo differ in theirs")
 
 
 def _generate(model: TaskAdapter, inputs: Any, **options: Any) -> tuple[Tensor, Tensor]:
@@ -92,8 +101,3 @@ def _generate(model: TaskAdapter, inputs: Any, **options: Any) -> tuple[Tensor, 
     with torch.no_grad(), watching(model, inputs) as tap:
         ids = model.generate(inputs, **options)
     return ids, tap.activations if tap.calls == 1 else encode(model, inputs, ids)
-
-
-def _together(inputs: Any, ids: Tensor, activations: Tensor) -> Rows:
-    photo = torch.arange(len(ids)) if inputs.photo is None else inputs.photo
-    return Rows(inputs, ids, photo, activations)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def _stages(model: TaskAdapter, batch: Prepared, others: list[int], settings: Se
 
 def _encoded(model: TaskAdapter, rows: Rows) -> Rows:
     """The photos as the network sees them now."""
-    return Rows(rows.inputs, rows.ids, rows.photo, encode(model, rows.inputs, rows.ids))
+    return replace(rows, activations=encode(model, rows.inputs, rows.ids))
 
 
 def _others(batch: Prepared, seed: int) -> list[int]:
@@ -117,7 +117,7 @@ def _swapped(rows: Rows, others: list[int]) -> Rows:
     ids = rows.ids[other]
     filled = torch.where((ids == PAD) & (rows.ids != PAD), rows.ids, ids)
     inputs = rows.inputs if rows.inputs.question is None else rows.inputs.ask(rows.inputs.question[other])
-    return Rows(inputs, filled, rows.photo, rows.activations)
+    return replace(rows, inputs=inputs, ids=filled)
 
 
 def _maps(model: TaskAdapter, batch: Prepared, rows: Rows, run: tuple[str, str], settings: Settings) -> Tensor:

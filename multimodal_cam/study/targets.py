@@ -16,7 +16,7 @@ from ..data.entities import Box, Phrase, Sentence, read_entities
 from ..data.questions import Question
 from ..images import load_image
 from ..models.vocabulary import split_words
-from ..spans import Span, parse_all
+from ..spans import Span, parse_all, regroup
 from .settings import Settings
 from .sources import Item
 
@@ -183,9 +183,12 @@ def real(ids: Sequence[int]) -> list[int]:
 
 
 def words_of(model: TaskAdapter, ids: Sequence[Sequence[int]], texts: Sequence[Text]) -> Iterator[list[Span]]:
-    """The words of each row. Raises ValueError when the model splits a human caption otherwise than the boxes do."""
+    """The words of each row; those of a human caption as the boxes split it. Raises ValueError when the model reads others."""
     for row, text in zip(ids, texts, strict=True):
         words = model.spans(real(row), " ".join(text.words) or None)
         if text.words and len(words) != len(text.words):
-            raise ValueError(f"{model.name} splits {' '.join(text.words)!r} into {len(words)} words, the boxes need its own")
+            try:
+                words = regroup(words, text.words)
+            except ValueError as error:
+                raise ValueError(f"{model.name} reads other words than the boxes have: {error}") from None
         yield words
