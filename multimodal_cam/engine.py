@@ -13,8 +13,9 @@ from . import evidence
 from .adapters import Inputs, TaskAdapter
 from .methods import LINEAR, METHODS, CamMethod
 from .scores import SCORES, ScoreFn, against, likeliest_rivals, log_prob, refuse_mixing, reversed_sign
-from .tap import AffineTap, Grid, LayerTap, ReadoutTap, View, token_gradients
+from .tap import AffineTap, Grid, LayerTap, Part, ReadoutTap, View, token_gradients
 
+CROWDED = 4  # the nodes of the question's path lie at u**4: networks that normalise what they read change most near 0
 GRAPHS = 2**25  # numbers that the graphs of an evidence's nodes may keep at once: 128 MB in float32
 
 
@@ -81,6 +82,7 @@ class Batch:
         self.columns: list[Column] = []
         self.words: Tensor | None = None
         self.view = view_of(adapter, inputs, request.layer)
+        self.asked = asked_of(adapter, inputs)
 
     def explain(self, activations: Tensor | None = None) -> TokenMaps:
         """One backbone pass (none when `activations` are known), then head passes only."""
@@ -251,31 +253,38 @@ class Batch:
     def _question(self, activations: Tensor) -> Tensor | None:
         """What each token of the question adds to the scores, `(t, b, q)`: the same along the question's embeddings.
 
-        Integrated gradients from embeddings of 0 where the maps are evidence, else gradient times input.
+        Integrated gradients from embeddings of 0 where the maps are evidence, else gradient times input. One leaf scales each
+        token's embedding, so that its gradient is the share.
         """
         if self.words is None:
             return None
-        words, nothing = self.words, torch.zeros_like(self.words)
+        words, grade = _wide(self.words), CROWDED if self._along_path else 1
+        self.graph = 0  # another one, larger than the map's where the question is read before the layer
 
-        def gradients_at(points: Tensor) -> Tensor:
-            leaf = torch.zeros_like(words).requires_grad_()
-            with torch.enable_grad(), ReadoutTap(None) as cut, self._question_tap((points + leaf).flatten(0, 1)):
-                copies = activations.repeat(len(points), *[1] * (activations.ndim - 1))
-                logits = self._logits(copies, len(points))
-                scores = self.columns[0].scores(logits)[:, None]
-            return self._gradients(scores, leaf, cut, lambda chunk: chunk)[0]
+        def shares_at(steps: Tensor) -> Tensor:
+            leaf, steps = torch.zeros_like(words[..., :1]).requires_grad_(), steps.view(-1, 1, 1, 1)
+            with torch.enable_grad():
+                points = (steps**grade + grade * steps ** (grade - 1) * leaf) * words
+                with ReadoutTap(self.adapter.readout) as cut, self._question_tap(points.flatten(0, 1).to(self.words)):
+                    scores = self.columns[0].scores(self._asked_logits(activations, len(points)))[:, None]
+                return self._gradients(scores, leaf, cut, lambda chunk: chunk)[0, ..., 0]
 
-        if self._along_path:
-            nodes = self.request.nodes
-            gradients = evidence.mean_gradients(gradients_at, words, nothing, nodes=nodes, nodes_at_once=self._room)
-        else:
-            gradients = gradients_at(words[None])
-        return (words * gradients).sum(dim=-1)
+        one = words.new_ones(())
+        if not self._along_path:
+            return shares_at(one)
+        nodes = self.request.nodes
+        return evidence.mean_gradients(shares_at, one, one - one, nodes=nodes, nodes_at_once=self._room)
+
+    def _asked_logits(self, activations: Tensor, copies: int) -> Tensor:
+        """Logits of `copies` of the batch, from the layer's activations unless the question is read before it."""
+        if getattr(self.adapter, "reads_first", False):
+            return self.adapter.logits(self.inputs.repeat(copies), self.ids.repeat(copies, 1))
+        return self._logits(activations.repeat(copies, *[1] * (activations.ndim - 1)), copies)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """Keeps the embeddings `(b, q, d)` of the question's tokens when the network reads them inside."""
-        if self.adapter.question_layer is None or self.inputs.question is None:
+        if self.asked is None:
             yield
             return
         with self._question_tap() as tap:
@@ -288,7 +297,7 @@ class Batch:
 
     def _question_tap(self, replace: Tensor | None = None) -> LayerTap:
         assert self.adapter.question_layer is not None
-        return LayerTap(self.adapter.question_layer, "question", replace=replace, view=Grid(3))
+        return LayerTap(self.adapter.question_layer, "question", replace=replace, view=self.asked)
 
     def _gradients(self, scores: Tensor, leaf: Tensor, cut: ReadoutTap, kept: Callable[[Tensor], Tensor]) -> Tensor:
         self.graph = self.graph or cut.graph.kept
@@ -351,6 +360,14 @@ def view_of(adapter: TaskAdapter, inputs: Inputs, layer: nn.Module) -> View:
     """How the adapter sees `layer`; as a tensor `(b, c, h, w)` unless it says otherwise."""
     own = getattr(adapter, "view", None)
     return Grid() if own is None else own(inputs, layer)
+
+
+def asked_of(adapter: TaskAdapter, inputs: Inputs) -> Part | None:
+    """Which embeddings are the question's: all that its layer gives, unless the adapter says otherwise; None without any."""
+    if adapter.question_layer is None or inputs.question is None:
+        return None
+    own = getattr(adapter, "asked", None)
+    return Grid(3) if own is None else own(inputs)
 
 
 def watching(adapter: TaskAdapter, inputs: Inputs) -> LayerTap:

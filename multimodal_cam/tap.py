@@ -30,14 +30,18 @@ BUDGET = 2**23  # numbers that a batch of products may hold: 32 MB in float32
 INSIDE = 8  # a product holds, at its worst moment, as many tensors of the size of the largest that the graph keeps
 
 
-class View(Protocol):
-    """What of a layer's output is looked at, and where it lies: layers give tuples, tokens, tiles, and tokens without a place."""
+class Part(Protocol):
+    """What of a layer's output is looked at: layers give tuples, tokens, tiles."""
 
     def take(self, output: Any) -> Tensor:
         """The layer's output -> activations `(b, ...)`, one row an image. Raises ValueError for an output that is no grid."""
 
     def put(self, activations: Tensor, output: Any) -> Any:
         """The reverse: what the layer gives when it holds `activations`; `output` shows the form."""
+
+
+class View(Part, Protocol):
+    """And where it lies: some tokens have no place, tiles overlap."""
 
     def grid(self, activations: Tensor) -> Tensor:
         """Activations, or gradients with more dimensions in front, `(..., *one)` -> what lies on the image `(..., c, h, w)`."""
@@ -90,7 +94,7 @@ class LayerTap:
         *,
         leaf: bool = False,
         replace: Tensor | None = None,
-        view: View | None = None,
+        view: Part | None = None,
     ) -> None:
         self.layer, self.name, self.wants_leaf, self.replace, self.view = layer, name, leaf, replace, view or Grid()
         self.calls = 0

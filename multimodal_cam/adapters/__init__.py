@@ -24,8 +24,9 @@ class Inputs:
     """What a model takes: `b` rows, each an image, where the layer's grid lies on it, and the question if there is one.
 
     `pixels` `(p, 3, H, W)` holds every distinct image once; row `i` is about image `photo[i]`, or image `i` when `photo` is
-    None. `question` holds the ids `(b, q)` of the questions, right-padded with `PAD`. `more` is what else the model takes of
-    each distinct image, `(p, ...)` each.
+    None. `question` holds the ids `(b, q)` of the questions, right-padded with `PAD`; where these are prompts, `asked` says from
+    where to where the user's own words stand in them, in all rows. `more` is what else the model takes of each distinct image,
+    `(p, ...)` each.
     """
 
     pixels: Tensor
@@ -33,13 +34,14 @@ class Inputs:
     question: Tensor | None = None
     photo: Tensor | None = None
     more: Mapping[str, Tensor] = field(default_factory=dict)
+    asked: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.placements)
 
-    def ask(self, question: Tensor) -> Inputs:
+    def ask(self, question: Tensor, asked: tuple[int, int] | None = None) -> Inputs:
         """The same with the questions' ids `(b, q)`."""
-        return replace(self, question=question)
+        return replace(self, question=question, asked=asked)
 
     def spread(self, per_image: Tensor) -> Tensor:
         """One row an image `(p, ...)` -> one row a question `(b, ...)`."""
@@ -55,7 +57,7 @@ class Inputs:
         question = None if self.question is None else self.question.repeat(n, 1)
         one = self.apart()
         more = {name: _times(value, n) for name, value in one.more.items()}
-        return Inputs(_times(one.pixels, n), self.placements * n, question, more=more)
+        return Inputs(_times(one.pixels, n), self.placements * n, question, more=more, asked=self.asked)
 
 
 def _times(tensor: Tensor, n: int) -> Tensor:
@@ -124,6 +126,10 @@ class TaskAdapter(Protocol):
     # def attention(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor: ...  # (b, t, h, w)
     # Optional, where layers give something else than (b, c, h, w): how to see one; activations are then what it takes
     # def view(self, inputs: Inputs, layer: nn.Module) -> tap.View: ...
+    # Optional, where the question layer gives more than the question's tokens: which they are; None: nobody can say
+    # def asked(self, inputs: Inputs) -> tap.Part | None: ...
+    # Optional: whether the question is read before `layer`: its words' shares then take a run of the whole network
+    # reads_first: bool
     # Optional: rows (image, question) that differ in this are never in one batch
     # def kind(self, image: Image, question: str | None) -> Hashable: ...
     # Optional, where a word's tokens depend on its neighbours: the ids with `other` said in the place of `word`

@@ -15,11 +15,11 @@ from ...geometry import Placement
 from ...scores import ScoreFn, log_prob
 from ...spans import Span
 from .. import Inputs, Unknown, UnknownWordError, distinct, pad_ids, refuse_questions
-from . import placing, words
+from . import asking, placing, words
 from .grids import Tokens
 from .shortcut import Shortcut
 
-MARKUP = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]|<\|.*\|>")
+MARKUP = re.compile(r"<(?!0x)[^<>\s]+>|\[[^\[\]\s]+\]|<\|.*\|>")
 MAX_NEW_TOKENS = 64  # where neither the caller nor the checkpoint says
 
 
@@ -31,7 +31,6 @@ class HuggingFace:
     method: str = "grad_cam"
     alternatives: int = 0
     affine: nn.Module | None = None
-    question_layer: nn.Module | None = None
     lead = ""  # what stands before a text when it is made tokens
     tower: nn.Module
     layer: nn.Module
@@ -44,6 +43,7 @@ class HuggingFace:
         self.provenance = dict(provenance or {})
         self.tower, self.layer = self.places()
         self.readout: nn.Module | None = self.vocabulary_layer()
+        self.question_layer: nn.Module | None = self.embeddings()
         self.prefix = prefix_tokens(self.tower)
         self._shortcut = Shortcut(self.tower, self.layer)
         self._placements: dict[tuple[int, int], Placement] = {}
@@ -59,6 +59,10 @@ class HuggingFace:
         """What makes logits of hidden states, position by position, just where they are scored; None where there is no such."""
         layer: nn.Module | None = self.model.get_output_embeddings()
         return layer
+
+    def embeddings(self) -> nn.Module | None:
+        """What makes vectors `(b, n, d)` of a question's tokens, once in a forward; None for a family that takes none."""
+        return None
 
     def encode(self, inputs: Inputs) -> None:
         """Runs the tower on every distinct image."""
@@ -77,6 +81,10 @@ class HuggingFace:
         if question is not None:
             refuse_questions(self.name, [question])
         return None
+
+    def wording(self, question: str | None) -> str:
+        """The text that a question's tokens are made of."""
+        return question or ""
 
     def shape(self, inputs: Inputs) -> tuple[int, int] | None:
         """The grid of `layer`; None where the proportions of the pixels say enough."""
@@ -101,7 +109,7 @@ class HuggingFace:
         each: Sequence[str | None] = questions or [None] * len(images)
         prompts = [self.prompt(question, inputs) for question in each]
         asked = [prompt for prompt in prompts if prompt is not None]
-        return inputs.ask(pad_ids(asked, weight.device)) if asked else inputs
+        return inputs.ask(pad_ids(asked, weight.device), self._run(each, asked)) if asked else inputs
 
     def pixels(self, images: Sequence[Image]) -> tuple[Tensor, dict[str, Tensor]]:
         """What the image processor makes of photos of one kind: pixels `(p, 3, H, W)` and what else the model takes of them."""
@@ -122,8 +130,12 @@ class HuggingFace:
         return values["pixel_values"][0].float()
 
     def kind(self, image: Image, question: str | None) -> Hashable:
-        """Rows of one batch are alike in this: the prompt's length."""
-        return 0 if question is None else len(self.tokenizer(question).input_ids)
+        """Rows of one batch are alike in this: the prompt's length, and where in it the question stands."""
+        if question is None:
+            return 0
+        found = self._find(question)
+        where = found and (found.start, found.stop)
+        return len(self._read(self.wording(question))[1]), where
 
     def blank(self, inputs: Inputs) -> Inputs:
         """A mean-colour image in every place: 0 once the mean is taken off, else grey."""
@@ -264,12 +276,42 @@ class HuggingFace:
         return theirs
 
     def question_spans(self, question: str) -> list[Span]:
-        ids, placed = self._read_question(question)
-        return words.words(question, placed) if ids else []
+        found = self._find(question)
+        if found is None:
+            return []
+        own = found.ids[found.start : found.stop]
+        spans = words.words(found.text, found.ranges)
+        return [replace(span, known=self.unknown not in own[span.start : span.stop]) for span in spans]
 
-    def _read_question(self, question: str) -> tuple[list[int], list[words.Range | None]]:
-        read = self.tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)
-        return read.input_ids, list(read.offset_mapping)
+    def asked(self, inputs: Inputs) -> asking.Run | None:
+        return None if inputs.asked is None else asking.Run(*inputs.asked)
+
+    def _run(self, questions: Sequence[str | None], prompts: Sequence[Sequence[int]]) -> words.Range | None:
+        """Which tokens of their prompts the questions are; None where it is not known, or not the same for all."""
+        runs = set()
+        for question, prompt in zip(questions, prompts, strict=True):
+            found = None if question is None else self._find(question)
+            runs.add(None if found is None else found.within(prompt))
+        return runs.pop() if len(runs) == 1 else None
+
+    def _find(self, question: str) -> asking.Asked | None:
+        before, _, _ = self.wording(asking.MARK).partition(asking.MARK)
+        return asking.find(question, before, *self._read(self.wording(question)))
+
+    def _read(self, text: str) -> tuple[str, list[int], list[words.Range | None]]:
+        """A prompt's text, its tokens, and which of its characters each stands for."""
+        special = self._start_once(text)
+        if getattr(self.tokenizer, "is_fast", False):
+            read = self.tokenizer(text, return_offsets_mapping=True, **special)
+            return text, read.input_ids, list(read.offset_mapping)
+        ids = self.tokenizer(text, **special).input_ids
+        text, placed = words.ranges(ids, self._decode, self.special())
+        return text, ids, placed
+
+    def _start_once(self, text: str) -> dict[str, bool]:
+        """Whether the tokenizer puts special tokens around a prompt: no start token where the chat template wrote one."""
+        start = self.tokenizer.bos_token
+        return {"add_special_tokens": False} if start and text.startswith(start) else {}
 
     def _offsets(self, text: str, ids: Sequence[int]) -> list[words.Range | None] | None:
         """The tokens' ranges in the user's own wording, where that gives these very tokens."""

@@ -51,6 +51,10 @@ class BLIPReader(_BLIP):
 
     task = "vqa"
 
+    def embeddings(self) -> nn.Module | None:
+        layer: nn.Module = self.model.text_encoder.get_input_embeddings()
+        return layer
+
     def prompt(self, question: str | None, inputs: Inputs) -> list[int] | None:
         if question is None:
             raise ValueError(f"{self.name} answers questions: pass question=")

@@ -18,6 +18,10 @@ class GIT(HuggingFace):
         tower = self.model.git.image_encoder
         return tower, tower.vision_model.encoder.layers[-1]
 
+    def embeddings(self) -> nn.Module | None:
+        layer: nn.Module = self.model.get_input_embeddings()
+        return layer
+
     def prompt(self, question: str | None, inputs: Inputs) -> list[int] | None:
         start: int = self.tokenizer.cls_token_id
         return [start, *(self.tokenizer(question, add_special_tokens=False).input_ids if question else [])]

@@ -29,6 +29,10 @@ class Prompted(HuggingFace):
     def places(self) -> tuple[nn.Module, nn.Module]:
         raise NotImplementedError
 
+    def embeddings(self) -> nn.Module | None:
+        layer: nn.Module | None = self.model.get_input_embeddings()
+        return layer
+
     def template(self, asked: str) -> str:
         """The prompt where the checkpoint has no chat template."""
         return f"{self.processor.image_token}{asked}"
@@ -48,7 +52,8 @@ class Prompted(HuggingFace):
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
         each: Sequence[str | None] = questions or [None] * len(images)
-        prompts, seen = [], []
+        prompts: list[list[int]] = []
+        seen = []
         for image, question in zip(images, each, strict=True):
             values = self._processed(image, self.wording(question))
             prompts.append(values["input_ids"][0].tolist())
@@ -63,17 +68,16 @@ class Prompted(HuggingFace):
             question=pad_ids(prompts, weight.device),
             photo=None if photo is None else photo.to(weight.device),
             more={name: torch.cat([one[name] for one in more]).to(weight.device) for name in more[0]},
+            asked=self._run(each, prompts),
         )
 
     def _processed(self, image: Image, text: str) -> dict[str, Tensor]:
-        """All that the processor makes of both. Where the chat template wrote the start token, the tokenizer writes none."""
-        start = self.tokenizer.bos_token
-        once = {"add_special_tokens": False} if start and text.startswith(start) else {}
-        return dict(self.processor(images=image, text=text, return_tensors="pt", **once))
+        """All that the processor makes of both."""
+        return dict(self.processor(images=image, text=text, return_tensors="pt", **self._start_once(text)))
 
     def kind(self, image: Image, question: str | None) -> Hashable:
-        length = len(self.tokenizer(self.wording(question)).input_ids)
-        return (length, image.size) if self.grids_differ else length
+        kind = super().kind(image, self.request if question is None else question), question is None
+        return (kind, image.size) if self.grids_differ else kind
 
     def given(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
         """What the model takes beside the `ids` `(b, n)` of prompt and text."""

@@ -27,6 +27,7 @@ class ViLT(Chooser, HuggingFace):
 
     task = "vqa"
     shares = False
+    reads_first = True
 
     def __init__(self, *parts: Any, **more: Any) -> None:
         super().__init__(*parts, **more)
@@ -42,6 +43,10 @@ class ViLT(Chooser, HuggingFace):
 
     def vocabulary_layer(self) -> nn.Module | None:
         return None
+
+    def embeddings(self) -> nn.Module | None:
+        layer: nn.Module = self.model.get_input_embeddings()
+        return layer
 
     def prompt(self, question: str | None, inputs: Inputs) -> list[int] | None:
         if question is None:
