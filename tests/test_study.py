@@ -190,12 +190,12 @@ def test_controls_that_cost_can_be_left_out(photos: Path, tmp_path: Path) -> Non
 
 
 def test_the_head_alone_is_shuffled() -> None:
-    from multimodal_cam.study.explaining import Rows, encode, random_twin
+    from multimodal_cam.study.explaining import encode, random_twin, together
 
     model = networks.small_captioner()
     inputs, ids = model.preprocess([networks.noise_image()]), model.tokenize(["a dog runs"])
     before = {name: p.clone() for name, p in model.module.named_parameters()}
-    twin = random_twin(model, Rows(inputs, ids, torch.tensor([0]), encode(model, inputs, ids)), seed=0)
+    twin = random_twin(model, together(model, inputs, ids, encode(model, inputs, ids)), seed=0)
     changed = {name for name, p in twin.module.named_parameters() if not torch.equal(p, before[name])}
     assert changed
     assert all(name.startswith("decoder") for name in changed)
