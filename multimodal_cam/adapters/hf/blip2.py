@@ -53,7 +53,7 @@ class BLIP2(Encoded):
 
 
 class InstructBLIP(BLIP2):
-    """The same, but the Q-Former reads the question, too."""
+    """The same, but the Q-Former reads the question, too: in tokens of its own, which shares of words leave out."""
 
     request = "Write a short description of the photo."
     shares = False

@@ -10,7 +10,11 @@ from .prompted import Prompted
 
 
 class Gemma3n(Prompted):
-    """`msfa`, MobileNetV5's fusion of its last two scales. The model multiplies its output in place: the head gets a copy."""
+    """`msfa`, MobileNetV5's fusion of its last two scales. The model multiplies its output in place: the head gets a copy.
+
+    Every layer of the language model has embeddings of its own beside the first one's: the shares of the question's words are of
+    the first one's only.
+    """
 
     def places(self) -> tuple[nn.Module, nn.Module]:
         tower = self.model.model.vision_tower
