@@ -295,22 +295,28 @@ def _answers(found: dict[str, Any]) -> None:
     if not found.get("answers"):
         _line(str(found["question"]))
         _table(found)
+        _asked(found)
         return
     _line(f"{found['question']} {found['text']}" if "question" in found else f"{found['image']}: {found['text']}")
-    unit = found["unit"]
     rows = []
     for part in found["answers"]:
         x, y = part["peak"] or (None, None)
         numbers = [part["probability"], part["score"], x, y]
         rows.append([part["text"], *("-" if number is None else f"{number:.2f}" for number in numbers)])
     _columns(["", "probability", found["score"], "peak x", "peak y"], rows)
-    shares = [f"{word['text']} {word['share']:+.2f}" for word in found.get("question_words", [])]
-    if shares:
-        _line(f"the question's words add, in {unit}: {', '.join(shares)}")
+    _asked(found)
     (answer,) = found["words"]
     _line(f"the photo adds {answer['reliance']:+.2f} nats to {answer['text']}")
     _line("peak: in fractions of the photo from its top left corner")
-    unknown = [word["text"] for word in found.get("question_words", []) if not word["known"]]
+
+
+def _asked(found: dict[str, Any]) -> None:
+    """What each word of the question adds, and which of them the model does not know."""
+    words = found.get("question_words", [])
+    if words:
+        shares = (f"{word['text']} {word['share']:+.2f}" for word in words)
+        _line(f"the question's words add, in {found['unit']}: {', '.join(shares)}")
+    unknown = [word["text"] for word in words if not word["known"]]
     if unknown:
         _say(f"the model does not know {', '.join(unknown)}: it reads <unk> there")
 

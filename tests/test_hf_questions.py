@@ -8,6 +8,7 @@ import pytest
 import torch
 from hf_models import CASES
 from networks import noise_image
+from test_cli import run
 
 import multimodal_cam as mc
 from multimodal_cam import tap
@@ -256,3 +257,11 @@ def test_they_are_saved_and_shown(loaded, tmp_path):
     html = page([e])
     assert all(f"<span>{word}</span>" in html for word in WORDS[:4])
     assert html.count("data-share=") >= len(WORDS)
+
+
+def test_the_command_line_tells_them(checkpoints, tmp_path):
+    noise_image(0, (96, 48)).save(tmp_path / "photo.png")
+    done = run("vqa", tmp_path / "photo.png", QUESTION, "--model", checkpoints("llava"), "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert any(line.startswith("the question's words add, in nats: What ") for line in done.stdout.splitlines())
+    assert 'class="words asked"' in (tmp_path / "out" / "index.html").read_text()
