@@ -97,6 +97,7 @@ def test_hugging_face_models(name, said, tmp_path, monkeypatch, capsys):
     """On tiny ones, and said so; one line to change for a real one."""
     monkeypatch.setattr(sys, "argv", [name, "--out", str(tmp_path / "out")])
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.syspath_prepend(ROOT)  # `python -m` is run there
     runpy.run_module(f"demos.{name}", run_name="__main__")
     lines = capsys.readouterr().out.splitlines()
     assert "explain nothing" in lines[0]
