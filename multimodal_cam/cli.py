@@ -38,6 +38,12 @@ class OnError(StrEnum):
     skip = "skip"
 
 
+class DType(StrEnum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
 class Commands(TyperGroup):
     """Says what a user can mend in one line; with --debug everything keeps its traceback."""
 
@@ -78,6 +84,9 @@ Model = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.")]
+Numbers = Annotated[
+    DType | None, typer.Option("--dtype", help="Load a Hugging Face model in these numbers [default: as it was saved].")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Folder = Annotated[Path, typer.Option(exists=True, file_okay=False, help="The folder with the photos.")]
 Questions = Annotated[Path, typer.Option(exists=True, dir_okay=False, help="JSON lines, as `data make-questions` writes.")]
@@ -132,6 +141,7 @@ def caption(
     on_error: Annotated[OnError, typer.Option(help="Stop at a photo that fails, or go on.")] = OnError.fail,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in --out.")] = False,
     device: Device = "auto",
+    dtype: Numbers = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos that run together.")] = 32,
 ) -> None:
     """Caption photos and show where each word came from.
@@ -150,7 +160,7 @@ def caption(
     options = _given(text=text, method=method, score=score, layer=layer, beam=beam)
     options |= {"batch_size": batch_size, "nodes": nodes, "unknown": unknown.value}
     _tell(
-        lambda: explain_each(_load(model, device), paths, **options),
+        lambda: explain_each(_load(model, device, dtype=dtype), paths, **options),
         len(paths),
         _table if len(paths) == 1 else _caption_line,
         out=out,
@@ -263,6 +273,7 @@ def vqa(
     scale: Annotated[Scale, typer.Option(help="Colours of the PNG: one scale, or each map its own.")] = Scale.caption,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in --out.")] = False,
     device: Device = "auto",
+    dtype: Numbers = None,
 ) -> None:
     """Ask a photo questions, and show where the answers came from and what the others had for them.
 
@@ -277,7 +288,7 @@ def vqa(
     options = _given(text=answer, instead_of=instead_of, method=method, score=score, layer=layer)
 
     def explained() -> Iterator[tuple[str, Any]]:
-        adapter = _load(model, device)
+        adapter = _load(model, device, dtype=dtype)
         asked = list(questions)
         for found in mc.explain(adapter, photo, question=asked, counterfactual=counterfactual, nodes=nodes, **options):
             yield photo, found
@@ -407,11 +418,12 @@ def layers(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundled name, a folder, owner/name, or module:function.")],
     as_json: Json = False,
     device: Device = "auto",
+    dtype: Numbers = None,
 ) -> None:
     """List the layers of a model that can be looked at, with their grids, and which is looked at by default."""
     from multimodal_cam.listing import layer_rows
 
-    _rows(layer_rows(_load(model, device)), as_json)
+    _rows(layer_rows(_load(model, device, dtype=dtype)), as_json)
 
 
 @app.command()
@@ -590,6 +602,7 @@ def eval_captions(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first photos of the split.")] = None,
     as_json: Json = False,
     device: Device = "auto",
+    dtype: Numbers = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Photos that run together.")] = 32,
 ) -> None:
     """BLEU-1 to BLEU-4 (0 to 1) and CIDEr (0 to 10) of a model's captions against human ones."""
@@ -598,7 +611,7 @@ def eval_captions(
 
     texts = read_captions(captions)
     references = {name: texts[name] for name in read_split(split, texts)[:limit]}
-    adapter = _load(model, device)
+    adapter = _load(model, device, dtype=dtype)
     with _bar("captioning", len(references)) as advance:
         scores = evaluate_captions(
             adapter,
@@ -663,13 +676,14 @@ def eval_vqa(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
     as_json: Json = False,
     device: Device = "auto",
+    dtype: Numbers = None,
 ) -> None:
     """Accuracy by type of question, beside the commonest answer, the question alone and the photo alone."""
     from dataclasses import asdict
 
     from multimodal_cam.evaluation_vqa import evaluate_answers
 
-    asked, adapter = _read_questions(questions)[:limit], _load(model, device)
+    asked, adapter = _read_questions(questions)[:limit], _load(model, device, dtype=dtype)
     with _bar("answering", len(asked)) as advance:
         found = evaluate_answers(adapter, images, asked, _read_questions(known), progress=lambda done, _: advance(done))
     rows: list[dict[str, Any]] = [{"type": kind} | asdict(accuracy) for kind, accuracy in found.items()]
@@ -686,11 +700,11 @@ def _choice(option: str, value: str | None, choices: Iterable[str]) -> None:
         raise typer.BadParameter(f"unknown {value!r}; choose from {', '.join(sorted(choices))}", param_hint=option)
 
 
-def _load(name: str, device: str, weights: Path | None = None) -> TaskAdapter:
+def _load(name: str, device: str, weights: Path | None = None, dtype: DType | None = None) -> TaskAdapter:
     import multimodal_cam as mc
 
     try:
-        return mc.load(name, device=device, weights=weights)
+        return mc.load(name, device=device, weights=weights, dtype=dtype)
     except ValueError as error:
         if str(error).startswith("unknown model"):
             raise typer.BadParameter(str(error), param_hint="--model") from error

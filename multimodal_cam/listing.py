@@ -52,6 +52,7 @@ def family_rows() -> list[dict[str, Any]]:
             "grid": family.grid,
             "tokenizer": family.tokenizer,
             "head alone": family.head_alone,
+            "memory": family.memory,
             "transformers": TESTED,
             "architectures": list(family.architectures),
         }

@@ -16,6 +16,8 @@ def load(
     name: str | Path | Any = "nic",
     *,
     device: str | None = None,
+    dtype: str | torch.dtype | None = None,
+    device_map: str | dict[str, Any] | None = None,
     weights: str | Path | None = None,
     processor: Any = None,
     trust_remote_code: bool = False,
@@ -26,7 +28,9 @@ def load(
     Hugging Face: a folder that `save_pretrained` wrote (model, processor, tokenizer), the hub's `"owner/name"`, or a model that
     is loaded already, with its `processor`; `multimodal-cam models` lists the families, and what is of none is looked at, and
     taken if it can be. Code that comes with a checkpoint runs only with `trust_remote_code`, pickled weights (`*.bin`) are read
-    only with `pickled`.
+    only with `pickled`. `dtype`: `float32`, `bfloat16` or `float16`, by default what the checkpoint was saved in. `device_map`
+    (`"auto"`, or as transformers takes it; it needs accelerate) spreads a large model, in the place of `device`. Quantised
+    checkpoints need the library that packed them.
 
     Classifiers: `efficientnet_lite0` needs no network; `timm:NAME` and `torchvision:NAME` load those libraries' pretrained
     networks, which are fetched the first time, or with `weights`, a file; so does `open_clip:NAME` (or `open_clip:NAME/TAG`),
@@ -34,28 +38,57 @@ def load(
 
     `device`: `auto` (cuda, else mps, else cpu; what is loaded already stays where it is) or a torch device. Raises ValueError
     that lists the choices, or says what is wrong with the folder or file, FileNotFoundError for what is missing in a folder,
-    ImportError when another version of transformers is needed, and OSError when weights cannot be fetched.
+    ImportError when another version of transformers, or a library, is needed, OSError when weights cannot be fetched, and
+    MemoryError, before any are loaded, when they would not fit.
     """
     if not isinstance(name, (str, Path)):
+        from .adapters.hf.devices import stays
         from .adapters.hf.loading import adapt
 
         if processor is None:
             raise TypeError(f"a {type(name).__name__} needs its processor: load(model, processor=processor)")
+        for option, given in (("dtype", dtype), ("device_map", device_map)):
+            if given is not None:
+                raise ValueError(f"{option}: this model is loaded already, give it to from_pretrained")
         if device is not None:
+            if stays(name):
+                raise ValueError(f"device: this model is spread over devices, or quantised, and cannot be moved to {device!r}")
             name.to(choose_device(device))
         loaded: TaskAdapter = adapt(name, processor, getattr(name, "name_or_path", "") or type(name).__name__)
         return loaded
     if processor is not None:
         raise ValueError(f"processor: {str(name)!r} brings its own; load(model, processor=processor) takes a model")
-    target = choose_device(device or "auto")
-    adapter = _find(str(name), None if weights is None else Path(weights), target, trust_remote_code, pickled)
+    if device_map is not None and device is not None:
+        raise ValueError("device_map says where everything goes: leave device out")
+    if device_map is not None and device is not None:
+        raise ValueError("device_map says where everything goes: leave device out")
+    target, number = choose_device(device or "auto"), choose_dtype(dtype)
+    adapter = _find(str(name), None if weights is None else Path(weights))
+    if adapter is None:
+        code: dict[str, Any] = {"trust_remote_code": trust_remote_code, "pickled": pickled}
+        return _checkpoint(str(name), code, device=target, dtype=number, device_map=device_map)
+    for option, given in (("dtype", dtype), ("device_map", device_map)):
+        if given is not None:
+            raise ValueError(f"{option}: only Hugging Face models take one, {str(name)!r} is none")
     adapter.module.to(target)
     return adapter
 
 
-def _find(
-    name: str, weights: Path | None, device: torch.device, trust_remote_code: bool = False, pickled: bool = False
-) -> TaskAdapter:
+def _checkpoint(name: str, code: dict[str, Any], **options: Any) -> TaskAdapter:
+    """A Hugging Face model from a folder, or from the hub."""
+    from .adapters.hf import loading as hf
+
+    folder = Path(name)
+    if folder.is_dir():
+        name = folder.resolve().name
+    else:
+        folder = hf.fetch(name, **code)
+    adapter: TaskAdapter = hf.load_folder(folder, name, **code, **options)
+    return adapter
+
+
+def _find(name: str, weights: Path | None) -> TaskAdapter | None:
+    """Every other model, somewhere; None for a Hugging Face model."""
     from .adapters.hf import loading as hf
     from .adapters.zoo import LIBRARIES, PACKAGED
     from .models.bundle import BUNDLED, bundled
@@ -71,25 +104,30 @@ def _find(
         return _load_folder(BUNDLED / name, name)
     if name in PACKAGED:
         return PACKAGED[name]()
-    adapter: TaskAdapter
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "pickled": pickled, "device": device}
-    if Path(name).is_dir():
-        folder = Path(name)
-        if not hf.is_checkpoint(folder):
-            return _load_folder(folder, folder.resolve().name)
-        adapter = hf.load_folder(folder, folder.resolve().name, **options)
-        return adapter
+    folder = Path(name)
+    if folder.is_dir():
+        return None if hf.is_checkpoint(folder) else _load_folder(folder, folder.resolve().name)
     if rest and first.replace(".", "").isidentifier():
-        adapter = getattr(importlib.import_module(first), rest)()
+        adapter: TaskAdapter = getattr(importlib.import_module(first), rest)()
         return adapter
     if hf.HUB_NAME.fullmatch(name):
-        folder = hf.fetch(name, trust_remote_code=trust_remote_code, pickled=pickled)
-        adapter = hf.load_folder(folder, name, **options)
-        return adapter
+        return None
     raise ValueError(
         f"unknown model {name!r}; choose from {', '.join([*bundled(), *PACKAGED])}, {', '.join(f'{x}:NAME' for x in LIBRARIES)}, "
         "a folder that `train` or `save_pretrained` wrote, the hub's owner/name, or module:function"
     )
+
+
+def choose_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """The torch dtype; None stays None. Raises ValueError for one that no network computes in."""
+    import torch
+
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype is None or dtype in known.values():
+        return dtype  # type: ignore[return-value]
+    if dtype not in known:
+        raise ValueError(f"unknown dtype {dtype!r}; choose from {', '.join(known)}")
+    return known[str(dtype)]
 
 
 def choose_device(device: str) -> torch.device:

@@ -16,6 +16,7 @@ from ...scores import ScoreFn, log_prob
 from ...spans import Span
 from .. import Inputs, Unknown, UnknownWordError, distinct, pad_ids, refuse_questions
 from . import asking, placing, words
+from .devices import device_of, dtype_of
 from .grids import Tokens
 from .shortcut import Shortcut
 
@@ -94,22 +95,27 @@ class HuggingFace:
 
     @property
     def device(self) -> torch.device:
-        return next(self.module.parameters()).device
+        """The tower's: what else a model that is spread over several needs elsewhere, it hands on itself."""
+        return device_of(self.tower)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return dtype_of(self.tower)
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
         once, photo = distinct(images)
         pixels, more = self.pixels(once)
-        weight = next(self.tower.parameters())
+        device = self.device
         inputs = Inputs(
-            pixels.to(weight),
+            pixels.to(device, self.dtype),
             tuple(self.placement(*image.size) for image in images),
-            photo=None if photo is None else photo.to(weight.device),
-            more={name: value.to(weight.device) for name, value in more.items()},
+            photo=None if photo is None else photo.to(device),
+            more={name: value.to(device) for name, value in more.items()},
         )
         each: Sequence[str | None] = questions or [None] * len(images)
         prompts = [self.prompt(question, inputs) for question in each]
         asked = [prompt for prompt in prompts if prompt is not None]
-        return inputs.ask(pad_ids(asked, weight.device), self._run(each, asked)) if asked else inputs
+        return inputs.ask(pad_ids(asked, device), self._run(each, asked)) if asked else inputs
 
     def pixels(self, images: Sequence[Image]) -> tuple[Tensor, dict[str, Tensor]]:
         """What the image processor makes of photos of one kind: pixels `(p, 3, H, W)` and what else the model takes of them."""
@@ -144,9 +150,8 @@ class HuggingFace:
 
     def baseline(self, inputs: Inputs) -> Tensor:
         """The layer's activations of a mean-colour image, kept until the weights or the size change."""
-        weights = list(self.tower.parameters())
-        changes = sum(0 if weight.is_inference() else weight._version for weight in weights)
-        state = (weights[0].device, weights[0].dtype, changes, self._kind(inputs))
+        changes = sum(0 if weight.is_inference() else weight._version for weight in self.tower.parameters())
+        state = (self.device, self.dtype, changes, self._kind(inputs))
         if self._baseline is None or self._baseline[0] != state:
             self._baseline = (state, self._look(self.blank(_part(inputs, 1))).detach())
         return self._baseline[1]

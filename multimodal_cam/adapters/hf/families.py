@@ -23,6 +23,7 @@ class Family:
     layer: str
     grid: str
     tokenizer: str
+    memory: str  # weights of its smallest well-known checkpoint, about: from its published size
     head_alone: bool = True
 
     def load(self) -> Any:
@@ -40,6 +41,7 @@ FAMILIES: tuple[Family, ...] = (
         "the encoder's last block or stage",
         "H/16 for ViT, H/32 for Swin",
         "byte-level BPE, WordPiece or SentencePiece",
+        "1 GB (ViT-GPT2, float32)",
     ),
     Family(
         "BLIP captioning",
@@ -49,6 +51,7 @@ FAMILIES: tuple[Family, ...] = (
         "vision_model.encoder.layers[-1]",
         "24 x 24 at 384 px",
         "WordPiece",
+        "1 GB (base, float32)",
     ),
     Family(
         "BLIP VQA",
@@ -58,6 +61,7 @@ FAMILIES: tuple[Family, ...] = (
         "vision_model.encoder.layers[-1]",
         "24 x 24 at 384 px",
         "WordPiece",
+        "1.5 GB (base, float32)",
     ),
     Family(
         "GIT",
@@ -67,6 +71,7 @@ FAMILIES: tuple[Family, ...] = (
         "git.image_encoder.vision_model.encoder.layers[-1]",
         "14 x 14 at 224 px",
         "WordPiece",
+        "0.7 GB (base, float32)",
     ),
     Family(
         "Florence-2",
@@ -76,6 +81,7 @@ FAMILIES: tuple[Family, ...] = (
         "model.vision_tower.blocks[-1][-1]",
         "24 x 24 at 768 px",
         "byte-level BPE",
+        "0.9 GB (base, float32)",
     ),
     Family(
         "FastVLM",
@@ -85,6 +91,7 @@ FAMILIES: tuple[Family, ...] = (
         "model.vision_tower.timm_model.final_conv",
         "16 x 16 at 1024 px",
         "byte-level BPE",
+        "1.5 GB (0.5B, bfloat16)",
     ),
     Family(
         "Gemma 3n",
@@ -94,6 +101,7 @@ FAMILIES: tuple[Family, ...] = (
         "model.vision_tower.timm_model.msfa",
         "16 x 16 at 768 px",
         "SentencePiece",
+        "11 GB (E2B, bfloat16)",
     ),
     Family(
         "Gemma 3",
@@ -103,6 +111,7 @@ FAMILIES: tuple[Family, ...] = (
         "model.vision_tower.encoder.layers[-1]",
         "64 x 64 at 896 px",
         "SentencePiece",
+        "9 GB (4B, bfloat16)",
     ),
     Family(
         "LLaVA 1.5",
@@ -112,6 +121,7 @@ FAMILIES: tuple[Family, ...] = (
         "model.vision_tower.encoder.layers[vision_feature_layer]",
         "24 x 24 at 336 px",
         "SentencePiece",
+        "14 GB (7B, float16)",
     ),
     Family(
         "LLaVA-NeXT (1.6)",
@@ -121,6 +131,7 @@ FAMILIES: tuple[Family, ...] = (
         "model.vision_tower.encoder.layers[vision_feature_layer]",
         "24 x 24 a tile of 336 px",
         "SentencePiece",
+        "15 GB (7B, float16)",
     ),
     Family(
         "LLaVA-OneVision",
@@ -130,6 +141,7 @@ FAMILIES: tuple[Family, ...] = (
         "model.vision_tower.encoder.layers[vision_feature_layer]",
         "27 x 27 a tile of 384 px",
         "byte-level BPE",
+        "1.8 GB (0.5B, bfloat16)",
     ),
     Family(
         "InternVL",
@@ -139,6 +151,7 @@ FAMILIES: tuple[Family, ...] = (
         "model.vision_tower.encoder.layer[vision_feature_layer]",
         "32 x 32 a tile of 448 px",
         "byte-level BPE",
+        "1.9 GB (1B, bfloat16)",
     ),
     Family(
         "Llama 4",
@@ -148,6 +161,7 @@ FAMILIES: tuple[Family, ...] = (
         "vision_model.model.layers[-1]",
         "24 x 24 a tile of 336 px",
         "byte-level BPE",
+        "220 GB (Scout, bfloat16)",
     ),
     Family(
         "PaliGemma",
@@ -157,6 +171,7 @@ FAMILIES: tuple[Family, ...] = (
         "model.vision_tower.encoder.layers[-1]",
         "16 x 16 at 224 px",
         "SentencePiece",
+        "6 GB (3B, bfloat16)",
     ),
     Family(
         "BLIP-2",
@@ -166,6 +181,7 @@ FAMILIES: tuple[Family, ...] = (
         "vision_model.encoder.layers[-1]",
         "16 x 16 at 224 px",
         "byte-level BPE (OPT) or SentencePiece (T5)",
+        "7.5 GB (OPT-2.7B, float16)",
     ),
     Family(
         "InstructBLIP",
@@ -175,6 +191,7 @@ FAMILIES: tuple[Family, ...] = (
         "vision_model.encoder.layers[-1]",
         "16 x 16 at 224 px",
         "SentencePiece",
+        "16 GB (Vicuna-7B, float16)",
     ),
     Family(
         "Kosmos-2",
@@ -184,6 +201,7 @@ FAMILIES: tuple[Family, ...] = (
         "vision_model.model.encoder.layers[-1]",
         "16 x 16 at 224 px",
         "SentencePiece",
+        "6.7 GB (1.7B, float32)",
     ),
     Family(
         "Qwen2-VL",
@@ -193,6 +211,7 @@ FAMILIES: tuple[Family, ...] = (
         "model.visual.blocks[-1]",
         "H/14 x W/14, as the photo",
         "byte-level BPE",
+        "4.5 GB (2B, bfloat16)",
     ),
     Family(
         "Pix2Struct",
@@ -202,6 +221,7 @@ FAMILIES: tuple[Family, ...] = (
         "encoder.encoder.layer[-1]",
         "as the photo, 2048 cells at most",
         "SentencePiece",
+        "1.1 GB (base, float32)",
     ),
     Family(
         "ViLT",
@@ -211,6 +231,7 @@ FAMILIES: tuple[Family, ...] = (
         "vilt.encoder.layer[-1].layernorm_before",
         "H/32 x W/32, as the photo",
         "WordPiece; the answer is one of a list",
+        "0.5 GB (float32)",
         head_alone=False,
     ),
     Family(
@@ -221,6 +242,7 @@ FAMILIES: tuple[Family, ...] = (
         "model.vision_model.encoder.layers[-1]",
         "26 x 26 a tile of 364 px (SmolVLM 32 x 32 of 512)",
         "byte-level BPE",
+        "0.5 GB (SmolVLM-256M, bfloat16)",
     ),
     Family(
         "Qwen2.5-VL",
@@ -230,6 +252,7 @@ FAMILIES: tuple[Family, ...] = (
         "model.visual.blocks[-1]",
         "H/14 x W/14, as the photo",
         "byte-level BPE",
+        "7.5 GB (3B, bfloat16)",
     ),
     Family(
         "Qwen3-VL, Qwen3-VL-MoE",
@@ -239,6 +262,7 @@ FAMILIES: tuple[Family, ...] = (
         "model.visual (its last block)",
         "H/16 x W/16, as the photo",
         "byte-level BPE",
+        "4.3 GB (2B, bfloat16)",
     ),
     Family(
         "Qwen3.5",
@@ -248,6 +272,7 @@ FAMILIES: tuple[Family, ...] = (
         "model.visual.blocks[-1]",
         "H/16 x W/16, as the photo",
         "byte-level BPE",
+        "2 GB a billion weights (bfloat16)",
     ),
 )
 
@@ -260,6 +285,7 @@ GENERIC = Family(
     "the tower's last that the words depend on, found by a photo of noise",
     "what the layer has",
     "the checkpoint's own",
+    "2 GB a billion weights (bfloat16)",
 )
 
 

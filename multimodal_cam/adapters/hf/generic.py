@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ...modes import evaluation_mode
 from .. import Inputs
 from .base import _unseen
+from .devices import device_of, dtype_of
 from .finding import EXTRA, Ran, find_layer, find_start, find_tower, frozen, watch
 from .grids import Ordered, Tokens, first
 from .prompted import Prompted
@@ -78,10 +79,11 @@ class Generic(Prompted):
                 "it has an encoder and a decoder of text, and only models whose text follows the prompt are found"
             )
         values = self._probed(noise())
-        self._asked = values["input_ids"].to(self.device)
+        device = device_of(self.model)
+        self._asked = values["input_ids"].to(device)
         pixels, more = self.more(values, noise())
-        weight = next(self.model.parameters())
-        inputs = Inputs(pixels.to(weight), (), self._asked, more={k: v.to(weight.device) for k, v in more.items()})
+        pixels = pixels.to(device, dtype_of(self.model))
+        inputs = Inputs(pixels, (), self._asked, more={k: v.to(device) for k, v in more.items()})
         self._size = pixels.shape[-2], pixels.shape[-1]
         with evaluation_mode(self.model), torch.random.fork_rng(devices=[]), frozen(self.model), torch.enable_grad():
             logits, ran = self._describe(replace(inputs, pixels=inputs.pixels.detach().clone().requires_grad_()))

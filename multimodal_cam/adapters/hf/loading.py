@@ -10,8 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .families import OLDEST, Family, family_of
+import torch
 
+from .families import OLDEST, Family, family_of
+from .fitting import check_memory
+
+CPU = torch.device("cpu")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 PATIENCE = 5  # seconds to wait for the hub's first answer
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
@@ -42,11 +46,20 @@ def is_checkpoint(folder: Path) -> bool:
     return isinstance(config, dict) and "model_type" in config
 
 
-def load_folder(folder: Path, name: str, *, trust_remote_code: bool = False, pickled: bool = False, device: Any = "cpu") -> Any:
-    """The adapter of the checkpoint in `folder`.
+def load_folder(
+    folder: Path,
+    name: str,
+    *,
+    trust_remote_code: bool = False,
+    pickled: bool = False,
+    device: torch.device = CPU,
+    dtype: torch.dtype | None = None,
+    device_map: Any = None,
+) -> Any:
+    """The adapter of the checkpoint in `folder`, on `device`, or where `device_map` says.
 
     Raises ValueError for an architecture that is not known and cannot be found out, FileNotFoundError that says which files are
-    missing, and ImportError when another version of transformers is needed.
+    missing, ImportError when another version of transformers is needed, or a library that is not there, and MemoryError.
     """
     _check_version()
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -57,13 +70,18 @@ def load_folder(folder: Path, name: str, *, trust_remote_code: bool = False, pic
         if model_class is None:
             raise ImportError(f"transformers {_installed()} has no {config['architectures'][0]}: {UPGRADE}")
     _check_files(folder, pickled)
+    if device_map is None:
+        check_memory(folder, config, dtype, device)
+        if "quantization_config" in config:
+            device_map = {"": device}  # packed weights come where they shall be, and cannot be moved then
+    given = {option: value for option, value in (("dtype", dtype), ("device_map", device_map)) if value is not None}
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
     with _perhaps_too_old(config, folder, unknown=True):
-        model = model_class.from_pretrained(folder, use_safetensors=not pickled, **options)
+        model = model_class.from_pretrained(folder, use_safetensors=not pickled, **given, **options)
         processor = _processor(folder, options)
     commit = getattr(model.config, "_commit_hash", None)
     provenance = {"weights": f"{name}@{commit}" if commit else name}
-    return adapt(model.to(device), processor, name, provenance, family)
+    return adapt(model.to(device) if device_map is None else model, processor, name, provenance, family)
 
 
 def _model_class(config: dict[str, Any], where: str, trust_remote_code: bool) -> Any:

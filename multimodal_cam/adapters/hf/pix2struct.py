@@ -54,7 +54,7 @@ class Pix2Struct(HuggingFace):
         asked = list(zip(images, questions, strict=True))
         pixels = torch.cat([_patches(self._headed(*row)) for row in asked])
         places = [placing.measure(*image.size, partial(self._uncoloured, question=question)) for image, question in asked]
-        return Inputs(pixels.to(next(self.tower.parameters())), tuple(places))
+        return Inputs(pixels.to(self.device, self.dtype), tuple(places))
 
     def kind(self, image: Image, question: str | None) -> Hashable:
         return image.size, question

@@ -61,13 +61,13 @@ class Prompted(HuggingFace):
         photo = distinct(images)[1] if self.shares else None
         first = range(len(images)) if photo is None else [photo.tolist().index(i) for i in range(int(photo.max()) + 1)]
         pixels, more = zip(*(seen[i] for i in first), strict=True)
-        weight = next(self.tower.parameters())
+        device = self.device
         return Inputs(
-            torch.cat(pixels).to(weight),
+            torch.cat(pixels).to(device, self.dtype),
             tuple(self.placement(*image.size) for image in images),
-            question=pad_ids(prompts, weight.device),
-            photo=None if photo is None else photo.to(weight.device),
-            more={name: torch.cat([one[name] for one in more]).to(weight.device) for name in more[0]},
+            question=pad_ids(prompts, device),
+            photo=None if photo is None else photo.to(device),
+            more={name: torch.cat([one[name] for one in more]).to(device) for name in more[0]},
             asked=self._run(each, prompts),
         )
 

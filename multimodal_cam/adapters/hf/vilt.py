@@ -28,15 +28,14 @@ class ViLT(Chooser, HuggingFace):
     task = "vqa"
     shares = False
     reads_first = True
+    device = HuggingFace.device
 
     def __init__(self, *parts: Any, **more: Any) -> None:
         super().__init__(*parts, **more)
+        if any(weight.device.type == "meta" for weight in self.model.vilt.embeddings.parameters()):
+            raise ValueError("ViLT's patches are put in order outside its forward: keep its embeddings in memory, not offloaded")
         names = self.model.config.id2label
         self.labels = Labels([names[i] for i in range(len(names))])
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.module.parameters()).device
 
     def places(self) -> tuple[nn.Module, nn.Module]:
         return self.model.vilt, self.model.vilt.encoder.layer[-1].layernorm_before
