@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 
@@ -41,3 +42,9 @@ def loaded(checkpoints):
         return models[case.name]
 
     return load
+
+
+@pytest.fixture
+def folder(checkpoints, tmp_path):
+    """A checkpoint to spoil."""
+    return shutil.copytree(checkpoints("blip-caption"), tmp_path / "blip")

@@ -151,9 +151,9 @@ def test_a_batch_of_photos_of_all_shapes_equals_each_alone(model, case):
     images = [*photos(), noise_image(5, SHAPES[0])]  # the first and the last run together
     texts = [case.text, "a dog", "two dogs play with a red ball", "a red dog"]
     texts = ["red", "two", "brown", "two"] if case.chooses else texts
-    together = mc.explain(model, images, text=texts, question=case.question, method="evidence", nodes=4)
+    together = mc.explain(model, images, text=texts, question=case.question, method="evidence", nodes=2)
     for image, text, one in zip(images, texts, together, strict=True):
-        alone = mc.explain(model, image, text=text, question=case.question, method="evidence", nodes=4)
+        alone = mc.explain(model, image, text=text, question=case.question, method="evidence", nodes=2)
         torch.testing.assert_close(one.maps, alone.maps, rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(one.reliance, alone.reliance, rtol=1e-3, atol=1e-4)
     spoken = mc.explain(model, photos(), question=case.question)
@@ -248,7 +248,9 @@ def test_nothing_is_touched(model, case):
     first.requires_grad_(True)
 
 
-@pytest.mark.parametrize(("kind", "gap", "likeness"), [("bfloat16", 0.15, 0.99), ("half", 0.05, 0.999)])
+@pytest.mark.parametrize(
+    ("kind", "gap", "likeness"), [("bfloat16", 0.15, 0.99), pytest.param("half", 0.05, 0.999, marks=pytest.mark.slow)]
+)
 def test_half_precision_stays_close(model, case, kind, gap, likeness):
     """Log-probabilities within `gap` nats, maps as alike as `likeness` says, and float32 whatever the weights are."""
     full = mc.explain(model, photos()[2], text=case.text, question=case.question)
@@ -263,19 +265,11 @@ def test_half_precision_stays_close(model, case, kind, gap, likeness):
 def test_the_tower_runs_once_a_photo(model, case):
     if case.chooses:
         pytest.skip("question and photo run through one transformer")
-    runs = []
-    with torch.no_grad():
-        mc.explain(model, photos()[0], text=case.text, question=case.question)  # the baseline is known from here on
-    handle = model.layer.register_forward_pre_hook(lambda _m, args: runs.append(1))
-    original = model.encode
-    seen = []
+    image, original, seen = photos()[0], model.encode, []
+    mc.explain(model, image, text="a dog", question=case.question)  # the baseline is known from here on
     model.encode = lambda inputs: (seen.append(len(inputs.pixels)), original(inputs))[1]
     try:
-        image = photos()[0]
-        mc.explain(
-            model, [image, image], text=[case.text, case.text.rpartition(" ")[0]], question=case.question, method="evidence"
-        )
+        mc.explain(model, [image, image], text=["a dog", "a red dog"], question=case.question, method="evidence", nodes=2)
     finally:
-        handle.remove()
         del model.encode
     assert seen == [1] * getattr(model, "shares", True)  # a tower that reads the question runs for each row

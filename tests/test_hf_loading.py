@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tomllib
 from pathlib import Path
 
 import pytest
 import torch
-from hf_models import CASES
 from hf_models.tokenizers import byte_level, sentence_piece, word_piece
 from networks import noise_image
 from typer.testing import CliRunner
@@ -21,28 +19,6 @@ from multimodal_cam.adapters.hf.grids import Tokens
 from multimodal_cam.cli import app
 from multimodal_cam.listing import layer_rows
 from multimodal_cam.spans import sentence
-
-
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory):
-    """Folders by name, each written once."""
-    home, made = tmp_path_factory.mktemp("checkpoints"), {}
-
-    def checkpoint(name: str) -> Path:
-        if name not in made:
-            made[name] = home / name
-            torch.manual_seed(0)
-            next(case for case in CASES if case.name == name).build(made[name])
-        return made[name]
-
-    return checkpoint
-
-
-@pytest.fixture
-def folder(checkpoints, tmp_path):
-    """A checkpoint to spoil."""
-    shutil.copytree(checkpoints("blip-caption"), tmp_path / "blip")
-    return tmp_path / "blip"
 
 
 def config(folder: Path, **changes) -> None:
@@ -285,7 +261,9 @@ def run(*arguments: str | Path):
 
 def test_every_family_is_listed_and_has_its_adapter():
     rows = [json.loads(line) for line in run("models", "--json").stdout.splitlines()]
-    assert [row["family"] for row in rows if "family" in row] == [family.name for family in (*FAMILIES, GENERIC)]
+    families = [row for row in rows if "family" in row]
+    assert [row["family"] for row in families] == [family.name for family in (*FAMILIES, GENERIC)]
+    assert all("GB" in row["memory"] and row["transformers"] for row in families)
     for family in (*FAMILIES, GENERIC):
         assert family.load().read
     import transformers

@@ -21,13 +21,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 GB = 10**9
 
 
-@pytest.fixture
-def folder(checkpoints, tmp_path):
-    """A checkpoint to spoil."""
-    shutil.copytree(checkpoints("blip-caption"), tmp_path / "blip")
-    return tmp_path / "blip"
-
-
 def config(folder, **changes):
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
@@ -97,7 +90,7 @@ def accelerate():
 
 
 FAMILIES = [  # cross-attention, a prompt, a CNN, tiles, side paths, the generic path
-    "blip-caption",
+    pytest.param("blip-caption", marks=pytest.mark.slow),
     pytest.param("blip-vqa", marks=pytest.mark.slow),
     "llava",
     pytest.param("florence-2", marks=pytest.mark.slow),
@@ -300,9 +293,3 @@ def test_what_memory_there_is(tmp_path, monkeypatch):
     for name, value in (("memory_reserved", 5 * GB), ("memory_allocated", 2 * GB), ("mem_get_info", (4 * GB, 80 * GB))):
         monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
     assert fitting.available(types.SimpleNamespace(type="cuda")) == 7 * GB
-
-
-def test_families_say_what_they_take():
-    rows = [json.loads(line) for line in CliRunner().invoke(app, ["models", "--json"]).stdout.splitlines()]
-    families = [row for row in rows if "family" in row]
-    assert all("GB" in row["memory"] and row["transformers"] for row in families)
