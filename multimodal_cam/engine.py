@@ -318,7 +318,7 @@ class Batch:
         if not self.depends:
             raise ValueError(
                 f"the text does not depend on layer {self.request.layer_name!r}: its gradient is zero everywhere; "
-                "choose a layer that the head reads"
+                "choose a layer that the head reads (weights that some libraries quantise give no gradient at all)"
             )
 
     def _logits(self, activations: Tensor, copies: int = 1) -> Tensor:

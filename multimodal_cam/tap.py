@@ -265,7 +265,9 @@ def token_gradients(
 
 
 def _products(outputs: Tensor, leaf: Tensor, cotangents: Tensor, batched: bool) -> Tensor:
-    """Vector-Jacobian products `(m, *leaf.shape)` for `m` cotangents; the graph stays."""
+    """Vector-Jacobian products `(m, *leaf.shape)` for `m` cotangents; the graph stays. 0 where there is no graph."""
+    if not outputs.requires_grad:
+        return leaf.new_zeros((len(cotangents), *leaf.shape))
     (gradient,) = torch.autograd.grad(
         outputs,
         leaf,

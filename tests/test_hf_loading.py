@@ -281,6 +281,10 @@ def test_layers_are_listed_with_what_the_head_uses(checkpoints):
     assert rows["model.vision_tower.embeddings.patch_embedding"]["used"] is True
     with pytest.raises(ValueError, match="does not depend on layer"):
         mc.explain(mc.load(checkpoints("llava"), device="cpu"), noise_image(), text="a dog", layer=unused)
+    frozen = mc.load(checkpoints("llava"), device="cpu")
+    frozen.module.requires_grad_(False)
+    with pytest.raises(ValueError, match="does not depend on layer"):
+        mc.explain(frozen, noise_image(), text="a dog", layer=unused)
 
 
 def test_layers_of_all_kinds_of_models():

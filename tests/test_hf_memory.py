@@ -218,6 +218,18 @@ def test_the_library_that_is_missing_is_named(folder, packing, library):
         mc.load(folder, device="cpu")
 
 
+@pytest.mark.parametrize("method", ["grad_cam", "evidence"])
+def test_weights_that_give_no_gradient(checkpoints, method):
+    """As those of libraries that only compute forwards; nothing else asks for one."""
+    case = case_of("llava")
+    model = mc.load(checkpoints(case.name), device="cpu")
+    model.module.requires_grad_(False)
+    projector = model.model.model.multi_modal_projector
+    projector.forward = torch.no_grad()(projector.forward)
+    with pytest.raises(ValueError, match=r"does not depend on layer 'model.vision_tower.*quantise give no gradient"):
+        explained(model, case, method=method)
+
+
 # ---- too little memory -----------------------------------------------------------------------------------------------------
 
 
