@@ -13,18 +13,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .adapters import TaskAdapter, UnknownWordError
+    from ._explain import Failure, explain
+    from ._explain_score import explain_score
+    from .adapters.check import Check, check
     from .adapters.classifier import classifier
-    from .adapters.own import Words, captioner
-    from .adapters.own_vqa import vqa
-    from .anything import explain_score
-    from .checking import Check, check
-    from .explaining import Failure, explain
-    from .explanation import Explanation, Part, QuestionWord
-    from .loading import load
-    from .methods import LINEAR, METHODS
+    from .adapters.contract import TaskAdapter, UnknownWordError
+    from .adapters.custom_captioner import Words, captioner
+    from .adapters.custom_vqa import vqa
+    from .adapters.load import load
+    from .core.spans import Span, WordError
+    from .methods.gradient import LINEAR, METHODS
+    from .results.explanation import Explanation, Part, QuestionWord
     from .scores import SCORES
-    from .spans import Span, WordError
 
 __version__ = "0.1.0"
 __all__ = [
@@ -51,18 +51,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "adapters": ("TaskAdapter", "UnknownWordError"),
+    "_explain": ("Failure", "explain"),
+    "_explain_score": ("explain_score",),
+    "adapters.check": ("Check", "check"),
     "adapters.classifier": ("classifier",),
-    "adapters.own": ("Words", "captioner"),
-    "adapters.own_vqa": ("vqa",),
-    "anything": ("explain_score",),
-    "checking": ("Check", "check"),
-    "explaining": ("Failure", "explain"),
-    "explanation": ("Explanation", "Part", "QuestionWord"),
-    "loading": ("load",),
-    "methods": ("LINEAR", "METHODS"),
+    "adapters.contract": ("TaskAdapter", "UnknownWordError"),
+    "adapters.custom_captioner": ("Words", "captioner"),
+    "adapters.custom_vqa": ("vqa",),
+    "adapters.load": ("load",),
+    "core.spans": ("Span", "WordError"),
+    "methods.gradient": ("LINEAR", "METHODS"),
+    "results.explanation": ("Explanation", "Part", "QuestionWord"),
     "scores": ("SCORES",),
-    "spans": ("Span", "WordError"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

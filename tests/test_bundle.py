@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import multimodal_cam as mc
-from multimodal_cam.evaluation import say
+from multimodal_cam.evaluation.caption_quality import say
 from multimodal_cam.models.bundle import BUNDLED, bundled
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "flickr8k"

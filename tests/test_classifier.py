@@ -12,7 +12,7 @@ from torch import nn
 
 import multimodal_cam as mc
 from multimodal_cam.adapters.classifier import imagenet_labels
-from multimodal_cam.adapters.placing import placement_of
+from multimodal_cam.adapters.transform_placement import placement_of
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 ALL_METHODS = sorted(["evidence", *mc.METHODS])
@@ -249,7 +249,7 @@ def test_the_map_lies_on_the_original_photo(kind, size):
     image.paste((255, 255, 255), box)
     model = mc.classifier(Bright(), labels=["bright", "dark"], layer="grid", preprocess=transforms_of(kind))
     e = mc.explain(model, image, text="bright", method="hires_cam")
-    from multimodal_cam.geometry import place
+    from multimodal_cam.core.geometry import place
 
     drawn = place(e.maps, e.placement)[0]
     ys, xs = torch.arange(height), torch.arange(width)

@@ -11,7 +11,7 @@ from networks import noise_image
 from torch.nn import functional as F
 
 import multimodal_cam as mc
-from multimodal_cam.listing import layer_rows
+from multimodal_cam.adapters.catalog import layer_rows
 
 open_clip = pytest.importorskip("open_clip")
 

@@ -9,8 +9,8 @@ from networks import FusedDecoder, noise_image, planted_captioner, quadrant_imag
 from torch import nn
 
 import multimodal_cam as mc
-from multimodal_cam import tap
-from multimodal_cam.engine import Batch, Request
+from multimodal_cam.core import hooks as tap
+from multimodal_cam.core.attribution import Batch, Request
 from multimodal_cam.scores import log_prob
 
 TEXT = "a red dog runs"
@@ -138,7 +138,7 @@ def test_chunks_of_nodes_and_tokens_change_nothing(monkeypatch):
     model = small_captioner()
     whole = batch(model, [noise_image()], [TEXT], method="evidence").explain()
     monkeypatch.setattr(tap, "BUDGET", 1)
-    monkeypatch.setattr("multimodal_cam.engine.GRAPHS", 1)
+    monkeypatch.setattr("multimodal_cam.core.attribution.GRAPHS", 1)
     pieces = batch(model, [noise_image()], [TEXT], method="evidence").explain()
     torch.testing.assert_close(pieces.maps, whole.maps, rtol=1e-5, atol=1e-7)
 

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import multimodal_cam as mc
-from multimodal_cam.adapters import Inputs
+from multimodal_cam.adapters.catalog import layer_rows
 from multimodal_cam.adapters.hf.finding import Lies, find_layer, find_start, find_tower, frozen, last_part, watch
 from multimodal_cam.adapters.hf.generic import Generic, near
-from multimodal_cam.cli import app
-from multimodal_cam.listing import layer_rows
+from multimodal_cam.adapters.inputs import Inputs
+from multimodal_cam.cli.app import app
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # transformers' own, with NumPy 2
 TEXT = "a brown dog runs."

@@ -11,8 +11,8 @@ from networks import noise_image
 from PIL import Image, ImageOps
 
 import multimodal_cam as mc
-from multimodal_cam import tap
-from multimodal_cam.engine import Batch, Request
+from multimodal_cam.core import hooks as tap
+from multimodal_cam.core.attribution import Batch, Request
 from multimodal_cam.scores import log_prob
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # transformers' own, with NumPy 2

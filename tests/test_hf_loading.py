@@ -13,12 +13,12 @@ from networks import noise_image
 from typer.testing import CliRunner
 
 import multimodal_cam as mc
+from multimodal_cam.adapters.catalog import layer_rows
 from multimodal_cam.adapters.hf import words
 from multimodal_cam.adapters.hf.families import FAMILIES, GENERIC, OLDEST
 from multimodal_cam.adapters.hf.grids import Tokens
-from multimodal_cam.cli import app
-from multimodal_cam.listing import layer_rows
-from multimodal_cam.spans import sentence
+from multimodal_cam.cli.app import app
+from multimodal_cam.core.spans import sentence
 
 
 def config(folder: Path, **changes) -> None:

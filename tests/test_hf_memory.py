@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import multimodal_cam as mc
 from multimodal_cam.adapters.hf import fitting
-from multimodal_cam.cli import app
+from multimodal_cam.cli.app import app
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # transformers' own, with NumPy 2
 GB = 10**9

@@ -11,8 +11,8 @@ from networks import noise_image
 from test_cli import run
 
 import multimodal_cam as mc
-from multimodal_cam import tap
 from multimodal_cam.adapters.hf import asking
+from multimodal_cam.core import hooks as tap
 from multimodal_cam.render.html import page
 from multimodal_cam.scores import log_prob
 

@@ -35,8 +35,8 @@ def network():
 
 @pytest.fixture(scope="module")
 def model(network):
+    from multimodal_cam.adapters.bundled import LSTMQAdapter
     from multimodal_cam.adapters.labels import Labels
-    from multimodal_cam.adapters.lstm_q import LSTMQAdapter
 
     return LSTMQAdapter(network, WORDS, Labels(ANSWERS))
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from multimodal_cam import evidence
-from multimodal_cam.methods import LINEAR, METHODS
+from multimodal_cam.methods import path as evidence
+from multimodal_cam.methods.gradient import LINEAR, METHODS
 
 A = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[2.0, 0.0], [0.0, 2.0]]]])
 G = torch.tensor([[[[1.0, 1.0], [1.0, 1.0]], [[-2.0, 2.0], [0.0, 4.0]]]])

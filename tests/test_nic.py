@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import multimodal_cam as mc
-from multimodal_cam.adapters.nic import NICAdapter
+from multimodal_cam.adapters.bundled import NICAdapter
 from multimodal_cam.models.bundle import load_model, save_model
 from multimodal_cam.models.encoder import Encoder, load_imagenet, to_pixels
 from multimodal_cam.models.nic import NIC, NICConfig

@@ -16,14 +16,14 @@ import torch
 from PIL import Image
 from toys import ANSWERS, hot_cell, toy_answer, toy_explanation
 
-from multimodal_cam import spans
-from multimodal_cam.geometry import center_crop
+from multimodal_cam.core import spans
+from multimodal_cam.core.geometry import center_crop
+from multimodal_cam.core.spans import Span
 from multimodal_cam.render.colour import colours, cover
 from multimodal_cam.render.figure import figure
 from multimodal_cam.render.html import page, save_page
 from multimodal_cam.render.overlay import overlay, shrink
 from multimodal_cam.render.text import note, percent, remarks, signed
-from multimodal_cam.spans import Span
 
 
 def data_of(html: str) -> dict:

@@ -13,10 +13,10 @@ from safetensors import SafetensorError
 from toys import hot_cell, toy_answer
 
 import multimodal_cam as mc
-from multimodal_cam import report as reports
-from multimodal_cam.folders import RECORDS, photos_in, unused, whole_or_nothing
-from multimodal_cam.listing import method_rows
-from multimodal_cam.report import Report, message, peak, record
+from multimodal_cam.adapters.catalog import method_rows
+from multimodal_cam.core.files import RECORDS, photos_in, unused, whole_or_nothing
+from multimodal_cam.results import report_folder as reports
+from multimodal_cam.results.report_folder import Report, message, peak, record
 
 
 @pytest.fixture(scope="module")

@@ -22,9 +22,9 @@ from PIL import Image
 
 pq = pytest.importorskip("pyarrow.parquet")
 
+from multimodal_cam.core.geometry import squeeze  # noqa: E402
 from multimodal_cam.data.coco import Thing, read_coco  # noqa: E402
 from multimodal_cam.data.questions import Question  # noqa: E402
-from multimodal_cam.geometry import squeeze  # noqa: E402
 from multimodal_cam.metrics.localization import points_at  # noqa: E402
 from multimodal_cam.study import running  # noqa: E402
 from multimodal_cam.study.gallery import cases  # noqa: E402

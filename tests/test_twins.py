@@ -9,7 +9,7 @@ import torch
 from networks import noise_image, small_captioner
 
 import multimodal_cam as mc
-from multimodal_cam.adapters.attending import SANAdapter, SATAdapter
+from multimodal_cam.adapters.bundled import SANAdapter, SATAdapter
 from multimodal_cam.adapters.labels import Labels
 from multimodal_cam.models.bundle import load_model, save_model
 from multimodal_cam.models.captioner_training import TrainingOptions, doubly_stochastic

@@ -5,7 +5,7 @@ import torch
 from networks import COLOURS, noise_image, planted_vqa, quadrant_image, small_vqa
 
 import multimodal_cam as mc
-from multimodal_cam.adapters import UnknownWordError
+from multimodal_cam.adapters.contract import UnknownWordError
 
 PLACES = {"top left": (0, 0), "top right": (0, 2), "bottom left": (2, 0), "bottom right": (2, 2)}
 QUESTION = "what colour is top left"

@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..geometry import Placement, squeeze
-from ..modes import evaluation_mode
-from ..spans import Span
-from . import Inputs, refuse_questions
-from .choosing import Chooser
-from .cutting import last_grid
-from .labels import Labels
-from .own_images import MEAN_COLOUR, CutImages
-from .placing import placement_of
+from ..core.geometry import Placement, squeeze
+from ..core.hooks import evaluation_mode
+from ..core.spans import Span
+from .contract import refuse_questions
+from .encoder_input import MEAN_COLOUR, CutImages
+from .head_extraction import last_grid
+from .inputs import Inputs
+from .labels import Chooser, Labels
+from .transform_placement import placement_of
 
 
 class Classifier(CutImages, Chooser):

@@ -20,14 +20,15 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..geometry import Placement
+from ..core.geometry import Placement
+from ..core.spans import Span
 from ..scores import ScoreFn, logit
-from ..spans import Span
-from . import Inputs, Unknown, pad_ids, refuse_questions
-from .cutting import last_grid
+from .contract import Unknown, refuse_questions
+from .encoder_input import MEAN_COLOUR, CutImages
+from .head_extraction import last_grid
 from .hf import words
 from .hf.grids import Tokens
-from .own_images import MEAN_COLOUR, CutImages
+from .inputs import Inputs, pad_ids
 
 AT_ONCE = 64  # texts that the text tower reads together
 

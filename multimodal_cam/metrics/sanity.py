@@ -1,8 +1,8 @@
 """Sanity checks for saliency maps (Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim, NeurIPS 2018): does a map depend on what
 the network has learned, and on what it was asked about?
 
-Maps of the trained network are compared with those of a network that knows less and less, from the head down (`cascade` in
-multimodal_cam.randomising gives it), and with those for a random other caption. A map that stays the same shows the photo and
+Maps of the trained network are compared with those of a network that knows less and less, from the head down (`cascade` of
+`core.randomization` gives it), and with those for a random other caption. A map that stays the same shows the photo and
 not the model. Three similarities, as in the paper's figure: SSIM, and Spearman's rank correlation with and without absolute
 values.
 """

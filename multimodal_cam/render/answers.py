@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-from ..explanation import Explanation, Part, QuestionWord
+from ..results.explanation import Explanation, Part, QuestionWord
 from .text import aim, percent, signed
 
 NOTHING = "nothing: its own map"

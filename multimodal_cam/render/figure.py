@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from ..explanation import Explanation, QuestionWord, Scale
-from ..geometry import place
+from ..core.geometry import place
+from ..results.explanation import Explanation, QuestionWord, Scale
 from .colour import COOL, OPACITY, WARM, colours, cover
 from .overlay import overlay, shrink
 from .text import aim, heading, note, percent, remarks, shortened, signed, source

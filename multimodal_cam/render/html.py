@@ -19,8 +19,8 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from ..explanation import Explanation, Part
-from ..spans import Span, join
+from ..core.spans import Span, join
+from ..results.explanation import Explanation, Part
 from .answers import bars, question
 from .colour import COOL, KNEE, OPACITY, WARM
 from .overlay import shrink

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..explanation import Explanation
+from ..results.explanation import Explanation
 from .colour import OPACITY, colours, cover
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..explanation import Explanation, Part
+from ..results.explanation import Explanation, Part
 
 
 def signed(value: float) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from ..adapters import TaskAdapter
-from ..loading import load
+from ..adapters.contract import TaskAdapter
+from ..adapters.load import load
 from .document import Block, Grid, Heading, Paragraph, difference, value
 from .measures import MEDIANS
 from .settings import Settings
@@ -45,7 +45,7 @@ def nic_7x7() -> TaskAdapter:
 
 
 def _regridded(name: str, **changes: int) -> TaskAdapter:
-    from ..adapters.nic import NICAdapter
+    from ..adapters.bundled import NICAdapter
     from ..models.bundle import BUNDLED, load_model
 
     trained = load_model(BUNDLED / "nic")

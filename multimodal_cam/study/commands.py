@@ -275,7 +275,7 @@ def _go(
 @contextmanager
 def _rate(total: int) -> Iterator[Callable[[int], None]]:
     """A bar on stderr with photos a second and the time left; the first call says what was done before."""
-    from ..cli import _progress
+    from ..cli.app import _progress
 
     with _progress() as bars:
         task, done, earlier, start = bars.add_task("measuring", total=total), 0, -1, time.monotonic()

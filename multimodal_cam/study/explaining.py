@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..adapters import Inputs, TaskAdapter
-from ..engine import Batch, Request, TokenMaps, span_map, view_of, watching
-from ..explaining import find_layer
-from ..spans import Span
-from ..tap import View
+from .._explain import find_layer
+from ..adapters.contract import TaskAdapter
+from ..adapters.inputs import Inputs
+from ..core.attribution import Batch, Request, TokenMaps, span_map, view_of, watching
+from ..core.hooks import View
+from ..core.spans import Span
 from .variants import Variant, parse
 
 ROWS = 16  # texts that are explained together: of about one length, since the cost grows with the square of the longest

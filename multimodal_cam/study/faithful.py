@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..adapters import TaskAdapter
+from ..adapters.contract import TaskAdapter
+from ..core.spans import Span
 from ..metrics import faithfulness as measure
 from ..metrics.localization import others
 from ..scores import log_prob
-from ..spans import Span
 from .measures import blind_maps
 from .preparing import Prepared
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image, ImageDraw
 
-from ..geometry import Placement, place
-from ..images import load_image
+from ..core.geometry import Placement, place
+from ..core.images import load_image
 from ..render.overlay import overlay
 from .document import Picture
 from .summary import Table

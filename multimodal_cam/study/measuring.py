@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..adapters import TaskAdapter
-from ..explaining import alike
-from ..folders import FULL
-from ..loading import load
+from .._explain import alike
+from ..adapters.contract import TaskAdapter
+from ..adapters.load import load
+from ..core.files import FULL
+from ..core.hooks import evaluating
+from ..core.spans import Span, join, sentence
 from ..metrics.answers import exact_accuracy
 from ..metrics.localization import WHOLE, coverage, off_centre, others
-from ..spans import Span, join, sentence
-from ..tap import evaluating
 from . import targets as looking
 from .explaining import Found, Rows, can, explained, random_twin
 from .faithful import Key, probed
@@ -303,7 +303,7 @@ def _of_the_machine(error: Exception) -> bool:
 
 
 def _error(image: str, model: str, error: Exception) -> Row:
-    from ..report import message
+    from ..results.report_folder import message
 
     return {"image": image, "model": model, "kind": type(error).__name__, "message": message(error)}
 

@@ -10,11 +10,11 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from ..adapters import TaskAdapter
-from ..engine import watching
-from ..explaining import alike
-from ..geometry import Placement
-from ..spans import Span, join
+from .._explain import alike
+from ..adapters.contract import TaskAdapter
+from ..core.attribution import watching
+from ..core.geometry import Placement
+from ..core.spans import Span, join
 from . import targets as looking
 from .explaining import Rows, encode, together
 from .settings import Settings

@@ -11,9 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..explaining import find_layer
-from ..folders import sha256
-from ..loading import load
+from .._explain import find_layer
+from ..adapters.load import load
+from ..core.files import sha256
 from .engines import ENGINES
 from .explaining import can
 from .faithful import FAITHFULNESS

@@ -19,12 +19,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..adapters import PAD, TaskAdapter
-from ..loading import load
+from ..adapters.contract import TaskAdapter
+from ..adapters.inputs import PAD
+from ..adapters.load import load
+from ..core.hooks import evaluating
+from ..core.randomization import cascade
 from ..metrics.intervals import Interval
 from ..metrics.sanity import WINDOW, random_others, similarities
-from ..randomising import cascade
-from ..tap import evaluating
 from .document import Block, Grid, Heading, Paragraph, Picture, html, markdown, value
 from .explaining import Rows, can, encode, explained
 from .memory import keep_freed_memory

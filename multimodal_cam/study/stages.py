@@ -9,10 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..adapters import TaskAdapter
-from ..adapters.cutting import forward_hooks
-from ..explaining import find_layer
-from ..tap import evaluating
+from .._explain import find_layer
+from ..adapters.contract import TaskAdapter
+from ..core.hooks import evaluating, forward_hooks
 
 DEPTH = 3  # names of at most so many parts: `encoder.trunk.4`, and not every convolution inside
 

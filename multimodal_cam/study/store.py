@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..folders import FULL, whole_or_nothing
+from ..core.files import FULL, whole_or_nothing
 from .measures import CONTROLS
 from .measuring import Shard
 

@@ -10,13 +10,14 @@ from typing import Any
 
 from PIL.Image import Image
 
-from ..adapters import PAD, TaskAdapter
+from ..adapters.contract import TaskAdapter
+from ..adapters.inputs import PAD
+from ..core.images import load_image
+from ..core.spans import Span, parse_all, regroup
 from ..data.coco import Thing
 from ..data.entities import Box, Phrase, Sentence, read_entities
 from ..data.questions import Question
-from ..images import load_image
 from ..models.vocabulary import split_words
-from ..spans import Span, parse_all, regroup
 from .settings import Settings
 from .sources import Item
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..methods import METHODS, NAMES, CamMethod
+from ..methods.gradient import METHODS, NAMES, CamMethod
 
 OPTIONS = "layer=NAME, nodes=N (evidence), pool=max or pool=abs (grad_cam), relu=no"
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 import multimodal_cam as mc
-from multimodal_cam.adapters.nic import NICAdapter
+from multimodal_cam.adapters.bundled import NICAdapter
 from multimodal_cam.models.nic import NIC, NICConfig
 from multimodal_cam.models.vocabulary import SPECIALS, Vocabulary
 

@@ -17,8 +17,8 @@ from scaling import RESET, _status
 from torch import Tensor
 
 import multimodal_cam as mc
+from multimodal_cam.core.hooks import LayerTap
 from multimodal_cam.scores import log_prob
-from multimodal_cam.tap import LayerTap
 
 WORDS = 20
 SAMPLE = 2  # words of which the backward passes of others are measured: one is like the other

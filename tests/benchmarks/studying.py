@@ -15,7 +15,7 @@ from captioners import nic, photo, text
 from measuring import Measurement, Section, medians, milliseconds
 
 import multimodal_cam as mc
-from multimodal_cam.images import load_image
+from multimodal_cam.core.images import load_image
 from multimodal_cam.metrics import faithfulness
 from multimodal_cam.scores import log_prob
 from multimodal_cam.study.measuring import Worker

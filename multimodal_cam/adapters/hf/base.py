@@ -11,10 +11,11 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from ...geometry import Placement
+from ...core.geometry import Placement
+from ...core.spans import Span
 from ...scores import ScoreFn, log_prob
-from ...spans import Span
-from .. import Inputs, Unknown, UnknownWordError, distinct, pad_ids, refuse_questions
+from ..contract import Unknown, UnknownWordError, refuse_questions
+from ..inputs import Inputs, distinct, pad_ids
 from . import asking, placing, words
 from .devices import device_of, dtype_of
 from .grids import Tokens

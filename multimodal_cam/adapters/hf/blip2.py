@@ -9,7 +9,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from .. import Inputs
+from ..inputs import Inputs
 from .prompted import Encoded, Prompted
 
 Q_FORMER = ("qformer_input_ids", "qformer_attention_mask")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..cutting import PASSED_OVER
+from ..head_extraction import PASSED_OVER
 from .base import blocks
 from .grids import first
 

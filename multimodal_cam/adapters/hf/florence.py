@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from .. import Inputs
+from ..inputs import Inputs
 from .prompted import Encoded
 
 

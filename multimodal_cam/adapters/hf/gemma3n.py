@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .. import Inputs
+from ..inputs import Inputs
 from .prompted import Prompted
 
 

@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ...modes import evaluation_mode
-from .. import Inputs
+from ...core.hooks import evaluation_mode
+from ..inputs import Inputs
 from .base import _unseen
 from .devices import device_of, dtype_of
 from .finding import EXTRA, Ran, find_layer, find_start, find_tower, frozen, watch

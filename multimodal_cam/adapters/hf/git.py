@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import Inputs
+from ..inputs import Inputs
 from .base import HuggingFace
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from .. import Inputs
+from ..inputs import Inputs
 from . import placing
 from .tiled import Tiled
 

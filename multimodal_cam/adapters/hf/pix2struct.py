@@ -11,7 +11,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from .. import Inputs
+from ..inputs import Inputs
 from . import placing
 from .base import HuggingFace, blocks, shifted
 from .grids import Tokens

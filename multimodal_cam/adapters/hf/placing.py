@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...geometry import Placement
+from ...core.geometry import Placement
 
 SNAP = 0.004  # fractions of the photo: frames nearer to an edge than that end at it
 

@@ -9,7 +9,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from .. import Inputs, distinct, pad_ids
+from ..inputs import Inputs, distinct, pad_ids
 from .base import HuggingFace
 
 OF_THE_PROMPT = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "labels", "pixel_values")

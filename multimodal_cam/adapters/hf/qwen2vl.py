@@ -10,7 +10,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from .. import Inputs
+from ..inputs import Inputs
 from .grids import Ordered
 from .prompted import Prompted
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import Inputs
+from ..inputs import Inputs
 from .grids import Ordered
 from .qwen2vl import Qwen2VL
 

@@ -9,7 +9,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from .. import Inputs
+from ..inputs import Inputs
 from . import placing
 from .grids import Fused, Ordered, Tokens
 from .prompted import Prompted

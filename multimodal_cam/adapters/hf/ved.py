@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .. import Inputs
+from ..inputs import Inputs
 from .base import HuggingFace, blocks, shifted
 
 

@@ -9,10 +9,9 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from .. import Inputs
-from ..choosing import Chooser
-from ..cutting import forward_hooks
-from ..labels import Labels
+from ...core.hooks import forward_hooks
+from ..inputs import Inputs
+from ..labels import Chooser, Labels
 from .base import HuggingFace
 from .grids import Tokens
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
 
-from ...spans import Span
+from ...core.spans import Span
 
 Range = tuple[int, int]  # characters start to stop of a text
 BROKEN = "\ufffd"  # what a decoder writes for half a character

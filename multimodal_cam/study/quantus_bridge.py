@@ -20,16 +20,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .adapters import Inputs, TaskAdapter
-from .engine import Batch, Request, span_map
-from .explaining import find_layer
-from .explanation import Explanation
-from .geometry import Placement
-from .methods import METHODS
-from .metrics.localization import Box
-from .scores import log_prob
-from .spans import Span
-from .tap import evaluating
+from .._explain import find_layer
+from ..adapters.contract import TaskAdapter
+from ..adapters.inputs import Inputs
+from ..core.attribution import Batch, Request, span_map
+from ..core.geometry import Placement
+from ..core.hooks import evaluating
+from ..core.spans import Span
+from ..methods.gradient import METHODS
+from ..metrics.localization import Box
+from ..results.explanation import Explanation
+from ..scores import log_prob
 
 
 class WordClassifier(nn.Module):

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from .folders import sha256
-from .geometry import Placement, place
-from .spans import Span, WordError, find, join, noun_phrases
+from ..core.files import sha256
+from ..core.geometry import Placement, place
+from ..core.spans import Span, WordError, find, join, noun_phrases
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -319,13 +319,13 @@ class Explanation:
 
     def figure(self, *, scale: Scale = "caption") -> Figure:
         """A matplotlib figure: the photo, and one overlay per word."""
-        from .render.figure import figure
+        from ..render.figure import figure
 
         return figure(self, scale=scale)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """One self-contained page to explore the words with; also written to `path` when it is given."""
-        from .render.html import page, save_page
+        from ..render.html import page, save_page
 
         return page([self]) if path is None else save_page([self], path).read_text(encoding="utf-8")
 

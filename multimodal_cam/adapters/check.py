@@ -10,16 +10,17 @@ import torch
 from PIL import ImageOps
 from torch import Tensor
 
-from .adapters import PAD, TaskAdapter
-from .engine import Batch, Column, Request, view_of, watching
-from .explaining import _untouched, find_layer
-from .images import load_image
-from .scores import log_prob
+from .._explain import _untouched, find_layer
+from ..core.attribution import Batch, Column, Request, view_of, watching
+from ..core.images import load_image
+from ..scores import log_prob
+from .contract import TaskAdapter
+from .inputs import PAD
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from .images import ImageSource
+    from ..core.images import ImageSource
 
 SAME = 1e-3  # by how much what is to be the same may differ, as a share of its size
 SAME_HALF = 0.1  # the same in half precision

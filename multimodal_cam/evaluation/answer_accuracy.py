@@ -10,16 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .adapters import TaskAdapter
-from .data.questions import Question
-from .engine import watching
-from .evaluation import Localisation, Progress, batches, extend, silent
-from .explaining import explain
-from .explanation import Explanation
-from .images import load_image
-from .metrics.answers import exact_accuracy, soft_accuracy
-from .metrics.localization import off_centre, points_at, points_at_centre
-from .tap import evaluating
+from .._explain import explain
+from ..adapters.contract import TaskAdapter
+from ..core.attribution import watching
+from ..core.hooks import evaluating
+from ..core.images import load_image
+from ..data.questions import Question
+from ..metrics.answers import exact_accuracy, soft_accuracy
+from ..metrics.localization import off_centre, points_at, points_at_centre
+from ..results.explanation import Explanation
+from .caption_quality import Localisation, Progress, batches, extend, silent
 
 ROWS = 128  # questions that run together
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .folders import RECORDS
+from ..core.files import RECORDS
 
 if TYPE_CHECKING:
-    from .adapters import TaskAdapter
-    from .explaining import Failure
+    from .._explain import Failure
+    from ..adapters.contract import TaskAdapter
     from .explanation import Explanation, Part, Scale
 
 FORMAT = 1
@@ -34,7 +34,7 @@ def record(image: str, result: Explanation | Failure, *, phrases: bool = False) 
     when nothing in the photo speaks for the word. A photo that failed has `error` and its `kind` instead. `question`,
     `question_words`, `answers`, `instead_of` and `counterfactual` are there only where they apply.
     """
-    from .explaining import Failure
+    from .._explain import Failure
 
     found: dict[str, Any] = {"format": FORMAT, "image": image}
     if isinstance(result, Failure):
@@ -112,7 +112,7 @@ def explain_each(
     model: TaskAdapter, photos: Sequence[str], *, batch_size: int = 32, **options: Any
 ) -> Iterator[tuple[str, Explanation | Failure]]:
     """`explain`, batch by batch, so that no more than a batch is in memory; a photo that fails is a Failure."""
-    from .explaining import explain
+    from .._explain import explain
 
     for start in range(0, len(photos), batch_size):
         batch = list(photos[start : start + batch_size])
@@ -134,14 +134,14 @@ class Report:
 
     def add(self, image: str, result: Explanation | Failure) -> None:
         """Writes the photo's own folder and its record; of a failure, the record."""
-        from .explaining import Failure
+        from .._explain import Failure
 
         self._record(record(image, result, phrases=self.phrases))
         if isinstance(result, Failure):
             return
         folder = result.save(self.folder / self._name(image))
         result.figure(scale=self.scale).savefig(folder / "figure.png")
-        from .render.overlay import shrink
+        from ..render.overlay import shrink
 
         self._waiting.append(shrink(result, SIDE))
         if len(self._waiting) == PHOTOS_A_PAGE:
@@ -153,7 +153,7 @@ class Report:
             self._page()
 
     def _page(self) -> None:
-        from .render.html import page
+        from ..render.html import page
 
         self._pages += 1
         name = "index.html" if self._pages == 1 else f"index-{self._pages}.html"

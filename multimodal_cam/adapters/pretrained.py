@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from ..models.encoder import imagenet_classifier, to_pixels
-from . import TaskAdapter
 from .classifier import Classifier, classifier
 from .clip import CLIP, CLIPViT
-from .placing import placement_of
+from .contract import TaskAdapter
+from .transform_placement import placement_of
 
 
 def timm_model(name: str, weights: Path | None = None) -> Classifier:

@@ -11,9 +11,9 @@ EVIDENCE = "Integrated gradients at the layer, Sundararajan et al., ICML 2017, e
 
 def model_rows() -> list[dict[str, Any]]:
     """What needs no network: name, task, default method, tapped layer, its grid, and the size of the vocabulary."""
-    from .adapters.zoo import PACKAGED
-    from .loading import load
-    from .models.bundle import bundled
+    from ..models.bundle import bundled
+    from .load import load
+    from .pretrained import PACKAGED
 
     return [_model_row(load(name, device="cpu")) for name in [*bundled(), *PACKAGED]]
 
@@ -22,9 +22,9 @@ def _model_row(model: Any) -> dict[str, Any]:
     import torch
     from PIL import Image
 
-    from .engine import view_of
-    from .explaining import find_layer
-    from .tap import LayerTap
+    from .._explain import find_layer
+    from ..core.attribution import view_of
+    from ..core.hooks import LayerTap
 
     inputs = model.preprocess([Image.new("RGB", (64, 64))], ["what is there?"] if model.task == "vqa" else None)
     layer, name = find_layer(model, None)
@@ -42,7 +42,7 @@ def _model_row(model: Any) -> dict[str, Any]:
 
 def family_rows() -> list[dict[str, Any]]:
     """The families of Hugging Face models that `load` takes, from their checkpoints."""
-    from .adapters.hf.families import FAMILIES, GENERIC, TESTED
+    from .hf.families import FAMILIES, GENERIC, TESTED
 
     return [
         {
@@ -68,11 +68,11 @@ def layer_rows(model: Any) -> list[dict[str, Any]]:
     import torch
     from PIL import Image
 
-    from .adapters.hf.grids import first, with_first
-    from .engine import view_of
-    from .explaining import find_layer
-    from .modes import evaluation_mode
-    from .scores import log_prob
+    from .._explain import find_layer
+    from ..core.attribution import view_of
+    from ..core.hooks import evaluation_mode
+    from ..scores import log_prob
+    from .hf.grids import first, with_first
 
     questions = ["what is there?"] if "vqa" in model.task else None
     inputs = model.preprocess([Image.effect_noise((96, 64), 80).convert("RGB")], questions)
@@ -119,7 +119,7 @@ def _below(module: Any, root: Any) -> bool:
 def _used(score: Any, output: Any, view: Any) -> bool | None:
     import torch
 
-    from .adapters.hf.grids import first, with_first
+    from .hf.grids import first, with_first
 
     tensor: Any = first(output)
     if not (score.requires_grad and tensor.requires_grad):
@@ -130,7 +130,7 @@ def _used(score: Any, output: Any, view: Any) -> bool | None:
 
 def method_rows() -> list[dict[str, Any]]:
     """The methods: name, whether phrase maps are sums of word maps, and the paper."""
-    from .methods import LINEAR, METHODS
+    from ..methods.gradient import LINEAR, METHODS
 
     rows = [{"name": "evidence", "linear": True, "paper": EVIDENCE}, {"name": "attention", "linear": True, "paper": ATTENTION}]
     for name, function in METHODS.items():

@@ -17,17 +17,18 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .adapters import PAD, TaskAdapter
-from .data.entities import Box, Phrase, Sentence, read_entities
-from .engine import watching
-from .explaining import explain
-from .explanation import Explanation
-from .images import load_image
-from .metrics.captions import caption_scores
-from .metrics.localization import off_centre, others, points_at, points_at_centre
-from .models.vocabulary import split_words
-from .spans import Span, join, parse, sentence
-from .tap import evaluating
+from .._explain import explain
+from ..adapters.contract import TaskAdapter
+from ..adapters.inputs import PAD
+from ..core.attribution import watching
+from ..core.hooks import evaluating
+from ..core.images import load_image
+from ..core.spans import Span, join, parse, sentence
+from ..data.entities import Box, Phrase, Sentence, read_entities
+from ..metrics.captions import caption_scores
+from ..metrics.localization import off_centre, others, points_at, points_at_centre
+from ..models.vocabulary import split_words
+from ..results.explanation import Explanation
 
 Progress = Callable[[int, int], None]
 Thing = TypeVar("Thing")

@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..geometry import Placement
+from ..core.geometry import Placement
+from ..core.hooks import forward_hooks
 from ..models.encoder import to_pixels
-from . import Inputs, distinct
-from .cutting import Head, forward_hooks
+from .head_extraction import Head
+from .inputs import Inputs, distinct
 
 IMAGENET_MEAN = tuple(255 * x for x in (0.485, 0.456, 0.406))
 IMAGENET_STD = tuple(255 * x for x in (0.229, 0.224, 0.225))

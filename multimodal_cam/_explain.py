@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard, overload
 import torch
 from torch import Tensor, nn
 
-from .adapters import PAD, Inputs, TaskAdapter, Unknown
-from .engine import Batch, Request, TokenMaps, row_each, span_map, view_of
-from .explanation import Explanation
-from .images import load_image
-from .methods import METHODS, NAMES, CamMethod
+from .adapters.contract import TaskAdapter, Unknown
+from .adapters.inputs import PAD, Inputs
+from .core.attribution import Batch, Request, TokenMaps, row_each, span_map, view_of
+from .core.hooks import LayerTap, evaluating
+from .core.images import load_image
+from .core.spans import Span, find, join, noun_phrases, sentence
+from .methods.gradient import METHODS, NAMES, CamMethod
+from .results.explanation import Explanation
 from .scores import SCORES, ScoreFn
-from .spans import Span, find, join, noun_phrases, sentence
-from .tap import LayerTap, evaluating
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from .images import ImageSource
+    from .core.images import ImageSource
 
 OnError = Literal["raise", "skip"]
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from ..modes import evaluation_mode
+from ..core.hooks import evaluation_mode, forward_hooks
 
 # what gives a grid and is no layer to look at: it pools the last one away, or hands it on
 PASSED_OVER = (
@@ -144,12 +142,3 @@ def _with_ancestors(nodes: set[fx.Node], cut: fx.Node) -> set[fx.Node]:
                 found.add(node)
                 waiting.append(node)
     return found
-
-
-@contextmanager
-def forward_hooks(modules: list[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
-    """`hook` on all of `modules`, as long as this lasts."""
-    with ExitStack() as stack:
-        for module in modules:
-            stack.callback(module.register_forward_hook(hook).remove)
-        yield

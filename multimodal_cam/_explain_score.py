@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import evidence
-from .methods import METHODS, CamMethod
-from .tap import LayerTap, ReadoutTap, evaluating_what_runs, token_gradients
+from .core.hooks import LayerTap, ReadoutTap, evaluating_what_runs, token_gradients
+from .methods import path as evidence
+from .methods.gradient import METHODS, CamMethod
 
 
 def explain_score(

@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from PIL import Image
 from torch import Tensor, nn
 
-from ..geometry import Placement, squeeze
-from ..spans import Span
-from . import Inputs, pad_ids
-from .choosing import Chooser
-from .labels import Labels
-from .own import Tokenizer, tokenizer_of
-from .own_images import OwnImages, differentiable_rnn
+from ..core.geometry import Placement, squeeze
+from ..core.spans import Span
+from .custom_captioner import Tokenizer, tokenizer_of
+from .encoder_input import OwnImages, differentiable_rnn
+from .inputs import Inputs, pad_ids
+from .labels import Chooser, Labels
 
 
 class OwnVQA(OwnImages, Chooser):

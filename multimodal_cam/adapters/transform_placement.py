@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..geometry import Placement
+from ..core.geometry import Placement
 
 MOVES = re.compile(r"resize|crop|pad|flip|rotat|affine|perspective|scale|zoom", re.IGNORECASE)
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from . import evidence
-from .adapters import Inputs, TaskAdapter
-from .methods import LINEAR, METHODS, CamMethod
-from .scores import SCORES, ScoreFn, against, likeliest_rivals, log_prob, refuse_mixing, reversed_sign
-from .tap import AffineTap, Grid, LayerTap, Part, ReadoutTap, View, token_gradients
+from ..adapters.contract import TaskAdapter
+from ..adapters.inputs import Inputs
+from ..methods import path as evidence
+from ..methods.gradient import LINEAR, METHODS, CamMethod
+from ..scores import SCORES, ScoreFn, against, likeliest_rivals, log_prob, refuse_mixing, reversed_sign
+from .hooks import AffineTap, Grid, LayerTap, Part, ReadoutTap, View, token_gradients
 
 CROWDED = 4  # the nodes of the question's path lie at u**4: networks that normalise what they read change most near 0
 GRAPHS = 2**25  # numbers that the graphs of an evidence's nodes may keep at once: 128 MB in float32

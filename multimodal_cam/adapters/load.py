@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from .adapters import TaskAdapter
+    from .contract import TaskAdapter
 
 
 def load(
@@ -42,8 +42,8 @@ def load(
     MemoryError, before any are loaded, when they would not fit.
     """
     if not isinstance(name, (str, Path)):
-        from .adapters.hf.devices import stays
-        from .adapters.hf.loading import adapt
+        from .hf.devices import stays
+        from .hf.loading import adapt
 
         if processor is None:
             raise TypeError(f"a {type(name).__name__} needs its processor: load(model, processor=processor)")
@@ -76,7 +76,7 @@ def load(
 
 def _checkpoint(name: str, code: dict[str, Any], **options: Any) -> TaskAdapter:
     """A Hugging Face model from a folder, or from the hub."""
-    from .adapters.hf import loading as hf
+    from .hf import loading as hf
 
     folder = Path(name)
     if folder.is_dir():
@@ -89,9 +89,9 @@ def _checkpoint(name: str, code: dict[str, Any], **options: Any) -> TaskAdapter:
 
 def _find(name: str, weights: Path | None) -> TaskAdapter | None:
     """Every other model, somewhere; None for a Hugging Face model."""
-    from .adapters.hf import loading as hf
-    from .adapters.zoo import LIBRARIES, PACKAGED
-    from .models.bundle import BUNDLED, bundled
+    from ..models.bundle import BUNDLED, bundled
+    from .hf import loading as hf
+    from .pretrained import LIBRARIES, PACKAGED
 
     first, _, rest = name.partition(":")
     if rest and first in LIBRARIES:
@@ -144,11 +144,9 @@ def choose_device(device: str) -> torch.device:
 
 
 def _load_folder(folder: Path, name: str) -> TaskAdapter:
-    from .adapters.attending import SANAdapter, SATAdapter
-    from .adapters.labels import Labels
-    from .adapters.lstm_q import LSTMQAdapter
-    from .adapters.nic import NICAdapter
-    from .models.bundle import load_model
+    from ..models.bundle import load_model
+    from .bundled import LSTMQAdapter, NICAdapter, SANAdapter, SATAdapter
+    from .labels import Labels
 
     trained = load_model(folder)
     network, words, digest = trained.network, trained.vocabulary, trained.sha256

@@ -21,8 +21,6 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from .modes import evaluation_mode
-
 log = logging.getLogger(__name__)
 
 VMAP_REFUSALS = ("vmap", "Batching rule", "batching rule", "doesn't have storage")  # what PyTorch's errors say
@@ -321,3 +319,25 @@ def _contiguous_gradient(_module: nn.Module, _args: Any, output: Tensor) -> None
     """PyTorch's CPU batch norm gives a wrong input gradient for one row when the incoming gradient is not contiguous."""
     if output.requires_grad and output.device.type == "cpu":
         output.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def forward_hooks(modules: list[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
+    """`hook` on all of `modules`, as long as this lasts."""
+    with ExitStack() as stack:
+        for module in modules:
+            stack.callback(module.register_forward_hook(hook).remove)
+        yield
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, every submodule's own mode afterwards, whatever happened."""
+    training = [part for part in module.modules() if part.training]
+    try:
+        for part in training:
+            part.training = False
+        yield
+    finally:
+        for part in training:
+            part.training = True

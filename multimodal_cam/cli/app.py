@@ -55,7 +55,7 @@ class Commands(TyperGroup):
         except (ValueError, OSError, LookupError, ImportError, MemoryError) as error:
             if ctx.params.get("debug"):
                 raise
-            from multimodal_cam.report import message
+            from multimodal_cam.results.report_folder import message
 
             _say(f"error: {message(error)}")
             raise typer.Exit(1) from error
@@ -150,9 +150,9 @@ def caption(
     at every depth for .jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif. Exit code 1 when any photo failed.
     """
     import multimodal_cam as mc
-    from multimodal_cam.folders import photos_in
-    from multimodal_cam.methods import NAMES
-    from multimodal_cam.report import explain_each
+    from multimodal_cam.core.files import photos_in
+    from multimodal_cam.methods.gradient import NAMES
+    from multimodal_cam.results.report_folder import explain_each
 
     _choice("--method", method, NAMES)
     _choice("--score", score, mc.SCORES)
@@ -186,8 +186,8 @@ def _tell(
 ) -> None:
     """Prints explanations as they come and, unless only JSON is wanted, writes their folder."""
     import multimodal_cam as mc
-    from multimodal_cam.folders import unused, whole_or_nothing
-    from multimodal_cam.report import Report, record
+    from multimodal_cam.core.files import unused, whole_or_nothing
+    from multimodal_cam.results.report_folder import Report, record
 
     target = out or unused(Path("multimodal-cam-out"))
     failures: list[tuple[str, Failure]] = []
@@ -219,7 +219,7 @@ def _tell(
 
 def _stop(failures: list[tuple[str, Failure]], total: int) -> NoReturn:
     """Says what failed and why; exit code 1."""
-    from multimodal_cam.report import message
+    from multimodal_cam.results.report_folder import message
 
     _say(f"{len(failures)} of {total} photos failed:")
     for path, failure in failures:
@@ -281,7 +281,7 @@ def vqa(
     run the backbone once.
     """
     import multimodal_cam as mc
-    from multimodal_cam.methods import NAMES
+    from multimodal_cam.methods.gradient import NAMES
 
     _choice("--method", method, NAMES)
     _choice("--score", score, mc.SCORES)
@@ -367,9 +367,9 @@ def classify(
     needs no network; the weights of timm's and torchvision's models are fetched the first time.
     """
     import multimodal_cam as mc
-    from multimodal_cam.folders import photos_in
-    from multimodal_cam.methods import NAMES
-    from multimodal_cam.report import explain_each
+    from multimodal_cam.core.files import photos_in
+    from multimodal_cam.methods.gradient import NAMES
+    from multimodal_cam.results.report_folder import explain_each
 
     _choice("--method", method, NAMES)
     _choice("--score", score, mc.SCORES)
@@ -401,7 +401,7 @@ def classify(
 @app.command()
 def models(as_json: Json = False) -> None:
     """List the models that come with the package, and the families of Hugging Face models that --model takes."""
-    from multimodal_cam.listing import family_rows, model_rows
+    from multimodal_cam.adapters.catalog import family_rows, model_rows
 
     _rows(model_rows(), as_json)
     families = family_rows()
@@ -421,7 +421,7 @@ def layers(
     dtype: Numbers = None,
 ) -> None:
     """List the layers of a model that can be looked at, with their grids, and which is looked at by default."""
-    from multimodal_cam.listing import layer_rows
+    from multimodal_cam.adapters.catalog import layer_rows
 
     _rows(layer_rows(_load(model, device, dtype=dtype)), as_json)
 
@@ -429,7 +429,7 @@ def layers(
 @app.command()
 def methods(as_json: Json = False) -> None:
     """List the methods; maps of linear ones add up from words to phrases."""
-    from multimodal_cam.listing import method_rows
+    from multimodal_cam.adapters.catalog import method_rows
 
     _rows(method_rows(), as_json)
 
@@ -462,8 +462,8 @@ def train_captioner(
     """
     from dataclasses import replace
 
+    from multimodal_cam.adapters.load import choose_device
     from multimodal_cam.data.captions import read_captions, read_split
-    from multimodal_cam.loading import choose_device
     from multimodal_cam.models import captioner_training as training
 
     _choice("--network", network, training.NETWORKS)
@@ -517,7 +517,7 @@ def train_vqa(
     """
     from dataclasses import replace
 
-    from multimodal_cam.loading import choose_device
+    from multimodal_cam.adapters.load import choose_device
     from multimodal_cam.models.vqa_training import NETWORKS, VQAOptions
     from multimodal_cam.models.vqa_training import train_vqa as run
 
@@ -607,7 +607,7 @@ def eval_captions(
 ) -> None:
     """BLEU-1 to BLEU-4 (0 to 1) and CIDEr (0 to 10) of a model's captions against human ones."""
     from multimodal_cam.data.captions import read_captions, read_split
-    from multimodal_cam.evaluation import evaluate_captions
+    from multimodal_cam.evaluation.caption_quality import evaluate_captions
 
     texts = read_captions(captions)
     references = {name: texts[name] for name in read_split(split, texts)[:limit]}
@@ -681,7 +681,7 @@ def eval_vqa(
     """Accuracy by type of question, beside the commonest answer, the question alone and the photo alone."""
     from dataclasses import asdict
 
-    from multimodal_cam.evaluation_vqa import evaluate_answers
+    from multimodal_cam.evaluation.answer_accuracy import evaluate_answers
 
     asked, adapter = _read_questions(questions)[:limit], _load(model, device, dtype=dtype)
     with _bar("answering", len(asked)) as advance:

@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..geometry import Placement, squeeze
+from ..core.geometry import Placement, squeeze
+from ..core.spans import Span
 from ..scores import ScoreFn, log_prob
-from ..spans import Span
-from . import PAD, Inputs, Unknown, pad_ids, refuse_questions, refuse_unknown
-from .own_images import OwnImages, differentiable_rnn
+from .contract import Unknown, refuse_questions, refuse_unknown
+from .encoder_input import OwnImages, differentiable_rnn
+from .inputs import PAD, Inputs, pad_ids
 
 
 class Tokenizer(Protocol):

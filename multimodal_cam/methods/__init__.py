@@ -1,0 +1,1 @@
+"""CAM methods: functions of activations and gradients, path integrals, attention."""
