@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .adapters.load import load
     from .core.spans import Span, WordError
     from .methods.gradient import LINEAR, METHODS
-    from .results.explanation import Explanation, Part, QuestionWord
+    from .results.explanation import Explanation, QuestionWord, SpanExplanation
     from .scores import SCORES
 
 __version__ = "0.1.0"
@@ -34,7 +34,7 @@ __all__ = [
     "Check",
     "Explanation",
     "Failure",
-    "Part",
+    "SpanExplanation",
     "QuestionWord",
     "Span",
     "TaskAdapter",
@@ -61,7 +61,7 @@ _HOMES = {
     "adapters.load": ("load",),
     "core.spans": ("Span", "WordError"),
     "methods.gradient": ("LINEAR", "METHODS"),
-    "results.explanation": ("Explanation", "Part", "QuestionWord"),
+    "results.explanation": ("Explanation", "SpanExplanation", "QuestionWord"),
     "scores": ("SCORES",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

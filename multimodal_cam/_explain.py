@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .adapters.contract import TaskAdapter, Unknown
 from .adapters.inputs import PAD, Inputs
-from .core.attribution import Batch, Request, TokenMaps, row_each, span_map, view_of
+from .core.attribution import Batch, Request, TokenMaps, layer_view_of, rows_of_tap, span_map
 from .core.hooks import LayerTap, evaluating
 from .core.images import load_image
 from .core.spans import Span, find, join, noun_phrases, sentence
@@ -61,7 +61,7 @@ def explain(
     method: str | CamMethod | None = None,
     score: str | ScoreFn | None = None,
     layer: str | nn.Module | None = None,
-    nodes: int = 16,
+    n_steps: int = 16,
     unknown: Unknown = "error",
     batch_size: int = 32,
     progress: bool = False,
@@ -83,7 +83,7 @@ def explain(
     `method`: a name of `methods.NAMES` (`attention` for models that have it) or a function
     `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`. `score`: `log_prob`, `logit`, `contrast` or a function
     `(logits (b, t, v), ids (b, t)) -> (b, t)` whose value at a position depends on the logits there only. `layer`: a module or
-    its dotted name. `nodes`: steps of `evidence`. `unknown="unk"` feeds words outside the vocabulary as `<unk>` and gives them
+    its dotted name. `n_steps`: steps of `evidence`. `unknown="unk"` feeds words outside the vocabulary as `<unk>` and gives them
     NaN maps. `generation` goes to the model's decoder (`beam=3`, `do_sample=True`); the random state is put back afterwards, so
     what is drawn is another text only after another `torch.manual_seed`.
 
@@ -95,7 +95,7 @@ def explain(
     if single and (several := next((x for x in (question, text) if _is_list(x)), None)) is not None:
         single, sources = False, [*sources] * len(several)
     texts, questions = _one_each("text", text, len(sources)), _one_each("question", question, len(sources))
-    request = _request(model, method, score, layer, nodes, instead_of, counterfactual)
+    request = _request(model, method, score, layer, n_steps, instead_of, counterfactual)
     _check(batch_size, unknown, on_error)
     work = _Work(model, request, instead_of, unknown, generation)
     results: list[Explanation | Failure] = []
@@ -136,7 +136,7 @@ class _Work:
         loaded = {id(source): load_image(source) for source, _, _ in rows}  # an image that is asked several times loads once
         loaded_rows = [(loaded[id(source)], text, question) for source, text, question in rows]
         found: dict[int, Explanation] = {}
-        for group in alike(self.model, [(image, question) for image, _, question in loaded_rows]):
+        for group in group_by_batch_key(self.model, [(image, question) for image, _, question in loaded_rows]):
             found |= zip(group, self._together([loaded_rows[i] for i in group]), strict=True)
         return (found[i] for i in range(len(rows)))
 
@@ -156,17 +156,17 @@ class _Work:
         given = [text for text in texts if text is not None]
         if given:
             return self.model.tokenize(given, self.unknown), None
-        view = view_of(self.model, inputs, self.request.layer)
+        view = layer_view_of(self.model, inputs, self.request.layer)
         with torch.no_grad(), LayerTap(self.request.layer, self.request.layer_name, view=view) as tap:
             ids = self.model.generate(inputs, **self.generation)
-        return ids, row_each(inputs, tap)
+        return ids, rows_of_tap(inputs, tap)
 
     def _rivals(self, ids: Tensor, words: Sequence[Sequence[Span]]) -> Tensor | None:
         """The tokens to compare with, `PAD` where the likeliest other one is."""
         if self.instead_of is None:
             return None
-        rivals = torch.full_like(ids, PAD)
-        for row, own, spans in zip(rivals, ids, words, strict=True):
+        contrast_ids = torch.full_like(ids, PAD)
+        for row, own, spans in zip(contrast_ids, ids, words, strict=True):
             for word, other in self._swaps(spans).items():
                 theirs = self._swapped(own, spans, word, other)
                 run = range(word.start, min(word.stop, len(theirs)))
@@ -177,11 +177,11 @@ class _Work:
                     )
                 row[word.start : word.stop] = own[word.start : word.stop]  # no difference but at the first that differs
                 row[first] = theirs[first]
-        return rivals
+        return contrast_ids
 
     def _swapped(self, ids: Tensor, spans: Sequence[Span], word: Span, other: str) -> Tensor:
         """The ids of the text that says `other` in the place of `word`."""
-        swap = getattr(self.model, "swap", None)
+        swap = getattr(self.model, "replace_word", None)
         if swap is not None:
             return torch.tensor(swap(_real(ids), word, other), device=ids.device)
         before = [span.text for span in spans if span.stop <= word.start]
@@ -238,7 +238,7 @@ class _Work:
             token_question=None if found.question is None else _result(found.question[:t, i, : asked[-1].stop]),
             **self._alternatives(found, i, t),
             instead_of={word.text: other for word, other in self._swaps(words).items()} if self.instead_of else {},
-            provenance=_versions() | self.model.provenance | found.notes | {"nodes": str(request.nodes)},
+            provenance=_versions() | self.model.provenance | found.notes | {"n_steps": str(request.n_steps)},
         )
         if not linear:
             explanation.__dict__["phrase_spans"] = phrases
@@ -277,9 +277,9 @@ class _Work:
         return METHODS[self.request.method] if isinstance(self.request.method, str) else self.request.method
 
 
-def alike(model: TaskAdapter, rows: Sequence[tuple[Image, str | None]]) -> list[list[int]]:
+def group_by_batch_key(model: TaskAdapter, rows: Sequence[tuple[Image, str | None]]) -> list[list[int]]:
     """The indices of rows (image, question) that may run together: the model may want grids, or prompts, of one size."""
-    kind = getattr(model, "kind", lambda *_: None)
+    kind = getattr(model, "batch_key", lambda *_: None)
     groups: dict[Any, list[int]] = {}
     for i, row in enumerate(rows):
         groups.setdefault(kind(*row), []).append(i)
@@ -301,30 +301,30 @@ def _request(
     method: str | CamMethod | None,
     score: str | ScoreFn | None,
     layer: str | nn.Module | None,
-    nodes: int,
+    n_steps: int,
     instead_of: str | Mapping[str, str] | None,
     counterfactual: bool,
 ) -> Request:
-    method = model.method if method is None else method
+    method = model.default_method if method is None else method
     if instead_of is not None and score not in (None, "contrast"):
         raise ValueError(f"instead_of explains a difference of logits, score='contrast': leave score={_name(score)!r} out")
     if score is None:
-        score = _name(model.score) if instead_of is None else "contrast"
+        score = _name(model.default_score) if instead_of is None else "contrast"
     if isinstance(method, str):
         _choose("method", method, NAMES)
     if method == "attention" and not hasattr(model, "attention"):
         raise ValueError(f"{model.name} has no attention to show; choose from {', '.join(n for n in NAMES if n != 'attention')}")
     if isinstance(score, str):
         _choose("score", score, sorted(SCORES))
-    if nodes < 1:
-        raise ValueError(f"nodes: expected 1 or more, got {nodes}")
-    module, name = find_layer(model, layer)
+    if n_steps < 1:
+        raise ValueError(f"n_steps: expected 1 or more, got {n_steps}")
+    module, name = resolve_layer(model, layer)
     if method == "attention" and module is not model.layer:
-        raise ValueError(f"attention is over the grid of {find_layer(model, None)[1]!r}: leave layer={name!r} out")
-    return Request(module, name, method, score, nodes, counterfactual, model.alternatives)
+        raise ValueError(f"attention is over the grid of {resolve_layer(model, None)[1]!r}: leave layer={name!r} out")
+    return Request(module, name, method, score, n_steps, counterfactual, model.n_alternatives)
 
 
-def find_layer(model: TaskAdapter, layer: str | nn.Module | None) -> tuple[nn.Module, str]:
+def resolve_layer(model: TaskAdapter, layer: str | nn.Module | None) -> tuple[nn.Module, str]:
     """The module and its dotted name. Raises ValueError with near names when the model has no such layer."""
     names = {module: name for name, module in model.module.named_modules()}
     if layer is None:

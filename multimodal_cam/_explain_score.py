@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .core.hooks import LayerTap, ReadoutTap, evaluating_what_runs, token_gradients
+from .core.gradients import token_gradients
+from .core.hooks import LayerTap, ReadoutTap, eval_mode_of_called_modules
 from .methods import path as evidence
 from .methods.gradient import METHODS, CamMethod
 
@@ -21,7 +22,7 @@ def explain_score(
     *,
     method: str | CamMethod = "grad_cam",
     baseline: Tensor | Sequence[Any] | None = None,
-    nodes: int = 16,
+    n_steps: int = 16,
 ) -> Tensor:
     """One map for each score: where in `layer`'s grid the numbers come from that `fn(*inputs)` returns.
 
@@ -30,7 +31,7 @@ def explain_score(
     or `(b, m, h, w)`: signed, raw, float32, on the CPU. All gradients come from one forward pass, in one batched product.
 
     `method`: a name of `METHODS`, a function, or `evidence`, integrated gradients from `baseline`, the inputs that stand for
-    nothing (a black screen, a mean image), in `nodes` steps of one forward pass each: its maps add up to
+    nothing (a black screen, a mean image), in `n_steps` steps of one forward pass each: its maps add up to
     `fn(*inputs) - fn(*baseline)`. `geometry.place` draws a map on an image.
 
     The modules that run are in evaluation mode for that time; nothing else of theirs is touched, no `.grad` either. Raises
@@ -38,16 +39,16 @@ def explain_score(
     runs more than once.
     """
     function = _method(method, baseline)
-    if nodes < 1:
-        raise ValueError(f"nodes: expected 1 or more, got {nodes}")
+    if n_steps < 1:
+        raise ValueError(f"n_steps: expected 1 or more, got {n_steps}")
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.random.fork_rng(devices=[]))
-        stack.enter_context(evaluating_what_runs())
+        stack.enter_context(eval_mode_of_called_modules())
         activations, scores, leaf = _run(fn, layer, inputs)
         if function is None:
             start, _, _ = _run(fn, layer, baseline)
-            gradients = _path_gradients(fn, layer, inputs, activations, start, nodes)
+            gradients = _path_gradients(fn, layer, inputs, activations, start, n_steps)
             maps = evidence.evidence(activations, start, gradients)
         else:
             gradients = _gradients(scores, leaf)
@@ -94,7 +95,7 @@ def _run(fn: Callable[..., Tensor], layer: nn.Module, inputs: Any) -> tuple[Tens
 
 
 def _path_gradients(
-    fn: Callable[..., Tensor], layer: nn.Module, inputs: Any, activations: Tensor, start: Tensor, nodes: int
+    fn: Callable[..., Tensor], layer: nn.Module, inputs: Any, activations: Tensor, start: Tensor, n_steps: int
 ) -> Tensor:
     """The mean gradients `(m, b, c, h, w)` on the way from `start`: the whole network runs for each node, overridden there."""
 
@@ -103,7 +104,9 @@ def _path_gradients(
         with torch.enable_grad(), LayerTap(layer, replace=leaf.clone()):  # a clone: what follows may write on it
             return _gradients(fn(*_arguments(inputs)), leaf)
 
-    return evidence.mean_gradients(gradients_at, activations, start.expand_as(activations), nodes=nodes, nodes_at_once=lambda: 1)
+    return evidence.mean_gradients(
+        gradients_at, activations, start.expand_as(activations), n_steps=n_steps, steps_at_once=lambda: 1
+    )
 
 
 def _arguments(inputs: Any) -> Sequence[Any]:

@@ -24,14 +24,14 @@ def logit(logits: Tensor, ids: Tensor) -> Tensor:
     return _take(logits, ids)
 
 
-def against(rivals: Tensor) -> ScoreFn:
+def contrast_with(contrast_ids: Tensor) -> ScoreFn:
     """Score that says by how much a token beats `rivals` `(b, t)`: `log p(token) - log p(rival)`, in nats.
 
     The normaliser cancels, so this is the difference of the two logits. Rows may be repeats of the `b` rows of `rivals`.
     """
 
     def contrast(logits: Tensor, ids: Tensor) -> Tensor:
-        others = rivals.repeat(len(ids) // len(rivals), 1)
+        others = contrast_ids.repeat(len(ids) // len(contrast_ids), 1)
         return _take(logits, ids) - _take(logits, others)
 
     return contrast
@@ -46,7 +46,7 @@ def reversed_sign(score: ScoreFn) -> ScoreFn:
     return counterfactual
 
 
-def likeliest_rivals(logits: Tensor, ids: Tensor) -> Tensor:
+def most_likely_others(logits: Tensor, ids: Tensor) -> Tensor:
     """Ids `(b, t)` of the likeliest other token at each position."""
     masked = logits.detach().scatter(-1, ids.clamp(min=0)[..., None], -torch.inf)
     return masked.argmax(dim=-1)
@@ -54,7 +54,7 @@ def likeliest_rivals(logits: Tensor, ids: Tensor) -> Tensor:
 
 # name -> (the unit, a function that looks at the logits at the photo and returns the score); rivals stay what they were there
 SCORES: Mapping[str, tuple[str, Callable[[Tensor, Tensor], ScoreFn]]] = {
-    "contrast": ("nats", lambda logits, ids: against(likeliest_rivals(logits, ids))),
+    "contrast": ("nats", lambda logits, ids: contrast_with(most_likely_others(logits, ids))),
     "log_prob": ("nats", lambda *_: log_prob),
     "logit": ("logit", lambda *_: logit),
 }

@@ -137,7 +137,7 @@ def test_options_reach_explain(photo: Path, monkeypatch: pytest.MonkeyPatch) -> 
         return [mc.explain(model, image) for image in images]
 
     monkeypatch.setattr("multimodal_cam._explain.explain", spy)
-    args = ["--method", "hires_cam", "--layer", "encoder.first", "--beam", 5, "--nodes", 8, "--unknown", "unk"]
+    args = ["--method", "hires_cam", "--layer", "encoder.first", "--beam", 5, "--n-steps", 8, "--unknown", "unk"]
     more = ["--json", "--text", "a dog", "--score", "contrast", "--batch-size", 4]
     run("caption", photo, *MODEL, *args, *more)
     assert seen == {
@@ -146,7 +146,7 @@ def test_options_reach_explain(photo: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "score": "contrast",
         "layer": "encoder.first",
         "beam": 5,
-        "nodes": 8,
+        "n_steps": 8,
         "unknown": "unk",
         "batch_size": 4,
         "on_error": "skip",

@@ -111,7 +111,7 @@ def test_methods_that_are_not_linear_have_maps_of_phrases_too(model, method):
         ({"text": "  "}, ValueError, "text: expected words"),
         ({"text": "..."}, ValueError, "expected a text with words, got '...'"),
         ({"text": "a dog " * 5}, ValueError, "says at most 8 tokens, the text has 10"),
-        ({"nodes": 0, "text": TEXT}, ValueError, "nodes: expected 1 or more, got 0"),
+        ({"n_steps": 0, "text": TEXT}, ValueError, "n_steps: expected 1 or more, got 0"),
         ({"batch_size": 0}, ValueError, "batch_size: expected 1 or more"),
         ({"unknown": "ignore"}, ValueError, "unknown unknown 'ignore'; choose from error, unk"),
         ({"on_error": "pass"}, ValueError, "choose from raise, skip"),

@@ -96,7 +96,7 @@ def test_it_finds_what_others_wrote_down(tmp_path, name):
     found = Generic(known.model, known.processor, name)
     image, asked = noise_image(0, (96, 48)), {"question": case.question or known.request, "text": TEXT}
     for method in ("grad_cam", "evidence"):
-        own, same = (mc.explain(model, image, **asked, method=method, nodes=4) for model in (known, found))
+        own, same = (mc.explain(model, image, **asked, method=method, n_steps=4) for model in (known, found))
         torch.testing.assert_close(same.maps, own.maps, rtol=1e-3, atol=1e-4 * own.maps.abs().max().item())
     torch.testing.assert_close(same.unplaced, own.unplaced, rtol=1e-3, atol=1e-5)
 
@@ -125,7 +125,7 @@ def test_questions_about_one_photo_share_the_tower(loaded):
 def test_row_by_row_is_the_same(loaded):
     """Whatever way a model is run, the maps are the same."""
     model, image = loaded("idefics2"), noise_image(2, (96, 48))
-    expected = mc.explain(model, [image, image], text=[TEXT, "two dogs"], method="evidence", nodes=4)
+    expected = mc.explain(model, [image, image], text=[TEXT, "two dogs"], method="evidence", n_steps=4)
     other = copy.copy(model)
     other.shares, other.readout = False, None
     for other.head_alone, other.head_together, other.together in (
@@ -133,7 +133,7 @@ def test_row_by_row_is_the_same(loaded):
         (False, True, True),
         (False, False, False),
     ):
-        found = mc.explain(other, [image, image], text=[TEXT, "two dogs"], method="evidence", nodes=4)
+        found = mc.explain(other, [image, image], text=[TEXT, "two dogs"], method="evidence", n_steps=4)
         for one, same in zip(found, expected, strict=True):
             torch.testing.assert_close(one.maps, same.maps, rtol=1e-3, atol=1e-6)
     assert other.generate(other.preprocess([image, image])).shape[0] == 2
@@ -180,7 +180,7 @@ def test_what_is_said_of_each_token_of_the_prompt_goes_on(loaded):
         "position_ids": torch.tensor([[0, 1, 2]]),
         "sizes": torch.tensor([[4, 4]]),
     }
-    given = model.given(Inputs(pixels, (), prompt, more=more), torch.tensor([[5, 6, 7, 8, 9]]))
+    given = model.given(Inputs(pixels, (), prompt, extra_inputs=more), torch.tensor([[5, 6, 7, 8, 9]]))
     assert given["token_type_ids"].tolist() == [[0, 1, 0, 0, 0]]
     assert given["position_ids"].tolist() == [[0, 1, 2, 3, 4]]
     assert given["attention_mask"].tolist() == [[1] * 5]

@@ -29,11 +29,11 @@ def test_tiles_and_the_whole_are_one_map_that_adds_up():
     tiles = torch.arange(16).view(4, 4)[:, [2, 0, 3, 1]]  # in an order of their own
     view = fused(tiles, torch.arange(16, 20).view(2, 2), rest=torch.tensor([20]))
     output = torch.randn(1, 21, 5, generator=torch.Generator().manual_seed(0))
-    activations = view.take(output)
-    torch.testing.assert_close(view.put(activations, output), output)
-    assert view.rest(activations).tolist() == output[:, 20:].tolist()
-    cells = view.grid(activations).sum(dim=1)
-    laid = view.lay(cells)
+    activations = view.extract(output)
+    torch.testing.assert_close(view.inject(activations, output), output)
+    assert view.unplaced(activations).tolist() == output[:, 20:].tolist()
+    cells = view.cells(activations).sum(dim=1)
+    laid = view.to_image(cells)
     assert laid.shape == (1, 4, 4)
     torch.testing.assert_close(laid.sum(), output[:, :20].sum())
     torch.testing.assert_close(laid[0, 1, 0], output[0, tiles[1, 0]].sum() + output[0, 16].sum() / 4)
@@ -43,4 +43,4 @@ def test_tiles_and_the_whole_are_one_map_that_adds_up():
 def test_a_whole_that_reaches_further_than_the_tiles():
     view = fused(torch.arange(4).view(2, 2), torch.arange(4, 8).view(2, 2), frame=(-0.5, 0, 1.5, 1))
     cells = torch.tensor([0.0, 0, 0, 0, 1, 2, 3, 4])[None, :, None]
-    assert view.lay(cells)[0].tolist() == [[1, 2], [3, 4]]
+    assert view.to_image(cells)[0].tolist() == [[1, 2], [3, 4]]

@@ -11,7 +11,7 @@ from networks import noise_image
 from PIL import Image, ImageOps
 
 import multimodal_cam as mc
-from multimodal_cam.core import hooks as tap
+from multimodal_cam.core import gradients, hooks
 from multimodal_cam.core.attribution import Batch, Request
 from multimodal_cam.scores import log_prob
 
@@ -110,7 +110,7 @@ def test_gradients_are_finite_differences(model, case, default_float64):
     model = double(model)
     step, tolerance = (1e-5, 1e-5) if case.double else (1e-2, 2e-2)
     work = batch(model, case, photos()[:1], [case.text], method=lambda a, g: g[:, 0])
-    with tap.evaluating(model.module):
+    with hooks.evaluating(model.module):
         found = work.explain()
         with torch.no_grad():
             raw = model._look(work.inputs)
@@ -125,7 +125,7 @@ def test_gradients_are_finite_differences(model, case, default_float64):
         for sign in (1, -1):
             moved = raw.clone()
             moved[0, prefix + y * w + x, c] += sign * step
-            with torch.no_grad(), tap.evaluating(model.module):
+            with torch.no_grad(), hooks.evaluating(model.module):
                 sides.append(log_prob(model.logits(work.inputs, work.ids, moved).double(), work.ids)[0, word])
         slope = ((sides[0] - sides[1]) / (2 * step)).item()
         assert slopes[word, c, y * w + x].item() == pytest.approx(slope, rel=tolerance, abs=tolerance * largest)
@@ -134,14 +134,14 @@ def test_gradients_are_finite_differences(model, case, default_float64):
 def test_batched_products_equal_the_loop(model, case, monkeypatch):
     work = batch(model, case, photos()[:1], [case.text])
     together = work.explain()
-    original = tap._products
+    original = gradients._products
 
     def refuse(outputs, leaf, cotangents, batched):
         if batched:
             raise RuntimeError("vmap: no batching rule")
         return original(outputs, leaf, cotangents, batched)
 
-    monkeypatch.setattr(tap, "_products", refuse)
+    monkeypatch.setattr(gradients, "_products", refuse)
     looped = batch(model, case, photos()[:1], [case.text]).explain()
     assert together.notes["products"] == "batched"
     torch.testing.assert_close(together.maps, looped.maps, rtol=1e-4, atol=1e-6)
@@ -151,9 +151,9 @@ def test_a_batch_of_photos_of_all_shapes_equals_each_alone(model, case):
     images = [*photos(), noise_image(5, SHAPES[0])]  # the first and the last run together
     texts = [case.text, "a dog", "two dogs play with a red ball", "a red dog"]
     texts = ["red", "two", "brown", "two"] if case.chooses else texts
-    together = mc.explain(model, images, text=texts, question=case.question, method="evidence", nodes=2)
+    together = mc.explain(model, images, text=texts, question=case.question, method="evidence", n_steps=2)
     for image, text, one in zip(images, texts, together, strict=True):
-        alone = mc.explain(model, image, text=text, question=case.question, method="evidence", nodes=2)
+        alone = mc.explain(model, image, text=text, question=case.question, method="evidence", n_steps=2)
         torch.testing.assert_close(one.maps, alone.maps, rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(one.reliance, alone.reliance, rtol=1e-3, atol=1e-4)
     spoken = mc.explain(model, photos(), question=case.question)
@@ -168,15 +168,15 @@ def test_a_cell_lies_on_the_photo_where_the_placement_says(model, case, size):
     base = noise_image(7, (6, 6)).resize(size)
     asked = [case.question] if case.question else None
     inputs = model.preprocess([base], asked)
-    view = model.view(inputs, model.layer)
+    view = model.layer_view(inputs, model.layer)
 
     def cells(photo):
-        with torch.no_grad(), tap.evaluating(model.module):
-            return view.grid(model._look(model.preprocess([photo], asked)))[0]
+        with torch.no_grad(), hooks.evaluating(model.module):
+            return view.cells(model._look(model.preprocess([photo], asked)))[0]
 
     x0, y0, x1, y1 = inputs.placements[0].frame
     before, changes = cells(base), {}
-    h, w = view.lay(before).shape[1:] if case.local else (2, 2)
+    h, w = view.to_image(before).shape[1:] if case.local else (2, 2)
     rows = [i for i in range(h) if 0 <= y0 + (y1 - y0) * (i + 0.5) / h <= 1]  # of cells on the photo: others are on margins
     columns = [j for j in range(w) if 0 <= x0 + (x1 - x0) * (j + 0.5) / w <= 1]
     (i0, i1, i2), (j0, j1, j2) = ((on[0], on[len(on) // 2], on[-1]) for on in (rows, columns))
@@ -189,7 +189,7 @@ def test_a_cell_lies_on_the_photo_where_the_placement_says(model, case, size):
             continue  # most of the cell lies on a margin
         other = base.copy()
         other.paste(ImageOps.invert(base.crop(box)), (box[0], box[1]))
-        change = view.lay((cells(other) - before).square().sum(dim=0)[None])
+        change = view.to_image((cells(other) - before).square().sum(dim=0)[None])
         changes[i, j] = torch.nn.functional.adaptive_avg_pool2d(change, (h, w))[0]
     assert len(changes) > 1
     for i, j in changes:
@@ -214,7 +214,7 @@ def test_the_placement_is_where_the_processor_puts_a_square(model, case, size):
 
 def test_evidence_adds_up(model, case):
     e = mc.explain(
-        model, photos()[0], text=case.text, question=case.question, method="evidence", score="log_prob", nodes=case.nodes
+        model, photos()[0], text=case.text, question=case.question, method="evidence", score="log_prob", n_steps=case.n_steps
     )
     allowed = torch.maximum(0.01 * e.reliance.abs(), torch.tensor(0.02))
     assert (e.completeness.abs() <= allowed).all()
@@ -269,7 +269,7 @@ def test_the_tower_runs_once_a_photo(model, case):
     mc.explain(model, image, text="a dog", question=case.question)  # the baseline is known from here on
     model.encode = lambda inputs: (seen.append(len(inputs.pixels)), original(inputs))[1]
     try:
-        mc.explain(model, [image, image], text=["a dog", "a red dog"], question=case.question, method="evidence", nodes=2)
+        mc.explain(model, [image, image], text=["a dog", "a red dog"], question=case.question, method="evidence", n_steps=2)
     finally:
         del model.encode
     assert seen == [1] * getattr(model, "shares", True)  # a tower that reads the question runs for each row

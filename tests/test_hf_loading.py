@@ -240,16 +240,16 @@ def test_why_this_word_and_not_that_one(checkpoints):
 def test_tokens_are_grids_of_the_photos_proportions():
     tokens = torch.randn(2, 1 + 6 * 4, 5)
     view = Tokens(prefix=1, ratio=1.5)
-    assert view.grid(view.take((tokens, None))).shape == (2, 5, 6, 4)
-    assert view.grid(tokens)[1, 3, 2, 1] == tokens[1, 1 + 2 * 4 + 1, 3]
-    assert torch.equal(view.rest(tokens), tokens[:, :1])
+    assert view.cells(view.extract((tokens, None))).shape == (2, 5, 6, 4)
+    assert view.cells(tokens)[1, 3, 2, 1] == tokens[1, 1 + 2 * 4 + 1, 3]
+    assert torch.equal(view.unplaced(tokens), tokens[:, :1])
     grid = torch.randn(2, 5, 6, 4)
-    assert torch.equal(view.put(view.take(grid), grid), grid)
-    assert view.rest(view.take(grid)) is None
+    assert torch.equal(view.inject(view.extract(grid), grid), grid)
+    assert view.unplaced(view.extract(grid)) is None
     with pytest.raises(ValueError, match="no grid of the photo's proportions"):
-        view.take(torch.randn(1, 23, 5))
+        view.extract(torch.randn(1, 23, 5))
     with pytest.raises(ValueError, match="expected tokens"):
-        view.take(torch.randn(3, 5))
+        view.extract(torch.randn(3, 5))
 
 
 # ---- the command line ------------------------------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ def test_layers_of_all_kinds_of_models():
 
 def test_another_layer_of_the_tower(checkpoints):
     model = mc.load(checkpoints("blip-caption"), device="cpu")
-    found = mc.explain(model, noise_image(), text="a dog", layer="vision_model.encoder.layers.0", method="evidence", nodes=64)
+    found = mc.explain(model, noise_image(), text="a dog", layer="vision_model.encoder.layers.0", method="evidence", n_steps=64)
     assert found.maps.shape[1:] == (4, 4)
     assert found.completeness.abs().max() < 0.05
 

@@ -118,7 +118,7 @@ def test_weights_that_come_when_they_are_needed(accelerate, checkpoints, loaded,
         model = mc.load(own, processor=whole.processor)
     assert model.device == torch.device("cpu")
     before = [module.__dict__.get("forward") for module in model.module.modules()]
-    for options in ({"method": "evidence", "nodes": 4}, {"method": "grad_cam"}):
+    for options in ({"method": "evidence", "n_steps": 4}, {"method": "grad_cam"}):
         torch.testing.assert_close(explained(model, case, **options).maps, explained(whole, case, **options).maps)
     said, same = (mc.explain(one, noise_image(3), question=case.question, max_new_tokens=6) for one in (model, whole))
     assert said.tokens == same.tokens
@@ -178,8 +178,8 @@ def test_weights_of_eight_bits(torchao, checkpoints, loaded, tmp_path, name):
     model = mc.load(tmp_path, device="cpu")
     assert any(type(weight).__name__ == "Int8Tensor" for weight in model.module.parameters())
     for method in ("grad_cam", "evidence"):
-        e = explained(model, case, method=method, nodes=64)
-        assert alike(e.token_maps, explained(whole, case, method=method, nodes=64).token_maps) > 0.98
+        e = explained(model, case, method=method, n_steps=64)
+        assert alike(e.token_maps, explained(whole, case, method=method, n_steps=64).token_maps) > 0.98
     assert (e.completeness.abs() <= torch.maximum(0.01 * e.reliance.abs(), torch.tensor(0.02))).all()
     with pytest.raises(ValueError, match="quantised, and cannot be moved"):
         mc.load(own, processor=whole.processor, device="cpu")

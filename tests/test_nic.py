@@ -109,7 +109,7 @@ def test_unk_is_never_said(network, cells):
 def test_the_tapped_layer_and_the_shapes(adapter):
     from networks import noise_image
 
-    e = mc.explain(adapter, noise_image(), text="a dog", nodes=64)
+    e = mc.explain(adapter, noise_image(), text="a dog", n_steps=64)
     assert (e.method, e.layer, e.maps.shape) == ("evidence", "project", (2, 14, 14))
     assert e.completeness.abs().max() < 0.01
     inner = mc.explain(adapter, noise_image(), text="a dog", layer="encoder", method="grad_cam")

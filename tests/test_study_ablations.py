@@ -36,11 +36,11 @@ def test_without_relu_the_scale_begins_at_the_lowest() -> None:
 
 
 def test_specifications_are_read() -> None:
-    assert parse("evidence:nodes=4:layer=encoder.0") == Variant("evidence", "encoder.0", 4)
+    assert parse("evidence:n_steps=4:layer=encoder.0") == Variant("evidence", "encoder.0", 4)
     assert parse("grad_cam:pool=max").asked is max_pooled
 
 
-@pytest.mark.parametrize("spec", ["grad_cam:nodes=4", "evidence:nodes=0", "grad_cam:pool=min", "evidence:pool=max", 
+@pytest.mark.parametrize("spec", ["grad_cam:n_steps=4", "evidence:n_steps=0", "grad_cam:pool=min", "evidence:pool=max", 
     "grad_cam:relu=yes", "grad_cam:color=red", "attention:layer=x", "grad_cam:layer="])  # fmt: skip
 def test_what_cannot_be_read_is_said(spec: str) -> None:
     with pytest.raises(ValueError, match="a method may be followed by layer=NAME"):

@@ -39,7 +39,7 @@ def study(photos: Path, model: Any, out: Path, **changes: Any) -> Path:
 
 @pytest.mark.parametrize("name", ["llava", "idefics3"])
 def test_words_and_phrases_of_human_captions(checkpoints, photos: Path, tmp_path: Path, name: str) -> None:
-    done = study(photos, checkpoints(name), tmp_path / "out", nodes=2)
+    done = study(photos, checkpoints(name), tmp_path / "out", n_steps=2)
     assert not rows(done, "errors")
     found = rows(done)
     assert {row["image"] for row in found} == {"0.jpg", "1.jpg"}  # of different grids, in one batch

@@ -18,18 +18,20 @@ from ..models.nic import Captioner
 from ..models.vocabulary import UNK, Vocabulary, split_question, split_words
 from ..scores import ScoreFn, logit
 from .contract import Unknown, refuse_questions, refuse_unknown
-from .inputs import Inputs, distinct, pad_ids
-from .labels import Chooser, Labels
+from .inputs import Inputs, deduplicate_images, pad_ids
+from .labels import LabelChooser, Labels
 
 
-class OurNetwork:
+class BundledAdapter:
     """A network of ours and its words. The tapped layer is `project`, the last spatial layer."""
 
     def __init__(self, module: Any, vocabulary: Vocabulary, name: str, sha256: str) -> None:
         self.network, self.vocabulary, self.name = module, vocabulary, name
         self.module: nn.Module = module
         self.layer: nn.Module = module.project
-        self.affine: nn.Module | None = getattr(module, "pool", None)  # attention has none: its head is not affine anywhere
+        self.head_input_layer: nn.Module | None = getattr(
+            module, "pool", None
+        )  # attention has none: its head is not affine anywhere
         self.provenance = {"weights": sha256}
 
     @property
@@ -39,30 +41,30 @@ class OurNetwork:
 
     def prepare(self, images: Sequence[Image]) -> Inputs:
         """Images -> pixels, each distinct image once, the whole frame squeezed."""
-        once, photo = distinct(images)
+        once, photo = deduplicate_images(images)
         pixels = to_pixels(once, self.network.config.image_size).to(self.network.baseline)
-        return Inputs(pixels, tuple(squeeze(*image.size) for image in images), photo=photo)
+        return Inputs(pixels, tuple(squeeze(*image.size) for image in images), image_index=photo)
 
     def cells(self, inputs: Inputs) -> Tensor:
         """The layer's activations, one row for each of `inputs`."""
-        return inputs.spread(self.network.cells(inputs.pixels))
+        return inputs.to_rows(self.network.cells(inputs.pixels))
 
-    def baseline(self, inputs: Inputs) -> Tensor:
+    def baseline_activations(self, inputs: Inputs) -> Tensor:
         """The mean cell of the training photos, at every position."""
         cell: Tensor = self.network.baseline
         return cell.view(1, -1, 1, 1)
 
-    def blank(self, inputs: Inputs) -> Inputs:
+    def baseline_inputs(self, inputs: Inputs) -> Inputs:
         return replace(inputs, pixels=torch.zeros_like(inputs.pixels))  # 0 is the mean colour after (x - 127) / 128
 
 
-class NICAdapter(OurNetwork):
+class NICAdapter(BundledAdapter):
     """A `Captioner` and its vocabulary."""
 
     task = "captioning"
-    score: ScoreFn = staticmethod(logit)
-    method: str = "evidence"
-    alternatives: int = 0
+    default_score: ScoreFn = staticmethod(logit)
+    default_method: str = "evidence"
+    n_alternatives: int = 0
     question_layer: nn.Module | None = None
 
     def __init__(self, module: Captioner, vocabulary: Vocabulary, name: str = "nic", sha256: str = "") -> None:
@@ -76,7 +78,7 @@ class NICAdapter(OurNetwork):
     def generate(self, inputs: Inputs, **options: Any) -> Tensor:
         """Beam search; options are those of `NIC.generate`: `beam` (3), `length_penalty`."""
         ids, _ = self.network.generate(self.network.cells(inputs.pixels), **options)
-        return inputs.spread(ids)
+        return inputs.to_rows(ids)
 
     def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
         rows, longest = [], self.network.config.max_words
@@ -107,7 +109,7 @@ class NICAdapter(OurNetwork):
         return logits
 
 
-class LSTMQAdapter(OurNetwork, Chooser):
+class LSTMQAdapter(BundledAdapter, LabelChooser):
     """A `Reader`, its vocabulary and its answers."""
 
     task = "vqa"
@@ -121,7 +123,7 @@ class LSTMQAdapter(OurNetwork, Chooser):
         if questions is None:
             raise ValueError(f"{self.name} answers questions: pass question=")
         asked = pad_ids([self._read(question) for question in questions], self.device)
-        return self.prepare(images).ask(asked)
+        return self.prepare(images).with_questions(asked)
 
     def _read(self, question: str) -> list[int]:
         """The question's ids. Raises ValueError when it is too long, or when the model knows none of its words."""
@@ -140,15 +142,15 @@ class LSTMQAdapter(OurNetwork, Chooser):
         return [Span(word, i, i + 1, known=id != UNK) for i, (word, id) in enumerate(zip(words, ids, strict=True))]
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
-        assert inputs.question is not None
+        assert inputs.question_ids is not None
         cells = self.cells(inputs) if activations is None else activations
-        context, question = self.network.context(cells), self.network.read(inputs.question)
+        context, question = self.network.context(cells), self.network.read(inputs.question_ids)
         logits: Tensor = self.network.answer(context, question.repeat(len(ids) // len(question), 1))
         return logits[:, None].expand(-1, ids.shape[1], -1)
 
     def unasked(self, inputs: Inputs) -> Tensor:
         """The logits `(b, v)` when no question is asked: the mean of the training questions in its place."""
-        context = inputs.spread(self.network.context(self.network.cells(inputs.pixels)))
+        context = inputs.to_rows(self.network.context(self.network.cells(inputs.pixels)))
         logits: Tensor = self.network.answer(context, self.network.no_question.expand(len(context), -1))
         return logits
 
@@ -167,7 +169,7 @@ class SANAdapter(LSTMQAdapter):
 
     def attention(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor:
         """The attention of the last hop `(b, t, h, w)`: it is the question's, the same for every answer."""
-        assert inputs.question is not None
-        _, hops = self.network.look(self.network.context(activations), self.network.read(inputs.question))
+        assert inputs.question_ids is not None
+        _, hops = self.network.look(self.network.context(activations), self.network.read(inputs.question_ids))
         last: Tensor = hops[-1].view(len(activations), 1, *activations.shape[2:])
         return last.expand(-1, ids.shape[1], -1, -1)

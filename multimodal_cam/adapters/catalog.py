@@ -22,18 +22,18 @@ def _model_row(model: Any) -> dict[str, Any]:
     import torch
     from PIL import Image
 
-    from .._explain import find_layer
-    from ..core.attribution import view_of
+    from .._explain import resolve_layer
+    from ..core.attribution import layer_view_of
     from ..core.hooks import LayerTap
 
     inputs = model.preprocess([Image.new("RGB", (64, 64))], ["what is there?"] if model.task == "vqa" else None)
-    layer, name = find_layer(model, None)
-    with torch.no_grad(), LayerTap(layer, name, view=view_of(model, inputs, layer)) as tap:
+    layer, name = resolve_layer(model, None)
+    with torch.no_grad(), LayerTap(layer, name, view=layer_view_of(model, inputs, layer)) as tap:
         logits = model.logits(inputs, torch.zeros(1, 1, dtype=torch.long, device=inputs.pixels.device))
     return {
         "name": model.name,
         "task": model.task,
-        "method": model.method,
+        "method": model.default_method,
         "layer": name,
         "grid": list(tap.activations.shape[2:]),
         "vocabulary": logits.shape[-1],
@@ -68,8 +68,8 @@ def layer_rows(model: Any) -> list[dict[str, Any]]:
     import torch
     from PIL import Image
 
-    from .._explain import find_layer
-    from ..core.attribution import view_of
+    from .._explain import resolve_layer
+    from ..core.attribution import layer_view_of
     from ..core.hooks import evaluation_mode
     from ..scores import log_prob
     from .hf.grids import first, with_first
@@ -85,7 +85,7 @@ def layer_rows(model: Any) -> list[dict[str, Any]]:
             tensor: Any = first(output)
             runs[name] = runs.get(name, 0) + 1
             try:
-                rows = len(view_of(model, inputs, module).take(output))
+                rows = len(layer_view_of(model, inputs, module).extract(output))
             except ValueError:
                 return
             if rows == len(inputs):
@@ -93,7 +93,7 @@ def layer_rows(model: Any) -> list[dict[str, Any]]:
 
         return hook
 
-    default = find_layer(model, None)[1]
+    default = resolve_layer(model, None)[1]
     root = getattr(model, "tower", model.module)
     handles = [m.register_forward_hook(note(n)) for n, m in model.module.named_modules() if n and _below(m, root)]
     try:
@@ -105,8 +105,8 @@ def layer_rows(model: Any) -> list[dict[str, Any]]:
             handle.remove()
     rows = []
     for name, (module, output) in outputs.items():
-        view = view_of(model, inputs, module)
-        grid = list(view.lay(view.grid(view.take(output))[:, 0]).shape[-2:])
+        view = layer_view_of(model, inputs, module)
+        grid = list(view.to_image(view.cells(view.extract(output))[:, 0]).shape[-2:])
         if runs[name] == 1 and (min(grid) > 1 or name == default):
             rows.append({"layer": name, "grid": grid, "used": _used(score, output, view), "default": name == default})
     return rows
@@ -125,7 +125,7 @@ def _used(score: Any, output: Any, view: Any) -> bool | None:
     if not (score.requires_grad and tensor.requires_grad):
         return None
     (gradient,) = torch.autograd.grad(score, tensor, retain_graph=True, allow_unused=True)
-    return gradient is not None and bool(view.grid(view.take(with_first(output, gradient))).any())
+    return gradient is not None and bool(view.cells(view.extract(with_first(output, gradient))).any())
 
 
 def method_rows() -> list[dict[str, Any]]:

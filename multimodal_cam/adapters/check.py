@@ -10,8 +10,8 @@ import torch
 from PIL import ImageOps
 from torch import Tensor
 
-from .._explain import _untouched, find_layer
-from ..core.attribution import Batch, Column, Request, view_of, watching
+from .._explain import _untouched, resolve_layer
+from ..core.attribution import Batch, Column, Request, layer_view_of, tap_layer
 from ..core.images import load_image
 from ..scores import log_prob
 from .contract import TaskAdapter
@@ -102,15 +102,15 @@ class _Work:
         return right >= count - (count > 1), f"{right} of {count} tokens"
 
     def head(self) -> tuple[bool, str]:
-        with watching(self.model, self.inputs) as tap:
+        with tap_layer(self.model, self.inputs) as tap:
             whole = self.model.logits(self.inputs, self.ids)
         twice = tap.activations.repeat(2, *[1] * (tap.activations.ndim - 1))
         alone = self.model.logits(self.inputs, self.ids.repeat(2, 1), twice)
         return self._alike(alone, whole.repeat(2, 1, 1))
 
     def slopes(self) -> tuple[bool, str]:
-        layer, name = find_layer(self.model, None)
-        with watching(self.model, self.inputs) as tap:
+        layer, name = resolve_layer(self.model, None)
+        with tap_layer(self.model, self.inputs) as tap:
             self.model.logits(self.inputs, self.ids)
         request = Request(layer, name, lambda _, gradients: gradients.sum(dim=1), "log_prob")  # not linear: gradients are kept
         worst = max(self._slopes(request, tap.activations, known) for known in (None, tap.activations))
@@ -122,12 +122,12 @@ class _Work:
         assert found.gradients is not None
         slopes, column = found.gradients[0, :, 0], Column(self.ids, log_prob)  # (t, c, h, w)
         anywhere = torch.randn(slopes.shape[1:], generator=torch.Generator().manual_seed(0)).to(slopes)
-        size, worst = found.view.grid(activations).float().norm(), 0.0
+        size, worst = found.view.cells(activations).float().norm(), 0.0
         for way in (slopes.sum(dim=0), anywhere):
             gaps = []
             for step in self.steps:
                 cells = way * step * size / way.norm()
-                moves = _back(found.view.grid, activations, cells[None])
+                moves = _back(found.view.cells, activations, cells[None])
                 logits = [self.model.logits(self.inputs, self.ids, activations + sign * moves) for sign in (1, -1)]
                 up, down = (column.scores(one.double())[0] for one in logits)
                 gaps.append(_difference((slopes * cells).sum(dim=(1, 2, 3)), (up - down) / 2))
@@ -136,10 +136,10 @@ class _Work:
 
     def batch(self) -> tuple[bool, str]:
         both = [self.photo, ImageOps.mirror(self.photo)]
-        kind = getattr(self.model, "kind", lambda *_: None)
+        kind = getattr(self.model, "batch_key", lambda *_: None)
         if kind(both[0], self.question) != kind(both[1], self.question):
             return True, "they run one after the other"
-        layer, name = find_layer(self.model, None)
+        layer, name = resolve_layer(self.model, None)
         request = Request(layer, name, "grad_cam", "log_prob")
 
         def maps(photos: list[Image]) -> Tensor:
@@ -153,12 +153,12 @@ class _Work:
 
     def places(self) -> tuple[bool, str]:
         inputs = self.inputs
-        view = view_of(self.model, inputs, self.model.layer)
+        view = layer_view_of(self.model, inputs, self.model.layer)
 
         def cells(photo: Image) -> Tensor:
-            with watching(self.model, seen := self.model.preprocess([photo], self.asked)) as tap:
+            with tap_layer(self.model, seen := self.model.preprocess([photo], self.asked)) as tap:
                 self.model.logits(seen, self.ids)
-            return view.grid(tap.activations)[0].float()
+            return view.cells(tap.activations)[0].float()
 
         x0, y0, x1, y1 = inputs.placements[0].frame
         width, height = self.photo.size
@@ -170,7 +170,7 @@ class _Work:
                 box = (across[0], down[0], across[1], down[1])
                 other = self.photo.copy()
                 other.paste(ImageOps.invert(self.photo.crop(box)), box)
-                change = view.lay((cells(other) - before).square().sum(dim=0)[None])
+                change = view.to_image((cells(other) - before).square().sum(dim=0)[None])
                 quarters = torch.nn.functional.adaptive_avg_pool2d(change, 2)[0]
                 changes[i, j] = quarters / quarters.sum()  # some parts of a photo matter more than others
         right = sum(max(changes, key=lambda part: changes[part][at].item()) == at for at in changes)

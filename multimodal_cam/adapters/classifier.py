@@ -15,18 +15,18 @@ from ..core.geometry import Placement, squeeze
 from ..core.hooks import evaluation_mode
 from ..core.spans import Span
 from .contract import refuse_questions
-from .encoder_input import MEAN_COLOUR, CutImages
-from .head_extraction import last_grid
+from .encoder_input import MEAN_COLOUR, CutNetworkAdapter
+from .head_extraction import last_spatial_layer
 from .inputs import Inputs
-from .labels import Chooser, Labels
-from .transform_placement import placement_of
+from .labels import LabelChooser, Labels
+from .transform_placement import transform_placement
 
 
-class Classifier(CutImages, Chooser):
+class Classifier(CutNetworkAdapter, LabelChooser):
     """See `classifier`."""
 
     task = "classification"
-    affine: nn.Module | None = None
+    head_input_layer: nn.Module | None = None
     question_layer: nn.Module | None = None
 
     def __init__(
@@ -43,7 +43,7 @@ class Classifier(CutImages, Chooser):
         super().__init__(network, network, preprocess, image_size, placement)
         self.name, self.provenance = name, dict(provenance)
         blank = self.prepare([Image.new("RGB", (64, 64), MEAN_COLOUR)])
-        self.cut(last_grid(network, blank.pixels) if layer is None else _find(network, layer))
+        self.cut(last_spatial_layer(network, blank.pixels) if layer is None else _find(network, layer))
         self.labels = Labels(self._names(labels, blank))
 
     def _names(self, labels: Sequence[str] | None, inputs: Inputs) -> Sequence[str]:
@@ -65,9 +65,9 @@ class Classifier(CutImages, Chooser):
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         if activations is None:
-            logits = inputs.spread(self._checked(self.module(inputs.pixels), len(inputs.pixels)))
+            logits = inputs.to_rows(self._checked(self.module(inputs.pixels), len(inputs.pixels)))
         else:
-            logits = self._checked(self.head(activations, inputs.spread(inputs.pixels)), len(activations))
+            logits = self._checked(self.head(activations, inputs.to_rows(inputs.pixels)), len(activations))
         return logits[:, None].expand(-1, ids.shape[1], -1)
 
     def _checked(self, logits: Any, rows: int) -> Tensor:
@@ -105,7 +105,7 @@ def classifier(
     once for the maps and once for `reliance`. Raises ValueError for labels that do not fit, and when no layer gives a grid.
     """
     if placement is None:
-        placement = squeeze if preprocess is None else placement_of(preprocess)
+        placement = squeeze if preprocess is None else transform_placement(preprocess)
     return Classifier(module, labels, layer, preprocess, image_size, placement, name, provenance or {})
 
 

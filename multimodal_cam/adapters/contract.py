@@ -24,11 +24,13 @@ class TaskAdapter(Protocol):
     module: nn.Module  # everything that has parameters: dotted layer names start here
     layer: nn.Module  # tapped by default
     readout: nn.Module | None  # hidden states (b, t, d) -> logits, position by position: the second cut
-    affine: nn.Module | None  # what the head does first with the layer's output, if that is affine: evidence gets faster
+    head_input_layer: (
+        nn.Module | None
+    )  # what the head does first with the layer's output, if that is affine: evidence gets faster
     question_layer: nn.Module | None  # gives the embeddings (b, q, d) of the question's tokens; None: asks no questions
-    score: ScoreFn  # explained by default
-    method: str  # used by default
-    alternatives: int  # how many of the likeliest tokens at each position are explained, too: answers that were not given
+    default_score: ScoreFn  # explained by default
+    default_method: str  # used by default
+    n_alternatives: int  # how many of the likeliest tokens at each position are explained, too: answers that were not given
     provenance: dict[str, str]  # weights' hash and the like, for the record
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
@@ -59,22 +61,22 @@ class TaskAdapter(Protocol):
         does not run; `inputs` still has `b`.
         """
 
-    def baseline(self, inputs: Inputs) -> Tensor:
+    def baseline_activations(self, inputs: Inputs) -> Tensor:
         """A0: what `layer` holds when there is no photo, `(b, c, h, w)` or broadcastable to it."""
 
-    def blank(self, inputs: Inputs) -> Inputs:
+    def baseline_inputs(self, inputs: Inputs) -> Inputs:
         """The same inputs with a mean-colour image in every place: the baseline of layers other than `layer`."""
 
     # Optional, for models that attend: where each token looked on the grid of `layer`, every map adds up to 1
     # def attention(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor: ...  # (b, t, h, w)
     # Optional, where layers give something else than (b, c, h, w): how to see one; activations are then what it takes
-    # def view(self, inputs: Inputs, layer: nn.Module) -> tap.View: ...
+    # def layer_view(self, inputs: Inputs, layer: nn.Module) -> LayerView: ...
     # Optional, where the question layer gives more than the question's tokens: which they are; None: nobody can say
-    # def asked(self, inputs: Inputs) -> tap.Part | None: ...
+    # def question_view(self, inputs: Inputs) -> ActivationSlice | None: ...
     # Optional: whether the question is read before `layer`: its words' shares then take a run of the whole network
-    # reads_first: bool
+    # question_before_layer: bool
     # Optional: rows (image, question) that differ in this are never in one batch
-    # def kind(self, image: Image, question: str | None) -> Hashable: ...
+    # def batch_key(self, image: Image, question: str | None) -> Hashable: ...
     # Optional, where a word's tokens depend on its neighbours: the ids with `other` said in the place of `word`
     # def swap(self, ids: Sequence[int], word: Span, other: str) -> list[int]: ...
 

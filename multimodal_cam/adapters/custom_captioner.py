@@ -14,7 +14,7 @@ from ..core.geometry import Placement, squeeze
 from ..core.spans import Span
 from ..scores import ScoreFn, log_prob
 from .contract import Unknown, refuse_questions, refuse_unknown
-from .encoder_input import OwnImages, differentiable_rnn
+from .encoder_input import EncoderAdapter, differentiable_rnn
 from .inputs import PAD, Inputs, pad_ids
 
 
@@ -60,20 +60,20 @@ def tokenizer_of(words: Tokenizer | Sequence[str] | Mapping[str, int], unk: int 
     return Words(words, unk) if isinstance(words, Sequence) else words
 
 
-class OwnCaptioner(OwnImages):
+class CustomCaptioner(EncoderAdapter):
     """See `captioner`."""
 
     task = "captioning"
-    score: ScoreFn = staticmethod(log_prob)
-    method: str = "grad_cam"
-    alternatives: int = 0
+    default_score: ScoreFn = staticmethod(log_prob)
+    default_method: str = "grad_cam"
+    n_alternatives: int = 0
     question_layer: nn.Module | None = None
 
     def __init__(
         self,
         encoder: nn.Module,
         decoder: nn.Module,
-        affine: nn.Module | None,
+        head_input_layer: nn.Module | None,
         readout: nn.Module | None,
         tokenizer: Tokenizer,
         preprocess: Callable[[Image.Image], Tensor] | None,
@@ -86,7 +86,7 @@ class OwnCaptioner(OwnImages):
     ) -> None:
         module = nn.ModuleDict({"encoder": encoder, "decoder": decoder})
         super().__init__(module, encoder, preprocess, image_size, placement)
-        self.decoder, self.affine, self.readout, self.tokenizer = decoder, affine, readout, tokenizer
+        self.decoder, self.head_input_layer, self.readout, self.tokenizer = decoder, head_input_layer, readout, tokenizer
         self.bos, self.eos, self.max_words, self.name = bos, eos, max_words, name
 
     def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:
@@ -152,7 +152,7 @@ def captioner(
     encoder: nn.Module,
     decoder: nn.Module,
     tokenizer: Tokenizer | Sequence[str] | Mapping[str, int],
-    affine: nn.Module | None = None,
+    head_input_layer: nn.Module | None = None,
     readout: nn.Module | None = None,
     preprocess: Callable[[Image.Image], Tensor] | None = None,
     image_size: int = 224,
@@ -162,23 +162,24 @@ def captioner(
     unk: int | None = None,
     max_words: int = 64,
     name: str = "captioner",
-) -> OwnCaptioner:
+) -> CustomCaptioner:
     """Your own captioner, ready for `explain`: `captioner(encoder=cnn, decoder=rnn, tokenizer=words)`.
 
     `encoder(pixels)` gives a grid `(b, c, h, w)`: its output is the layer that is tapped (`explain(..., layer="encoder.layer3")`
     taps another). `decoder(features, ids)` gives teacher-forced logits `(b, t, v)`; position `i` scores `ids[:, i]` and sees
     only `ids[:, :i]`, so the decoder puts its own start token in front. `tokenizer` is a list of words, a dict `word -> id`,
     or an object with `encode`, `tokens` and `spans` (see `Words`). Optional: `readout`, the decoder's last linear layer if it
-    runs once on hidden states `(b, t, d)`, and `affine`, the decoder's pooling or linear module that alone reads the features
+    runs once on hidden states `(b, t, d)`, and `head_input_layer`, the
+    decoder's pooling or linear module that alone reads the features
     (both make it faster); `preprocess`, one image -> `(3, H, W)` (default: squeezed to
     `image_size`, ImageNet's mean and deviation), and `placement`, where its output lies on the image (`geometry.squeeze`,
     `center_crop`, `letterbox`); `bos` (never said), `eos` (needed to generate) and `unk`, as ids.
     """
     tokenizer = tokenizer_of(tokenizer, unk)
-    return OwnCaptioner(
+    return CustomCaptioner(
         encoder,
         decoder,
-        affine,
+        head_input_layer,
         readout,
         tokenizer,
         preprocess,

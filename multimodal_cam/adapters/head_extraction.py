@@ -50,7 +50,7 @@ class Head:
             return self.network(pixels.repeat(len(activations) // len(pixels), 1, 1, 1))
 
 
-def last_grid(network: nn.Module, pixels: Tensor) -> nn.Module:
+def last_spatial_layer(network: nn.Module, pixels: Tensor) -> nn.Module:
     """The last module, in the order in which they finish, that gives a grid `(b, c, h, w)` once in a forward pass.
 
     Pooling that ends in vectors is passed over. Raises ValueError when there is none, or when the network goes on with tokens.

@@ -58,12 +58,12 @@ class Labels:
         raise UnknownWordError(f"{text!r} is none of the {len(self)} answers that the model can give; {hint}")
 
 
-class Chooser:
+class LabelChooser:
     """Half an adapter: what is said. The other half gives `labels`, `name`, `device` and `logits`."""
 
-    score: ScoreFn = staticmethod(logit)  # before the softmax, as the paper does
-    method: str = "grad_cam"
-    alternatives: int = 5
+    default_score: ScoreFn = staticmethod(logit)  # before the softmax, as the paper does
+    default_method: str = "grad_cam"
+    n_alternatives: int = 5
     readout: nn.Module | None = None  # one position: nothing to cut
     name: str
     labels: Labels

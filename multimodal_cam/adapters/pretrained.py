@@ -17,7 +17,7 @@ from ..models.encoder import imagenet_classifier, to_pixels
 from .classifier import Classifier, classifier
 from .clip import CLIP, CLIPViT
 from .contract import TaskAdapter
-from .transform_placement import placement_of
+from .transform_placement import transform_placement
 
 
 def timm_model(name: str, weights: Path | None = None) -> Classifier:
@@ -103,7 +103,9 @@ def open_clip_model(name: str, weights: Path | None = None) -> CLIP:
         network, transform = library.create_model_from_pretrained(name, chosen, **options)
     kind = CLIPViT if type(network.visual).__name__ == "VisionTransformer" else CLIP
     provenance = {"weights": chosen}
-    return kind(network.eval(), library.get_tokenizer(name), transform, placement_of(transform), f"open_clip:{name}", provenance)
+    return kind(
+        network.eval(), library.get_tokenizer(name), transform, transform_placement(transform), f"open_clip:{name}", provenance
+    )
 
 
 LIBRARIES: Mapping[str, Callable[[str, Path | None], TaskAdapter]] = {

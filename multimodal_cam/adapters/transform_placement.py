@@ -11,7 +11,7 @@ from ..core.geometry import Placement
 MOVES = re.compile(r"resize|crop|pad|flip|rotat|affine|perspective|scale|zoom", re.IGNORECASE)
 
 
-def placement_of(transform: Any) -> Callable[[int, int], Placement]:
+def transform_placement(transform: Any) -> Callable[[int, int], Placement]:
     """The placement of `transform`: a Compose of `Resize` and `CenterCrop`, or a preset with a resize and a crop size.
 
     Anything else is taken to keep the whole photo. Raises ValueError for a step that moves the photo in another way.

@@ -135,7 +135,7 @@ def caption(
     ] = False,
     phrases: Annotated[bool, typer.Option("--phrases", help="Noun phrases, too.")] = False,
     beam: Annotated[int | None, typer.Option(min=1, help="Width of the beam search [default: 3].")] = None,
-    nodes: Annotated[int, typer.Option(min=1, help="Steps of the method evidence.")] = 16,
+    n_steps: Annotated[int, typer.Option(min=1, help="Steps of the method evidence.")] = 16,
     scale: Annotated[Scale, typer.Option(help="Colours of the PNG: one scale, or each word its own.")] = Scale.caption,
     unknown: Annotated[Unknown, typer.Option(help="Words of --text that the model lacks.")] = Unknown.error,
     on_error: Annotated[OnError, typer.Option(help="Stop at a photo that fails, or go on.")] = OnError.fail,
@@ -158,7 +158,7 @@ def caption(
     _choice("--score", score, mc.SCORES)
     paths = photos_in(photos)
     options = _given(text=text, method=method, score=score, layer=layer, beam=beam)
-    options |= {"batch_size": batch_size, "nodes": nodes, "unknown": unknown.value}
+    options |= {"batch_size": batch_size, "n_steps": n_steps, "unknown": unknown.value}
     _tell(
         lambda: explain_each(_load(model, device, dtype=dtype), paths, **options),
         len(paths),
@@ -269,7 +269,7 @@ def vqa(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line; writes no files unless --out is given.")
     ] = False,
-    nodes: Annotated[int, typer.Option(min=1, help="Steps of the method evidence.")] = 16,
+    n_steps: Annotated[int, typer.Option(min=1, help="Steps of the method evidence.")] = 16,
     scale: Annotated[Scale, typer.Option(help="Colours of the PNG: one scale, or each map its own.")] = Scale.caption,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in --out.")] = False,
     device: Device = "auto",
@@ -290,7 +290,7 @@ def vqa(
     def explained() -> Iterator[tuple[str, Any]]:
         adapter = _load(model, device, dtype=dtype)
         asked = list(questions)
-        for found in mc.explain(adapter, photo, question=asked, counterfactual=counterfactual, nodes=nodes, **options):
+        for found in mc.explain(adapter, photo, question=asked, counterfactual=counterfactual, n_steps=n_steps, **options):
             yield photo, found
 
     _tell(explained, len(questions), _answers, out=out, as_json=as_json, overwrite=overwrite, scale=scale)
@@ -354,7 +354,7 @@ def classify(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line; writes no files unless --out is given.")
     ] = False,
-    nodes: Annotated[int, typer.Option(min=1, help="Steps of the method evidence.")] = 16,
+    n_steps: Annotated[int, typer.Option(min=1, help="Steps of the method evidence.")] = 16,
     scale: Annotated[Scale, typer.Option(help="Colours of the PNG: one scale, or each map its own.")] = Scale.caption,
     on_error: Annotated[OnError, typer.Option(help="Stop at a photo that fails, or go on.")] = OnError.fail,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in --out.")] = False,
@@ -375,7 +375,7 @@ def classify(
     _choice("--score", score, mc.SCORES)
     paths = photos_in(photos)
     options = _given(text=text, instead_of=instead_of, method=method, score=score, layer=layer)
-    options |= {"batch_size": batch_size, "nodes": nodes, "counterfactual": counterfactual}
+    options |= {"batch_size": batch_size, "n_steps": n_steps, "counterfactual": counterfactual}
 
     def explained() -> Iterator[tuple[str, Any]]:
         adapter = _load(model, device, weights)

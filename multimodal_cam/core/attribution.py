@@ -13,8 +13,10 @@ from ..adapters.contract import TaskAdapter
 from ..adapters.inputs import Inputs
 from ..methods import path as evidence
 from ..methods.gradient import LINEAR, METHODS, CamMethod
-from ..scores import SCORES, ScoreFn, against, likeliest_rivals, log_prob, refuse_mixing, reversed_sign
-from .hooks import AffineTap, Grid, LayerTap, Part, ReadoutTap, View, token_gradients
+from ..scores import SCORES, ScoreFn, contrast_with, log_prob, most_likely_others, refuse_mixing, reversed_sign
+from .gradients import token_gradients
+from .hooks import HeadInputTap, LayerTap, ReadoutTap
+from .layer_view import ActivationSlice, GridView, LayerView
 
 CROWDED = 4  # the nodes of the question's path lie at u**4: networks that normalise what they read change most near 0
 GRAPHS = 2**25  # numbers that the graphs of an evidence's nodes may keep at once: 128 MB in float32
@@ -28,9 +30,9 @@ class Request:
     layer_name: str
     method: str | CamMethod
     score: str | ScoreFn
-    nodes: int = 16
+    n_steps: int = 16
     counterfactual: bool = False
-    alternatives: int = 0
+    n_alternatives: int = 0
 
 
 @dataclass
@@ -42,7 +44,7 @@ class TokenMaps:
     `gradients` are the cells as `view` gives them; it also lays maps of them out.
     """
 
-    view: View
+    view: LayerView
     activations: Tensor  # (b, c, h, w)
     ids: Tensor  # (a, b, t)
     scores: Tensor  # (a, b, t)
@@ -75,22 +77,24 @@ class Batch:
     `rivals` `(b, t)`: tokens that the explained ones are compared with, `PAD` where the likeliest other one is.
     """
 
-    def __init__(self, adapter: TaskAdapter, inputs: Inputs, ids: Tensor, request: Request, rivals: Tensor | None = None) -> None:
+    def __init__(
+        self, adapter: TaskAdapter, inputs: Inputs, ids: Tensor, request: Request, contrast_ids: Tensor | None = None
+    ) -> None:
         self.adapter, self.inputs, self.request = adapter, inputs, request
-        self.ids, self.real, self.rivals = ids, ids >= 0, rivals
+        self.ids, self.real, self.contrast_ids = ids, ids >= 0, contrast_ids
         self.batched, self.depends = True, False
         self.graph = 0  # numbers that the graph of one pass keeps
         self.columns: list[Column] = []
         self.words: Tensor | None = None
-        self.view = view_of(adapter, inputs, request.layer)
-        self.asked = asked_of(adapter, inputs)
+        self.view = layer_view_of(adapter, inputs, request.layer)
+        self.asked = question_view_of(adapter, inputs)
 
     def explain(self, activations: Tensor | None = None) -> TokenMaps:
         """One backbone pass (none when `activations` are known), then head passes only."""
         with torch.no_grad():
             if not self._head_alone:
-                activations, self.inputs = None, self.inputs.apart()
-            elif activations is None and self.inputs.photo is not None:
+                activations, self.inputs = None, self.inputs.expand_images()
+            elif activations is None and self.inputs.image_index is not None:
                 activations = self._shared()
             baseline = self._baseline()  # first: its pass over the backbone should not come on top of the photo's graph
             activations, logits, gradients = self._photo(activations)
@@ -101,7 +105,7 @@ class Batch:
             maps = self._attention(activations)
         elif self._along_path:
             maps, unplaced = self._unpack(self._path_maps(activations, baseline), activations)
-            unplaced = None if self.view.rest(activations) is None else unplaced
+            unplaced = None if self.view.unplaced(activations) is None else unplaced
         elif self._linear:
             maps, _ = self._unpack(gradients, activations)
             gradients = None
@@ -111,13 +115,13 @@ class Batch:
         log_probs = [Column(column.ids, log_prob).scores(logits) for column in self.columns]
         return TokenMaps(
             self.view,
-            self.view.grid(activations),
+            self.view.cells(activations),
             ids=torch.stack([column.ids for column in self.columns]),
             scores=torch.stack([column.scores(logits) for column in self.columns]),
             log_probs=torch.stack(log_probs),
             reliance=log_probs[0] - Column(said.ids, log_prob).scores(nothing),
             maps=maps,
-            gradients=None if gradients is None else self.view.grid(gradients),
+            gradients=None if gradients is None else self.view.cells(gradients),
             unplaced=unplaced,
             changes=said.scores(logits) - said.scores(nothing) if self._along_path else None,
             question=self._question(activations),
@@ -128,7 +132,7 @@ class Batch:
         """The activations `(b, c, h, w)` when several rows are about one image: the backbone runs once for each image."""
         with self._tap() as tap:
             self.adapter.logits(self.inputs, self.ids)
-        activations = row_each(self.inputs, tap)
+        activations = rows_of_tap(self.inputs, tap)
         if activations is None:
             rows = len(tap.activations)
             raise RuntimeError(f"{self.adapter.name}: the layer gave {rows} rows for {len(self.inputs)} questions")
@@ -160,7 +164,7 @@ class Batch:
 
     def _alternatives(self, logits: Tensor) -> tuple[Tensor, ...]:
         """The likeliest other tokens at each position: with the explained ones these hold the likeliest `alternatives`."""
-        count = min(self.request.alternatives, logits.shape[-1])
+        count = min(self.request.n_alternatives, logits.shape[-1])
         if count == 0:
             return ()
         own = self.ids.clamp(min=0)[..., None]
@@ -173,8 +177,8 @@ class Batch:
     def _score(self, logits: Tensor, ids: Tensor) -> ScoreFn:
         """The requested score of `ids`, resolved at the photo's logits: rivals stay what they are there."""
         score = self.request.score
-        if self.rivals is not None:
-            score = against(torch.where(self.rivals >= 0, self.rivals, likeliest_rivals(logits, ids)))
+        if self.contrast_ids is not None:
+            score = contrast_with(torch.where(self.contrast_ids >= 0, self.contrast_ids, most_likely_others(logits, ids)))
         elif isinstance(score, str):
             score = SCORES[score][1](logits, ids)
         else:
@@ -200,21 +204,21 @@ class Batch:
             rest = None
             if away is None:
                 method = METHODS[str(self.request.method)]
-                maps = torch.stack([method(view.grid(at), view.grid(token)) for token in gradients])
+                maps = torch.stack([method(view.cells(at), view.cells(token)) for token in gradients])
             else:
-                maps = evidence.evidence(view.grid(at), view.grid(away), view.grid(gradients))
-                placeless, slopes = view.rest(at - away), view.rest(gradients)
+                maps = evidence.evidence(view.cells(at), view.cells(away), view.cells(gradients))
+                placeless, slopes = view.unplaced(at - away), view.unplaced(gradients)
                 rest = None if placeless is None or slopes is None else (placeless * slopes).sum(dim=(-2, -1))
             self._checked(gradients, maps)
             rest = maps.new_zeros(maps.shape[:2]) if rest is None else rest
-            return torch.cat([view.lay(maps).flatten(-2), rest[..., None]], dim=-1)
+            return torch.cat([view.to_image(maps).flatten(-2), rest[..., None]], dim=-1)
 
         return kept
 
     def _unpack(self, kept: Tensor | None, activations: Tensor) -> tuple[Tensor, Tensor]:
         """Token maps `(a, t, b, h, w)`, and what has no place adds this to the tokens' own scores `(b, t)`."""
         assert kept is not None
-        h, w = self.view.lay(self.view.grid(activations)[:, 0]).shape[-2:]
+        h, w = self.view.to_image(self.view.cells(activations)[:, 0]).shape[-2:]
         return kept[..., :-1].unflatten(-1, (h, w)), kept[0, ..., -1].T  # type: ignore[no-untyped-call]
 
     def _attention(self, activations: Tensor) -> Tensor:
@@ -230,8 +234,8 @@ class Batch:
             lambda points: self._summed(points, kept),
             activations,
             baseline,
-            nodes=self.request.nodes,
-            nodes_at_once=self._room,
+            n_steps=self.request.n_steps,
+            steps_at_once=self._room,
         )
 
     def _summed(self, points: Tensor, kept: Callable[[Tensor], Tensor]) -> Tensor:
@@ -240,13 +244,13 @@ class Batch:
         One leaf of zeros is added to all points: its gradient is the sum, and none of size `(t, n, ...)` is kept.
         """
         n = len(points)
-        affine = self.adapter.affine if self._head_alone else None
+        module = self.adapter.head_input_layer if self._head_alone else None
         with ReadoutTap(self.adapter.readout) as cut, torch.enable_grad():
-            if affine is None:
+            if module is None:
                 leaf = torch.zeros_like(points[0]).requires_grad_()
                 scores = self._scores(self._logits((points + leaf).flatten(0, 1), n))
                 return self._gradients(scores, leaf, cut, kept)
-            with AffineTap(affine, n) as tap:
+            with HeadInputTap(module, n) as tap:
                 scores = self._scores(self._logits(points.flatten(0, 1), n))
             assert tap.leaf is not None
             return self._gradients(scores, tap.leaf, cut, lambda gradients: kept(tap.pull_back(gradients, points[0])))
@@ -273,12 +277,12 @@ class Batch:
         one = words.new_ones(())
         if not self._along_path:
             return shares_at(one)
-        nodes = self.request.nodes
-        return evidence.mean_gradients(shares_at, one, one - one, nodes=nodes, nodes_at_once=self._room)
+        n_steps = self.request.n_steps
+        return evidence.mean_gradients(shares_at, one, one - one, n_steps=n_steps, steps_at_once=self._room)
 
     def _asked_logits(self, activations: Tensor, copies: int) -> Tensor:
         """Logits of `copies` of the batch, from the layer's activations unless the question is read before it."""
-        if getattr(self.adapter, "reads_first", False):
+        if getattr(self.adapter, "question_before_layer", False):
             return self.adapter.logits(self.inputs.repeat(copies), self.ids.repeat(copies, 1))
         return self._logits(activations.repeat(copies, *[1] * (activations.ndim - 1)), copies)
 
@@ -335,9 +339,9 @@ class Batch:
 
     def _baseline(self) -> Tensor:
         if self._head_alone:
-            return self.adapter.baseline(self.inputs)
+            return self.adapter.baseline_activations(self.inputs)
         with self._tap() as tap:
-            self.adapter.logits(self.adapter.blank(self.inputs), self.ids)
+            self.adapter.logits(self.adapter.baseline_inputs(self.inputs), self.ids)
         return tap.activations
 
     @property
@@ -357,32 +361,32 @@ class Batch:
         return LayerTap(self.request.layer, self.request.layer_name, leaf=leaf, replace=replace, view=self.view)
 
 
-def view_of(adapter: TaskAdapter, inputs: Inputs, layer: nn.Module) -> View:
+def layer_view_of(adapter: TaskAdapter, inputs: Inputs, layer: nn.Module) -> LayerView:
     """How the adapter sees `layer`; as a tensor `(b, c, h, w)` unless it says otherwise."""
-    own = getattr(adapter, "view", None)
-    return Grid() if own is None else own(inputs, layer)
+    own = getattr(adapter, "layer_view", None)
+    return GridView() if own is None else own(inputs, layer)
 
 
-def asked_of(adapter: TaskAdapter, inputs: Inputs) -> Part | None:
+def question_view_of(adapter: TaskAdapter, inputs: Inputs) -> ActivationSlice | None:
     """Which embeddings are the question's: all that its layer gives, unless the adapter says otherwise; None without any."""
-    if adapter.question_layer is None or inputs.question is None:
+    if adapter.question_layer is None or inputs.question_ids is None:
         return None
-    own = getattr(adapter, "asked", None)
-    return Grid(3) if own is None else own(inputs)
+    own = getattr(adapter, "question_view", None)
+    return GridView(3) if own is None else own(inputs)
 
 
-def watching(adapter: TaskAdapter, inputs: Inputs) -> LayerTap:
+def tap_layer(adapter: TaskAdapter, inputs: Inputs) -> LayerTap:
     """A tap on the adapter's own layer, seen as the adapter sees it."""
-    return LayerTap(adapter.layer, view=view_of(adapter, inputs, adapter.layer))
+    return LayerTap(adapter.layer, view=layer_view_of(adapter, inputs, adapter.layer))
 
 
-def row_each(inputs: Inputs, tap: LayerTap) -> Tensor | None:
+def rows_of_tap(inputs: Inputs, tap: LayerTap) -> Tensor | None:
     """The tapped activations, one row for each of `inputs`; None when the layer ran several times, or on other rows (beams)."""
     if tap.calls != 1:
         return None
     activations = tap.activations
     if len(activations) == len(inputs.pixels):
-        return inputs.spread(activations)
+        return inputs.to_rows(activations)
     return activations if len(activations) == len(inputs) else None
 
 
@@ -390,7 +394,7 @@ def span_map(found: TokenMaps, row: int, tokens: slice, method: CamMethod, colum
     """The map `(h, w)` of a run of tokens by a method that is not linear: from the run's summed gradients."""
     assert found.gradients is not None
     gradients = found.gradients[column, tokens, row].sum(dim=0, keepdim=True)
-    return found.view.lay(method(_wide(found.activations[row : row + 1]), gradients))[0]
+    return found.view.to_image(method(_wide(found.activations[row : row + 1]), gradients))[0]
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -9,72 +9,18 @@ batched. Nothing stays behind: no hook, no `.grad`, no flag, no mode, after an e
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-log = logging.getLogger(__name__)
-
-VMAP_REFUSALS = ("vmap", "Batching rule", "batching rule", "doesn't have storage")  # what PyTorch's errors say
-BUDGET = 2**23  # numbers that a batch of products may hold: 32 MB in float32
-INSIDE = 8  # a product holds, at its worst moment, as many tensors of the size of the largest that the graph keeps
-
-
-class Part(Protocol):
-    """What of a layer's output is looked at: layers give tuples, tokens, tiles."""
-
-    def take(self, output: Any) -> Tensor:
-        """The layer's output -> activations `(b, ...)`, one row an image. Raises ValueError for an output that is no grid."""
-
-    def put(self, activations: Tensor, output: Any) -> Any:
-        """The reverse: what the layer gives when it holds `activations`; `output` shows the form."""
-
-
-class View(Part, Protocol):
-    """And where it lies: some tokens have no place, tiles overlap."""
-
-    def grid(self, activations: Tensor) -> Tensor:
-        """Activations, or gradients with more dimensions in front, `(..., *one)` -> what lies on the image `(..., c, h, w)`."""
-
-    def lay(self, maps: Tensor) -> Tensor:
-        """Maps over the cells that `grid` gives -> maps on the image `(..., h, w)`, which add up to the same: tiles overlap."""
-
-    def rest(self, activations: Tensor) -> Tensor | None:
-        """What has no place, `(..., u, c)`; None where everything has one."""
-
-
-class Grid:
-    """A layer that gives a tensor `(b, c, h, w)` (`ndim` dimensions): everything has its place."""
-
-    def __init__(self, ndim: int = 4) -> None:
-        self.ndim = ndim
-
-    def take(self, output: Any) -> Tensor:
-        if isinstance(output, Tensor) and output.ndim == self.ndim:
-            return output
-        what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-        wanted = "a grid (b, c, h, w): choose a convolutional layer" if self.ndim == 4 else f"{self.ndim} dimensions"
-        raise ValueError(f"{what}, expected {wanted}")
-
-    def put(self, activations: Tensor, output: Any) -> Tensor:  # noqa: ARG002
-        return activations
-
-    def grid(self, activations: Tensor) -> Tensor:
-        return activations
-
-    def lay(self, maps: Tensor) -> Tensor:
-        return maps
-
-    def rest(self, activations: Tensor) -> Tensor | None:  # noqa: ARG002
-        return None
+from .layer_view import ActivationSlice, GridView
 
 
 class LayerTap:
@@ -92,9 +38,9 @@ class LayerTap:
         *,
         leaf: bool = False,
         replace: Tensor | None = None,
-        view: Part | None = None,
+        view: ActivationSlice | None = None,
     ) -> None:
-        self.layer, self.name, self.wants_leaf, self.replace, self.view = layer, name, leaf, replace, view or Grid()
+        self.layer, self.name, self.wants_leaf, self.replace, self.view = layer, name, leaf, replace, view or GridView()
         self.calls = 0
         self.leaf: Tensor | None = None
         self._activations: Tensor | None = None
@@ -110,9 +56,9 @@ class LayerTap:
     def _hook(self, _module: nn.Module, _args: Any, output: Any) -> Any:
         self.calls += 1
         if self.replace is not None:
-            return self.view.put(self.replace, output)
+            return self.view.inject(self.replace, output)
         try:
-            taken = self.view.take(output)
+            taken = self.view.extract(output)
         except ValueError as error:
             raise ValueError(f"layer {self.name!r} gives {error}") from None
         if not self.wants_leaf:
@@ -121,7 +67,7 @@ class LayerTap:
         self.leaf = taken.detach().requires_grad_()
         self._activations = self.leaf.detach()
         torch.set_grad_enabled(True)  # until the surrounding no_grad() ends
-        return self.view.put(self.leaf.clone(), output)
+        return self.view.inject(self.leaf.clone(), output)
 
     @property
     def activations(self) -> Tensor:
@@ -136,7 +82,7 @@ class LayerTap:
         return self._activations
 
 
-class Weight:
+class GraphSizeCounter:
     """How many numbers a graph keeps of activations, and how many the largest of them has.
 
     An object of its own: graphs hold the hooks that they are built with, and would hold whatever those belong to.
@@ -163,7 +109,7 @@ class ReadoutTap:
         self.readout = readout
         self.hidden: Tensor | None = None
         self.leaf: Tensor | None = None
-        self.graph = Weight()
+        self.graph = GraphSizeCounter()
 
     def __enter__(self) -> ReadoutTap:
         self._stack = ExitStack()
@@ -186,7 +132,7 @@ class ReadoutTap:
         return (self.leaf, *args[1:])
 
 
-class AffineTap:
+class HeadInputTap:
     """Makes one leaf of zeros, added to the output of `affine` for all `copies` of a batch.
 
     Its gradient is the sum over the copies, taken behind the head's first, affine module, where tensors are small;
@@ -197,7 +143,7 @@ class AffineTap:
         self.affine, self.copies = affine, copies
         self.leaf: Tensor | None = None
 
-    def __enter__(self) -> AffineTap:
+    def __enter__(self) -> HeadInputTap:
         self._handle = self.affine.register_forward_hook(self._hook)
         return self
 
@@ -218,67 +164,6 @@ class AffineTap:
         return pulled
 
 
-def token_gradients(
-    scores: Tensor, leaf: Tensor, cut: ReadoutTap, kept: Callable[[Tensor], Tensor] = lambda chunk: chunk
-) -> tuple[Tensor, bool]:
-    """Gradient of each score with respect to `leaf`, summed over the rows of `scores` that depend on it.
-
-    `scores` is `(rows, a, t)`, `a` of them for each of `t` tokens; the result is `(a, t, *leaf.shape)` and whether the products
-    were batched (False: looped, because some operation has no batching rule or memory was short). `kept` says what is kept of
-    gradients `(m, *leaf.shape)`, one row a score, where that is less than all; the result is `(a, t, ...)` of it.
-    """
-    _, a, t = scores.shape
-    if cut.hidden is None:
-        outputs, sources = scores, torch.ones_like(scores).unbind(1)
-    else:
-        assert cut.leaf is not None
-        outputs, ones = cut.hidden, torch.ones_like(scores)
-        kinds = [ones * (torch.arange(a, device=ones.device) == i)[:, None] for i in range(a)]
-        sources = tuple(torch.autograd.grad(scores, cut.leaf, kind, retain_graph=True)[0] for kind in kinds)
-    room = max(1, BUDGET // max(leaf.numel(), INSIDE * cut.graph.largest * len(leaf) // len(scores)))
-    results, batched, start = [], True, 0
-    while start < a * t:
-        stop = min(a * t, start + room) if batched else start + 1
-        cotangents = outputs.new_zeros((stop - start, *outputs.shape))
-        for row, column in enumerate(range(start, stop)):
-            i, position = divmod(column, t)
-            at = cotangents[row] if cut.hidden is not None else cotangents[row, :, i]
-            at[:, position] = sources[i][:, position]
-        try:
-            results.append(kept(_products(outputs, leaf, cotangents, batched and len(cotangents) > 1)))
-        except torch.OutOfMemoryError:
-            if stop - start == 1:
-                raise
-            room = (stop - start) // 2
-            continue
-        except RuntimeError as error:
-            if not batched or not any(sign in str(error) for sign in VMAP_REFUSALS):
-                raise
-            log.info("products are looped, not batched: %s", error)
-            batched = False
-            continue
-        start = stop
-    gradients = results[0] if len(results) == 1 else torch.cat(results)
-    return gradients.view(a, t, *gradients.shape[1:]), batched
-
-
-def _products(outputs: Tensor, leaf: Tensor, cotangents: Tensor, batched: bool) -> Tensor:
-    """Vector-Jacobian products `(m, *leaf.shape)` for `m` cotangents; the graph stays. 0 where there is no graph."""
-    if not outputs.requires_grad:
-        return leaf.new_zeros((len(cotangents), *leaf.shape))
-    (gradient,) = torch.autograd.grad(
-        outputs,
-        leaf,
-        grad_outputs=cotangents if batched else cotangents[0],
-        retain_graph=True,
-        allow_unused=True,
-        is_grads_batched=batched,
-    )
-    if gradient is None:
-        return leaf.new_zeros((len(cotangents), *leaf.shape))
-    return gradient if batched else gradient[None]
-
-
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode inside, every submodule's own mode afterwards; right gradients through batch norms on the CPU."""
@@ -291,7 +176,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def evaluating_what_runs() -> Iterator[None]:
+def eval_mode_of_called_modules() -> Iterator[None]:
     """`evaluating` where nobody names the network: a module is in evaluation mode from its first call on, until the end."""
     training: list[nn.Module] = []
     here = threading.get_ident()  # these hooks are everybody's: other threads may be training

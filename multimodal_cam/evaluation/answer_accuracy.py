@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._explain import explain
 from ..adapters.contract import TaskAdapter
-from ..core.attribution import watching
+from ..core.attribution import tap_layer
 from ..core.hooks import evaluating
 from ..core.images import load_image
 from ..data.questions import Question
@@ -79,10 +79,10 @@ def _answered(
         loaded = {name: load_image(images / name) for name in {question.image for question in batch}}
         inputs = model.preprocess([loaded[q.image] for q in batch], [q.question for q in batch])
         blank = torch.zeros(len(batch), 1, dtype=torch.long, device=inputs.pixels.device)
-        with watching(model, inputs) as tap:
+        with tap_layer(model, inputs) as tap:
             said = model.logits(inputs, blank)[:, 0]
         shape = (len(batch), *tap.activations.shape[1:])
-        blind = model.logits(inputs, blank, model.baseline(inputs).expand(shape))[:, 0]
+        blind = model.logits(inputs, blank, model.baseline_activations(inputs).expand(shape))[:, 0]
         columns = [_texts(model, said.argmax(dim=1)), [_commonest(answers, q) for q in batch], _texts(model, blind.argmax(dim=1))]
         if hasattr(model, "unasked"):
             unasked: Tensor = model.unasked(inputs)
@@ -186,7 +186,7 @@ def _controls(model: TaskAdapter, path: Path, questions: Sequence[Question]) -> 
     if not questions:
         return {}
     inputs = model.preprocess([load_image(path)], [questions[0].question])
-    with torch.no_grad(), evaluating(model.module), watching(model, inputs) as tap:
+    with torch.no_grad(), evaluating(model.module), tap_layer(model, inputs) as tap:
         model.logits(inputs, torch.zeros(1, 1, dtype=torch.long, device=inputs.pixels.device))
     map, frame = tap.activations[0].float().mean(dim=0).cpu(), inputs.placements[0].frame
     return {

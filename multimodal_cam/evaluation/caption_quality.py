@@ -20,7 +20,7 @@ from torch import Tensor
 from .._explain import explain
 from ..adapters.contract import TaskAdapter
 from ..adapters.inputs import PAD
-from ..core.attribution import watching
+from ..core.attribution import tap_layer
 from ..core.hooks import evaluating
 from ..core.images import load_image
 from ..core.spans import Span, join, parse, sentence
@@ -220,7 +220,7 @@ def _control_hits(
     model: TaskAdapter, paths: Sequence[Path], ids: Tensor, targets: Sequence[Sequence[Target]]
 ) -> dict[str, list[float]]:
     inputs = model.preprocess([load_image(path) for path in paths])
-    with torch.no_grad(), evaluating(model.module), watching(model, inputs) as tap:
+    with torch.no_grad(), evaluating(model.module), tap_layer(model, inputs) as tap:
         model.logits(inputs, ids)
     maps = tap.activations.float().mean(dim=1).cpu()
     framed = zip(maps, inputs.placements, targets, strict=True)

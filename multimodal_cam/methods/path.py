@@ -20,8 +20,8 @@ def mean_gradients(
     activations: Tensor,
     baseline: Tensor,
     *,
-    nodes: int,
-    nodes_at_once: Callable[[], int],
+    n_steps: int,
+    steps_at_once: Callable[[], int],
 ) -> Tensor:
     """The mean gradient along the straight path from `baseline` to `activations`, by the midpoint rule.
 
@@ -29,16 +29,16 @@ def mean_gradients(
     something linear in them; instead of a grid any other activations `(b, ...)` will do. `nodes_at_once` is asked before each
     call: what a node takes of memory may be known after the first.
     """
-    steps = (torch.arange(nodes, device=activations.device, dtype=activations.dtype) + 0.5) / nodes
+    steps = (torch.arange(n_steps, device=activations.device, dtype=activations.dtype) + 0.5) / n_steps
     change = activations - baseline
     total, start = None, 0
-    while start < nodes:
-        stop = min(nodes, start + nodes_at_once())
+    while start < n_steps:
+        stop = min(n_steps, start + steps_at_once())
         part = gradients_at(baseline + steps[start:stop].view(-1, *[1] * change.ndim) * change)
         total = part if total is None else total + part
         start = stop
     assert total is not None
-    return total / nodes
+    return total / n_steps
 
 
 def evidence(activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-from ..results.explanation import Explanation, Part, QuestionWord
+from ..results.explanation import Explanation, QuestionWord, SpanExplanation
 from .text import aim, percent, signed
 
 NOTHING = "nothing: its own map"
@@ -49,7 +49,7 @@ def _unknown(words: tuple[QuestionWord, ...]) -> str:
     return f" The model does not know {'this word' if len(unknown) == 1 else 'these words'}: {', '.join(unknown)}."
 
 
-def bars(explanation: Explanation, parts: tuple[Part, ...]) -> str:
+def bars(explanation: Explanation, parts: tuple[SpanExplanation, ...]) -> str:
     """The answers, likeliest first, each a button with a bar as long as its probability."""
     buttons = "".join(_bar(i, part) for i, part in enumerate(parts))
     return f'<div class="answers" role="group" aria-label="Answers and their probabilities" dir="auto">{buttons}</div>' + (
@@ -57,7 +57,7 @@ def bars(explanation: Explanation, parts: tuple[Part, ...]) -> str:
     )
 
 
-def _bar(index: int, part: Part) -> str:
+def _bar(index: int, part: SpanExplanation) -> str:
     share = math.exp(part.log_prob)
     return (
         f'<button type="button" data-answer="{index}" aria-pressed="false">'
@@ -66,7 +66,7 @@ def _bar(index: int, part: Part) -> str:
     )
 
 
-def _compare(explanation: Explanation, parts: tuple[Part, ...]) -> str:
+def _compare(explanation: Explanation, parts: tuple[SpanExplanation, ...]) -> str:
     reason = no_comparison(explanation)
     options = "".join(f'<option value="{i}">{escape(part.text)}</option>' for i, part in enumerate(parts))
     return (

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..core.spans import Span, join
-from ..results.explanation import Explanation, Part
+from ..results.explanation import Explanation, SpanExplanation
 from .answers import bars, question
 from .colour import COOL, KNEE, OPACITY, WARM
 from .overlay import shrink
@@ -79,7 +79,7 @@ def _kind(explanation: Explanation) -> str:
     return "answer" if _answers(explanation) else "word"
 
 
-def _answers(explanation: Explanation) -> tuple[Part, ...]:
+def _answers(explanation: Explanation) -> tuple[SpanExplanation, ...]:
     """None when the model does not know the one that is explained: that has no map."""
     parts = explanation.answer_parts
     return parts if all(part.known for part in parts) else ()
@@ -111,7 +111,7 @@ def _data(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def _first(answers: Sequence[Part]) -> int:
+def _first(answers: Sequence[SpanExplanation]) -> int:
     """The explained answer: of the others nobody knows what the photo adds."""
     return next((i for i, part in enumerate(answers) if math.isfinite(part.reliance)), 0)
 
@@ -133,7 +133,7 @@ def _phrases(explanation: Explanation) -> Sequence[Span] | None:
         return None
 
 
-def _part(part: Part, words: Sequence[Span]) -> dict[str, Any]:
+def _part(part: SpanExplanation, words: Sequence[Span]) -> dict[str, Any]:
     map = part.map
     return {
         "text": part.text,
@@ -209,7 +209,7 @@ def _words(explanation: Explanation) -> str:
     return Template(_asset("words.html")).substitute(words="\n".join(buttons[:count]), longer="\n".join(buttons[count:]))
 
 
-def _button(index: int, part: Part, label: str | None = None) -> str:
+def _button(index: int, part: SpanExplanation, label: str | None = None) -> str:
     below = signed(part.reliance) if math.isfinite(part.reliance) else "unknown word"
     return (
         f'<button type="button" data-part="{index}" aria-pressed="false">'

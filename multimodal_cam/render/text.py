@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..results.explanation import Explanation, Part
+from ..results.explanation import Explanation, SpanExplanation
 
 
 def signed(value: float) -> str:
@@ -30,7 +30,7 @@ def source(explanation: Explanation) -> str:
     return f"{explanation.model} · {explanation.method} of {explanation.score} · layer {explanation.layer}"
 
 
-def note(part: Part) -> str:
+def note(part: SpanExplanation) -> str:
     """What stands under a word: its reliance, and what its map lacks."""
     if not part.known:
         return "unknown word"

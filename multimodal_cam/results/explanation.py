@@ -30,7 +30,7 @@ Scale = Literal["caption", "word"]
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class SpanExplanation:
     """One word, phrase or whole text of an explanation.
 
     `map` is `(h, w)` float32, signed, raw, in the unit of the explained score; `score` that score and `log_prob` the
@@ -165,7 +165,7 @@ class Explanation:
             return None
         return self.maps.sum(dim=(1, 2)) + self.unplaced - self._per_word(self.token_changes)
 
-    def __getitem__(self, word: str | int) -> Part:
+    def __getitem__(self, word: str | int) -> SpanExplanation:
         """A word by its text or index, or a run of words by its text (`e["brown dog"]`)."""
         return self.part(self.find(word))
 
@@ -178,14 +178,14 @@ class Explanation:
                 raise WordError(f"there is no word {word}: the text has {len(self.words)} words") from None
         return find(self.words, word)
 
-    def part(self, span: Span) -> Part:
+    def part(self, span: Span) -> SpanExplanation:
         """Everything about a run of tokens."""
         map = self.map(span)
         unplaced = self._sum(self.token_unplaced, span) if self.token_unplaced is not None else 0.0
         gap = None
         if self.token_changes is not None:
             gap = float(map.sum()) + unplaced - self._sum(self.token_changes, span)
-        return Part(
+        return SpanExplanation(
             span,
             map,
             score=self._sum(self.token_scores, span),
@@ -195,11 +195,11 @@ class Explanation:
             unplaced=unplaced,
         )
 
-    def phrases(self) -> list[Part]:
+    def phrases(self) -> list[SpanExplanation]:
         """The noun phrases of the text (spaCy), in order."""
         return [self.part(span) for span in self.phrase_spans]
 
-    def whole(self) -> Part:
+    def whole(self) -> SpanExplanation:
         """The whole text: all its words, end token excluded."""
         return self.part(join(self.words, self.text))
 
@@ -245,7 +245,7 @@ class Explanation:
         return {self._answer_texts[i]: maps[i] for i, _ in self._ranked_answers}
 
     @property
-    def answer_parts(self) -> tuple[Part, ...]:
+    def answer_parts(self) -> tuple[SpanExplanation, ...]:
         """Everything about `answers` and, last, the explained one if it is not among them.
 
         What the photo adds is known of the explained answer only: the `reliance` and `unplaced` of others are NaN.
@@ -257,13 +257,13 @@ class Explanation:
             ranked.append(0)
         return tuple(self._answer(i) for i in ranked)
 
-    def _answer(self, index: int) -> Part:
+    def _answer(self, index: int) -> SpanExplanation:
         """The explained answer, index 0, or one of its alternatives."""
         if index == 0:
             return self.part(self.words[0])
         maps, scores, log_probs = self.alternative_maps, self.alternative_scores, self.alternative_log_probs
         assert maps is not None and scores is not None and log_probs is not None  # noqa: PT018
-        return Part(
+        return SpanExplanation(
             span=Span(self._answer_texts[index], 0, 1),
             map=maps[0, index - 1],
             score=float(scores[0, index - 1]),

@@ -17,7 +17,7 @@ from ..core.files import RECORDS
 if TYPE_CHECKING:
     from .._explain import Failure
     from ..adapters.contract import TaskAdapter
-    from .explanation import Explanation, Part, Scale
+    from .explanation import Explanation, Scale, SpanExplanation
 
 FORMAT = 1
 PHOTOS_A_PAGE = 50
@@ -54,7 +54,7 @@ def message(error: BaseException) -> str:
     return " ".join(str(said).split()) or type(error).__name__
 
 
-def peak(explanation: Explanation, part: Part) -> list[float] | None:
+def peak(explanation: Explanation, part: SpanExplanation) -> list[float] | None:
     """The centre of the strongest cell, `[x, y]` in fractions of the photo; None for an empty map."""
     if not part.known or part.is_empty:
         return None
@@ -87,7 +87,7 @@ def _asked(explanation: Explanation) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def _part(explanation: Explanation, part: Part) -> dict[str, Any]:
+def _part(explanation: Explanation, part: SpanExplanation) -> dict[str, Any]:
     return {
         "text": part.text,
         "known": part.known,

@@ -26,9 +26,9 @@ def ablations(settings: Settings) -> Settings:
     model = settings.models[0]
     adapter = load(model, device="cpu")
     layers = [stage.name for stage in spatial_stages(adapter)[:-1]]
-    scores = sorted(SCORES, key=lambda name: name != getattr(adapter.score, "__name__", ""))
+    scores = sorted(SCORES, key=lambda name: name != getattr(adapter.default_score, "__name__", ""))
     changed = [f"grad_cam:layer={name}" for name in layers] + ["grad_cam:pool=max", "grad_cam:pool=abs", "grad_cam:relu=no"]
-    changed += [f"evidence:nodes={n}" for n in NODES if n != settings.nodes]
+    changed += [f"evidence:n_steps={n}" for n in NODES if n != settings.n_steps]
     models = (model, *GRIDS) if model == "nic" else (model,)
     methods = ("grad_cam", "evidence", *changed)
     return replace(settings, models=models, methods=methods, scores=tuple(scores), one_at_a_time=True)

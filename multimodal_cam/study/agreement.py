@@ -70,7 +70,7 @@ def _measure(table: Any, right_only: bool, found: Agreement) -> None:
             run = tuple(columns[name][row] for name in RUN)
             rows.setdefault(run, {})[tuple(columns[name][row] for name in TARGET)] = row
     texts = {run: _texts(own, columns, by_photo=right_only) for run, own in rows.items()}
-    rivals = {run: dict(pair for text in own for pair in _rivals(text, columns["thing"])) for run, own in texts.items()}
+    contrast_ids = {run: dict(pair for text in own for pair in _rivals(text, columns["thing"])) for run, own in texts.items()}
     image = columns["image"]
     for run, own in texts.items():
         several = [text for text in own if _different(text, columns["thing"]).any()]
@@ -80,7 +80,7 @@ def _measure(table: Any, right_only: bool, found: Agreement) -> None:
         pairs = [(row, rows[other][key]) for key, row in rows[one].items() if key in rows[other]]
         photos = [image[row] for row, _ in pairs]
         found.same.setdefault((one, other), Values()).add(_correlate(maps, pairs), photos)
-        swapped = [(row, rivals[other].get(theirs, -1)) for row, theirs in pairs]
+        swapped = [(row, contrast_ids[other].get(theirs, -1)) for row, theirs in pairs]
         found.other.setdefault((one, other), Values()).add(_correlate(maps, swapped), photos)
 
 

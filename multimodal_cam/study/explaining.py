@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .._explain import find_layer
+from .._explain import resolve_layer
 from ..adapters.contract import TaskAdapter
 from ..adapters.inputs import Inputs
-from ..core.attribution import Batch, Request, TokenMaps, span_map, view_of, watching
-from ..core.hooks import View
+from ..core.attribution import Batch, Request, TokenMaps, layer_view_of, span_map, tap_layer
+from ..core.layer_view import LayerView
 from ..core.spans import Span
 from .variants import Variant, parse
 
@@ -31,12 +31,12 @@ class Rows:
     ids: Tensor  # (r, t)
     photo: Tensor  # (r,): which photo each text is about
     activations: Tensor  # (p, c, h, w), or what the model's view takes of its layer
-    view: View
+    view: LayerView
 
     def mean_activation(self, row: int) -> Tensor:
         """The mean over the channels, `(h, w)`: where the photo of this row stands out, whatever is said of it."""
-        cells = self.view.grid(self.activations[int(self.photo[row])].float()).mean(dim=-3)
-        return self.view.lay(cells).cpu()
+        cells = self.view.cells(self.activations[int(self.photo[row])].float()).mean(dim=-3)
+        return self.view.to_image(cells).cpu()
 
     def part(self, chosen: Sequence[int]) -> Inputs:
         """The inputs of some rows."""
@@ -44,8 +44,8 @@ class Rows:
         return replace(
             self.inputs,
             placements=tuple(self.inputs.placements[i] for i in chosen),
-            question=None if self.inputs.question is None else self.inputs.question[rows],
-            photo=self.photo[rows],
+            question_ids=None if self.inputs.question_ids is None else self.inputs.question_ids[rows],
+            image_index=self.photo[rows],
         )
 
     def by_length(self) -> Iterator[list[int]]:
@@ -101,13 +101,13 @@ def can(model: TaskAdapter, method: str) -> bool:
 
 def together(model: TaskAdapter, inputs: Inputs, ids: Tensor, activations: Tensor) -> Rows:
     """The rows of a batch, one for each of `ids`."""
-    photo = torch.arange(len(ids)) if inputs.photo is None else inputs.photo
-    return Rows(inputs, ids, photo, activations, view_of(model, inputs, model.layer))
+    photo = torch.arange(len(ids)) if inputs.image_index is None else inputs.image_index
+    return Rows(inputs, ids, photo, activations, layer_view_of(model, inputs, model.layer))
 
 
 def encode(model: TaskAdapter, inputs: Inputs, ids: Tensor) -> Tensor:
     """The activations `(p, c, h, w)` of each photo: the backbone runs once."""
-    with torch.no_grad(), watching(model, inputs) as tap:
+    with torch.no_grad(), tap_layer(model, inputs) as tap:
         model.logits(inputs, ids)
     return tap.activations
 
@@ -119,13 +119,13 @@ def explained(
     method: str,
     score: str,
     *,
-    nodes: int,
-    alternatives: int = 0,
+    n_steps: int,
+    n_alternatives: int = 0,
 ) -> Iterator[tuple[int, Found]]:
     """Each row's number and its maps, a chunk at a time; `method` as `variants.parse` reads it."""
     variant = parse(method)
-    layer, name = find_layer(model, variant.layer)
-    request = Request(layer, name, variant.asked, score, nodes=variant.nodes or nodes, alternatives=alternatives)
+    layer, name = resolve_layer(model, variant.layer)
+    request = Request(layer, name, variant.asked, score, n_steps=variant.n_steps or n_steps, n_alternatives=n_alternatives)
     for chosen in rows.by_length():
         ids = rows.ids[chosen]
         ids = ids[:, : int((ids >= 0).sum(dim=1).max())]

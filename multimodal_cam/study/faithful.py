@@ -116,7 +116,7 @@ def _numbers(probe: Probe, chosen: Sequence[str]) -> Iterator[tuple[str, list[fl
 def _entries(batch: Prepared, runs: Sequence[Maps], controls: Sequence[str]) -> Iterator[tuple[Key, Tensor, Span]]:
     """All maps to measure, each with the word whose score it is about; of other words the next one."""
     for scope in batch.scopes():
-        rivals = others([batch.targets[i][1].group for i in scope])
+        contrast_ids = others([batch.targets[i][1].group for i in scope])
         for place, i in enumerate(scope):
             for kind, span in batch.spans(i).items():
                 grids = {run[i, kind][""].shape for run in runs}
@@ -126,9 +126,9 @@ def _entries(batch: Prepared, runs: Sequence[Maps], controls: Sequence[str]) -> 
                     yield from (((i, kind, None, name), blind[name], span) for name in blind if name in {*controls} & {*CONTROLS})
                 for r, run in enumerate(runs):
                     yield (i, kind, r, ""), run[i, kind][""], span
-                    if "other_word" in controls and rivals[place]:
-                        later = [j for j in rivals[place] if j > place]
-                        yield (i, kind, r, "other_word"), run[scope[(later or rivals[place])[0]], kind][""], span
+                    if "other_word" in controls and contrast_ids[place]:
+                        later = [j for j in contrast_ids[place] if j > place]
+                        yield (i, kind, r, "other_word"), run[scope[(later or contrast_ids[place])[0]], kind][""], span
 
 
 def _probe(model: TaskAdapter, batch: Prepared, row: int, spans: Sequence[Span], maps: Tensor, canvas: str) -> Probe:
@@ -139,9 +139,9 @@ def _probe(model: TaskAdapter, batch: Prepared, row: int, spans: Sequence[Span],
         image = rows.activations[int(rows.photo[row])]
         if image.ndim != 3:
             raise ValueError(f"{model.name}: its layer holds tokens {tuple(image.shape)}, no (c, h, w): use canvas='pixels'")
-        removed = begin = model.baseline(one).to(image)[0]
+        removed = begin = model.baseline_activations(one).to(image)[0]
     else:
-        one = one.apart()
+        one = one.expand_images()
         image = one.pixels[0]
         removed, begin = measure.mean_colour(image), measure.blurred(image)
 

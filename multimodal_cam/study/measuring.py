@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._explain import alike
+from .._explain import group_by_batch_key
 from ..adapters.contract import TaskAdapter
 from ..adapters.load import load
 from ..core.files import FULL
@@ -57,7 +57,7 @@ class Worker:
             photos = [photo for item in batch if (photo := _open(item, self.settings, shard))]
             for name in self.models:
                 with _untouched(self.models[name]):
-                    for group in alike(self.models[name], [(photo.image, None) for photo in photos]):
+                    for group in group_by_batch_key(self.models[name], [(photo.image, None) for photo in photos]):
                         self._model(name, [photos[i] for i in group], shard)
             progress(len(batch))
         return shard
@@ -144,7 +144,7 @@ def _maps(model: TaskAdapter, twin: TaskAdapter | None, batch: Prepared, method:
     questions = settings.task == "vqa"
 
     def explain(of: TaskAdapter, rows: Rows = batch.rows) -> Iterator[tuple[int, Found]]:
-        options = {"nodes": settings.nodes, "alternatives": ALTERNATIVES if questions else 0}
+        options = {"n_steps": settings.n_steps, "n_alternatives": ALTERNATIVES if questions else 0}
         return explained(of, rows, batch.words, method, score, **options)
 
     def control(name: str, explanations: Iterator[tuple[int, Found]]) -> None:

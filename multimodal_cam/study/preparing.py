@@ -10,9 +10,9 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from .._explain import alike
+from .._explain import group_by_batch_key
 from ..adapters.contract import TaskAdapter
-from ..core.attribution import watching
+from ..core.attribution import tap_layer
 from ..core.geometry import Placement
 from ..core.spans import Span, join
 from . import targets as looking
@@ -92,12 +92,12 @@ def _asked(model: TaskAdapter, photos: Sequence[Photo]) -> Prepared | None:
 
 def _refuse_kinds(model: TaskAdapter, rows: Sequence[tuple[Image, str | None]]) -> None:
     """Raises ValueError where a model cannot take all questions about a photo at once: their maps are each other's control."""
-    if len(alike(model, rows)) > 1:
+    if len(group_by_batch_key(model, rows)) > 1:
         raise ValueError(f"{model.name} takes prompts of one length at once, and the questions about a photo differ in theirs")
 
 
 def _generate(model: TaskAdapter, inputs: Any, **options: Any) -> tuple[Tensor, Tensor]:
     """What the model says itself, and the activations of each photo, which generating gives for nothing if the layer ran once."""
-    with torch.no_grad(), watching(model, inputs) as tap:
+    with torch.no_grad(), tap_layer(model, inputs) as tap:
         ids = model.generate(inputs, **options)
     return ids, tap.activations if tap.calls == 1 else encode(model, inputs, ids)

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .._explain import find_layer
+from .._explain import resolve_layer
 from ..adapters.contract import TaskAdapter
 from ..adapters.inputs import Inputs
 from ..core.attribution import Batch, Request, span_map
@@ -67,8 +67,8 @@ class WordClassifier(nn.Module):
 
     def _rows(self, pixels: Tensor) -> tuple[Inputs, Tensor]:
         n, one = len(pixels), self.inputs
-        question = None if one.question is None else one.question.repeat(n, 1)
-        inputs = replace(one, pixels=pixels.to(one.pixels), placements=one.placements * n, question=question)
+        question = None if one.question_ids is None else one.question_ids.repeat(n, 1)
+        inputs = replace(one, pixels=pixels.to(one.pixels), placements=one.placements * n, question_ids=question)
         return inputs, self.ids.repeat(n, 1)
 
 
@@ -113,12 +113,12 @@ def _ids(model: TaskAdapter, explanation: Explanation) -> Tensor:
 def _request(model: TaskAdapter, explanation: Explanation) -> Request:
     if explanation.instead_of:
         raise ValueError("instead_of compares with words of the user's choice, which Quantus cannot repeat: explain without it")
-    layer, name = find_layer(model, explanation.layer)
+    layer, name = resolve_layer(model, explanation.layer)
     score, method = explanation.score.removeprefix("-"), explanation.method
     if method != "evidence" and method not in METHODS:
         raise ValueError(f"method {method!r} is a function of yours: Quantus needs one of evidence, {', '.join(METHODS)}")
-    nodes = int(explanation.provenance.get("nodes", Request.nodes))
-    return Request(layer, name, method, score, nodes, counterfactual=explanation.score.startswith("-"))
+    n_steps = int(explanation.provenance.get("n_steps", Request.n_steps))
+    return Request(layer, name, method, score, n_steps, counterfactual=explanation.score.startswith("-"))
 
 
 def _explain(model: WordClassifier, inputs: Any, targets: Any, **_: Any) -> NDArray[np.float32]:

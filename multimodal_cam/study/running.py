@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .._explain import find_layer
+from .._explain import resolve_layer
 from ..adapters.load import load
 from ..core.files import sha256
 from .engines import ENGINES
@@ -107,7 +107,7 @@ def _weights(name: str, settings: Settings) -> str:
     if not any(can(model, method) for method in settings.methods):
         raise ValueError(f"{name} has no {', '.join(settings.methods)}: give it another of the --methods, or leave it out")
     for method in settings.methods:
-        find_layer(model, parse(method).layer if settings.wanted(name, method, settings.scores[0]) else None)
+        resolve_layer(model, parse(method).layer if settings.wanted(name, method, settings.scores[0]) else None)
     digest = hashlib.sha256()
     for key, tensor in model.module.state_dict().items():
         digest.update(key.encode())

@@ -117,14 +117,14 @@ def _swapped(rows: Rows, others: list[int]) -> Rows:
     other = torch.tensor(others)
     ids = rows.ids[other]
     filled = torch.where((ids == PAD) & (rows.ids != PAD), rows.ids, ids)
-    inputs = rows.inputs if rows.inputs.question is None else rows.inputs.ask(rows.inputs.question[other])
+    inputs = rows.inputs if rows.inputs.question_ids is None else rows.inputs.with_questions(rows.inputs.question_ids[other])
     return replace(rows, inputs=inputs, ids=filled)
 
 
 def _maps(model: TaskAdapter, batch: Prepared, rows: Rows, run: tuple[str, str], settings: Settings) -> Tensor:
     """The map of every target's word, `(k, h, w)`."""
     found: list[Tensor] = [torch.empty(0)] * len(batch.targets)
-    for row, maps in explained(model, rows, batch.words, *run, nodes=settings.nodes):
+    for row, maps in explained(model, rows, batch.words, *run, n_steps=settings.n_steps):
         for i, (own, _) in enumerate(batch.targets):
             if own == row:
                 found[i] = maps.map(batch.spans(i)["word"])

@@ -16,7 +16,7 @@ class Settings:
     `images` and `entities` are folders. `per_photo` human captions of each photo are read (`own_captions`: what the model says
     itself, with a beam search of width `beam`), cut after `max_words`. Of the `controls`, `other_photo` and `random_weights`
     cost as much as a method each. `methods` may be variants (`grad_cam:pool=max`, see variants.py); with `one_at_a_time` these
-    run on the first model with the first score, and other models with that score, too. `nodes` are the steps of `evidence`.
+    run on the first model with the first score, and other models with that score, too. `n_steps` are the steps of `evidence`.
     `canvas` is what metrics of faithfulness perturb: the photo, or the layer's activations, which costs much less. `batch_size`
     photos run together, `shard_size` are one unit of work; both decide which photo lends its map to the control `other_photo`.
     """
@@ -34,7 +34,7 @@ class Settings:
     beam: int = 3
     max_words: int = 20
     one_at_a_time: bool = False
-    nodes: int = 8  # for where a map peaks 4 to 8 are as good as 64; `explain` takes 16, for the sum
+    n_steps: int = 8  # for where a map peaks 4 to 8 are as good as 64; `explain` takes 16, for the sum
     canvas: Canvas = "pixels"
     seed: int = 0
     batch_size: int = 32

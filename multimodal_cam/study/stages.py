@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from .._explain import find_layer
+from .._explain import resolve_layer
 from ..adapters.contract import TaskAdapter
 from ..core.hooks import evaluating, forward_hooks
 
@@ -27,7 +27,7 @@ class Stage:
 
 def spatial_stages(model: TaskAdapter) -> list[Stage]:
     """From the photo to the tapped layer, which is the last one."""
-    layer = find_layer(model, None)[1]
+    layer = resolve_layer(model, None)[1]
     names = {module: name for name, module in model.module.named_modules() if name}
     shapes: dict[str, tuple[int, ...]] = {}  # in the order in which modules finish
 

@@ -1,4 +1,4 @@
-"""Methods with something changed: `grad_cam:layer=encoder.tail.0`, `grad_cam:pool=max:relu=no`, `evidence:nodes=4`."""
+"""Methods with something changed: `grad_cam:layer=encoder.tail.0`, `grad_cam:pool=max:relu=no`, `evidence:n_steps=4`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..methods.gradient import METHODS, NAMES, CamMethod
 
-OPTIONS = "layer=NAME, nodes=N (evidence), pool=max or pool=abs (grad_cam), relu=no"
+OPTIONS = "layer=NAME, n_steps=N (evidence), pool=max or pool=abs (grad_cam), relu=no"
 
 
 def max_pooled(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class Variant:
 
     method: str
     layer: str | None = None
-    nodes: int | None = None
+    n_steps: int | None = None
     pool: str | None = None
     relu: bool = True
 
@@ -56,14 +56,14 @@ def parse(spec: str) -> Variant:
     if method not in NAMES:
         raise ValueError(f"unknown methods {method}; choose from {', '.join(NAMES)}")
     given = dict(option.partition("=")[::2] for option in options)
-    layer, nodes, pool, relu = (given.pop(name, None) for name in ("layer", "nodes", "pool", "relu"))
+    layer, n_steps, pool, relu = (given.pop(name, None) for name in ("layer", "n_steps", "pool", "relu"))
     wrong = (
         bool(given)
-        or (nodes is not None and (method != "evidence" or not nodes.isdigit() or int(nodes) < 1))
+        or (n_steps is not None and (method != "evidence" or not n_steps.isdigit() or int(n_steps) < 1))
         or (pool is not None and (method != "grad_cam" or pool not in POOLING))
         or relu not in (None, "no")
         or (layer is not None and (not layer or method == "attention"))
     )
     if wrong:
         raise ValueError(f"methods: cannot read {spec!r}; a method may be followed by {OPTIONS}, each after a colon")
-    return Variant(method, layer, None if nodes is None else int(nodes), pool, relu is None)
+    return Variant(method, layer, None if n_steps is None else int(n_steps), pool, relu is None)

@@ -58,7 +58,7 @@ def resnet50() -> Any:
         head=head.eval(),
         answers=ANSWERS,
         tokenizer=WORDS,
-        affine=head.pool,
+        head_input_layer=head.pool,
         question_layer=head.embedding,
         name="resnet50",
     )

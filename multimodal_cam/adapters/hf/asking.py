@@ -64,11 +64,11 @@ class Run:
     start: int
     stop: int
 
-    def take(self, output: Any) -> Tensor:
+    def extract(self, output: Any) -> Tensor:
         if not isinstance(output, Tensor) or output.ndim != 3 or output.shape[1] < self.stop:
             found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             raise ValueError(f"{found}, expected the embeddings (b, n, d) of {self.stop} tokens or more")
         return output[:, self.start : self.stop]
 
-    def put(self, activations: Tensor, output: Any) -> Tensor:
+    def inject(self, activations: Tensor, output: Any) -> Tensor:
         return torch.cat([output[:, : self.start], activations, output[:, self.stop :]], dim=1)

@@ -15,7 +15,7 @@ from ...core.geometry import Placement
 from ...core.spans import Span
 from ...scores import ScoreFn, log_prob
 from ..contract import Unknown, UnknownWordError, refuse_questions
-from ..inputs import Inputs, distinct, pad_ids
+from ..inputs import Inputs, deduplicate_images, pad_ids
 from . import asking, placing, words
 from .devices import device_of, dtype_of
 from .grids import Tokens
@@ -29,10 +29,10 @@ class HuggingFace:
     """A model and its processor. A family gives `tower`, `layer`, `read` and `say`, and what else it has of its own."""
 
     task = "captioning"
-    score: ScoreFn = staticmethod(log_prob)
-    method: str = "grad_cam"
-    alternatives: int = 0
-    affine: nn.Module | None = None
+    default_score: ScoreFn = staticmethod(log_prob)
+    default_method: str = "grad_cam"
+    n_alternatives: int = 0
+    head_input_layer: nn.Module | None = None
     lead = ""  # what stands before a text when it is made tokens
     tower: nn.Module
     layer: nn.Module
@@ -104,19 +104,19 @@ class HuggingFace:
         return dtype_of(self.tower)
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
-        once, photo = distinct(images)
+        once, photo = deduplicate_images(images)
         pixels, more = self.pixels(once)
         device = self.device
         inputs = Inputs(
             pixels.to(device, self.dtype),
             tuple(self.placement(*image.size) for image in images),
-            photo=None if photo is None else photo.to(device),
-            more={name: value.to(device) for name, value in more.items()},
+            image_index=None if photo is None else photo.to(device),
+            extra_inputs={name: value.to(device) for name, value in more.items()},
         )
         each: Sequence[str | None] = questions or [None] * len(images)
         prompts = [self.prompt(question, inputs) for question in each]
         asked = [prompt for prompt in prompts if prompt is not None]
-        return inputs.ask(pad_ids(asked, device), self._run(each, asked)) if asked else inputs
+        return inputs.with_questions(pad_ids(asked, device), self._run(each, asked)) if asked else inputs
 
     def pixels(self, images: Sequence[Image]) -> tuple[Tensor, dict[str, Tensor]]:
         """What the image processor makes of photos of one kind: pixels `(p, 3, H, W)` and what else the model takes of them."""
@@ -136,7 +136,7 @@ class HuggingFace:
         """The pixels `(3, H, W)` of one photo, from what the image processor gave."""
         return values["pixel_values"][0].float()
 
-    def kind(self, image: Image, question: str | None) -> Hashable:
+    def batch_key(self, image: Image, question: str | None) -> Hashable:
         """Rows of one batch are alike in this: the prompt's length, and where in it the question stands."""
         if question is None:
             return 0
@@ -144,22 +144,22 @@ class HuggingFace:
         where = found and (found.start, found.stop)
         return len(self._read(self.wording(question))[1]), where
 
-    def blank(self, inputs: Inputs) -> Inputs:
+    def baseline_inputs(self, inputs: Inputs) -> Inputs:
         """A mean-colour image in every place: 0 once the mean is taken off, else grey."""
         shifted = getattr(self.image_processor, "do_normalize", True)
         return replace(inputs, pixels=torch.full_like(inputs.pixels, 0 if shifted else 0.5))
 
-    def baseline(self, inputs: Inputs) -> Tensor:
+    def baseline_activations(self, inputs: Inputs) -> Tensor:
         """The layer's activations of a mean-colour image, kept until the weights or the size change."""
         changes = sum(0 if weight.is_inference() else weight._version for weight in self.tower.parameters())
         state = (self.device, self.dtype, changes, self._kind(inputs))
         if self._baseline is None or self._baseline[0] != state:
-            self._baseline = (state, self._look(self.blank(_part(inputs, 1))).detach())
+            self._baseline = (state, self._look(self.baseline_inputs(_part(inputs, 1))).detach())
         return self._baseline[1]
 
     # ---- the layer -----------------------------------------------------------------------------------------------------
 
-    def view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
+    def layer_view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
         """How `layer` is seen: a grid of the photo's proportions, and in front of it the tokens that have no place."""
         ratio = inputs.pixels.shape[-2] / inputs.pixels.shape[-1]
         return Tokens(self.prefix, ratio, self.shape(inputs) if layer is self.layer else None)
@@ -170,13 +170,13 @@ class HuggingFace:
     def _look(self, inputs: Inputs) -> Tensor:
         """The layer's activations, one row a distinct image: the tower runs alone, and once."""
         output = self._shortcut.up_to(self._kind(inputs), len(inputs.pixels), lambda: self.encode(inputs))
-        return self.view(inputs, self.layer).take(output)
+        return self.layer_view(inputs, self.layer).extract(output)
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         if activations is None:
-            if inputs.photo is None:
+            if inputs.image_index is None:
                 return self.read(inputs, ids.clamp(min=0))
-            activations = inputs.spread(self._look(inputs))
+            activations = inputs.to_rows(self._look(inputs))
         with self._from(inputs, activations):
             return self.read(_unseen(inputs, len(ids)), ids.clamp(min=0))
 
@@ -185,7 +185,7 @@ class HuggingFace:
         if not self._shortcut.knows(kind):
             with torch.no_grad():
                 self._look(_part(inputs, 1))
-        return self._shortcut.taken(kind, activations, self.view(inputs, self.layer))
+        return self._shortcut.taken(kind, activations, self.layer_view(inputs, self.layer))
 
     # ---- words ---------------------------------------------------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class HuggingFace:
 
     def _speak(self, inputs: Inputs, **options: Any) -> Tensor:
         """What `say` says of the photos; the tower runs once for each of them, and not in `generate`."""
-        activations = inputs.spread(self._look(inputs))
+        activations = inputs.to_rows(self._look(inputs))
         with self._from(inputs, activations):
             return self.say(_unseen(inputs, len(inputs)), **options)
 
@@ -270,7 +270,7 @@ class HuggingFace:
         found = words.words(text, placed)
         return [replace(span, known=self.unknown not in ids[span.start : span.stop]) for span in found]
 
-    def swap(self, ids: Sequence[int], word: Span, other: str) -> list[int]:
+    def replace_word(self, ids: Sequence[int], word: Span, other: str) -> list[int]:
         """The ids with `other` said in the place of `word`, what comes before it unchanged."""
         text, placed = words.ranges(ids, self._decode, self.special())
         own = [token for token in placed[word.start : word.stop] if token]
@@ -289,8 +289,8 @@ class HuggingFace:
         spans = words.words(found.text, found.ranges)
         return [replace(span, known=self.unknown not in own[span.start : span.stop]) for span in spans]
 
-    def asked(self, inputs: Inputs) -> asking.Run | None:
-        return None if inputs.asked is None else asking.Run(*inputs.asked)
+    def question_view(self, inputs: Inputs) -> asking.Run | None:
+        return None if inputs.question_slice is None else asking.Run(*inputs.question_slice)
 
     def _run(self, questions: Sequence[str | None], prompts: Sequence[Sequence[int]]) -> words.Range | None:
         """Which tokens of their prompts the questions are; None where it is not known, or not the same for all."""
@@ -366,13 +366,18 @@ def shifted(start: int, ids: Tensor) -> Tensor:
 
 def _part(inputs: Inputs, count: int) -> Inputs:
     """The first distinct images, without questions."""
-    more = {name: value[:count] for name, value in inputs.more.items()}
-    return Inputs(inputs.pixels[:count], inputs.placements[:count], more=more)
+    more = {name: value[:count] for name, value in inputs.extra_inputs.items()}
+    return Inputs(inputs.pixels[:count], inputs.placements[:count], extra_inputs=more)
 
 
 def _unseen(inputs: Inputs, rows: int) -> Inputs:
     """As many rows, their photos' place taken by ones: nobody reads them, but their shape counts."""
     copies = rows // len(inputs)
     pixels = inputs.pixels.new_ones(()).expand(rows, *inputs.pixels.shape[1:])
-    one = replace(inputs, pixels=inputs.pixels[:0], photo=None, more={k: inputs.spread(v) for k, v in inputs.more.items()})
+    one = replace(
+        inputs,
+        pixels=inputs.pixels[:0],
+        image_index=None,
+        extra_inputs={k: inputs.to_rows(v) for k, v in inputs.extra_inputs.items()},
+    )
     return replace(one.repeat(copies), pixels=pixels)

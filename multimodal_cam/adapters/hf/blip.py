@@ -62,17 +62,17 @@ class BLIPReader(_BLIP):
         return ids
 
     def read(self, inputs: Inputs, ids: Tensor) -> Tensor:
-        assert inputs.question is not None
+        assert inputs.question_ids is not None
         image = self.model.vision_model(pixel_values=inputs.pixels).last_hidden_state
         seen = torch.ones(image.shape[:-1], dtype=torch.long, device=image.device)
         asked = self.model.text_encoder(
-            input_ids=inputs.question, encoder_hidden_states=image, encoder_attention_mask=seen
+            input_ids=inputs.question_ids, encoder_hidden_states=image, encoder_attention_mask=seen
         ).last_hidden_state
         answer = self.model.text_decoder(input_ids=shifted(self._start, ids), encoder_hidden_states=asked)
         logits: Tensor = answer.logits
         return logits
 
     def say(self, inputs: Inputs, **options: Any) -> Tensor:
-        assert inputs.question is not None
-        said: Tensor = self.model.generate(pixel_values=inputs.pixels, input_ids=inputs.question, **options)
+        assert inputs.question_ids is not None
+        said: Tensor = self.model.generate(pixel_values=inputs.pixels, input_ids=inputs.question_ids, **options)
         return said[:, 1:]

@@ -45,10 +45,10 @@ class BLIP2(Encoded):
     def say(self, inputs: Inputs, **options: Any) -> Tensor:
         if self._encoded:
             return super().say(inputs, **options)
-        assert inputs.question is not None
-        said: Tensor = self.model.generate(input_ids=inputs.question, **self.given(inputs, inputs.question), **options)
-        prompt = inputs.question.shape[1]
-        repeated = said.shape[1] >= prompt and torch.equal(said[:, :prompt], inputs.question)
+        assert inputs.question_ids is not None
+        said: Tensor = self.model.generate(input_ids=inputs.question_ids, **self.given(inputs, inputs.question_ids), **options)
+        prompt = inputs.question_ids.shape[1]
+        repeated = said.shape[1] >= prompt and torch.equal(said[:, :prompt], inputs.question_ids)
         return said[:, prompt:] if repeated else said
 
 
@@ -64,5 +64,5 @@ class InstructBLIP(BLIP2):
     def more(self, values: dict[str, Tensor], image: Image) -> tuple[Tensor, dict[str, Tensor]]:
         return values["pixel_values"], {name: values[name] for name in Q_FORMER}
 
-    def kind(self, image: Image, question: str | None) -> Hashable:
-        return super().kind(image, question), len(self.processor.qformer_tokenizer(self.wording(question)).input_ids)
+    def batch_key(self, image: Image, question: str | None) -> Hashable:
+        return super().batch_key(image, question), len(self.processor.qformer_tokenizer(self.wording(question)).input_ids)

@@ -51,7 +51,7 @@ class Generic(Prompted):
     together = True
     head_together = True
     blind = True
-    reads_first = False
+    question_before_layer = False
 
     def __init__(self, *parts: Any, **more: Any) -> None:
         super().__init__(*parts, **more)
@@ -83,7 +83,7 @@ class Generic(Prompted):
         self._asked = values["input_ids"].to(device)
         pixels, more = self.more(values, noise())
         pixels = pixels.to(device, dtype_of(self.model))
-        inputs = Inputs(pixels, (), self._asked, more={k: v.to(device) for k, v in more.items()})
+        inputs = Inputs(pixels, (), self._asked, extra_inputs={k: v.to(device) for k, v in more.items()})
         self._size = pixels.shape[-2], pixels.shape[-1]
         with evaluation_mode(self.model), torch.random.fork_rng(devices=[]), frozen(self.model), torch.enable_grad():
             logits, ran = self._describe(replace(inputs, pixels=inputs.pixels.detach().clone().requires_grad_()))
@@ -165,18 +165,18 @@ class Generic(Prompted):
         once = self.together and self.head_together
         if not once or seen != [said.shape]:
             self.readout = None  # it is no readout of just the scored positions
-        assert inputs.question is not None
-        if not (once and self.blind) or asked != [(1, inputs.question.shape[1] + said.shape[1] - 1)]:
+        assert inputs.question_ids is not None
+        if not (once and self.blind) or asked != [(1, inputs.question_ids.shape[1] + said.shape[1] - 1)]:
             self.question_layer = None  # it runs several times, or is not all that reads the question
-        self.reads_first = not self.head_alone
+        self.question_before_layer = not self.head_alone
 
     def _spoken(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """A few tokens that the model says, and the logits by which it chose them."""
-        assert inputs.question is not None
+        assert inputs.question_ids is not None
         options = {"do_sample": False, "num_beams": 1, "max_new_tokens": 3, "min_new_tokens": 3}
         options |= {"output_logits": True, "return_dict_in_generate": True}
         try:
-            said = self.model.generate(input_ids=inputs.question, **self.given(inputs, inputs.question), **options)
+            said = self.model.generate(input_ids=inputs.question_ids, **self.given(inputs, inputs.question_ids), **options)
         except Exception as error:  # somebody's generate may fail in any way
             raise self._refusal(f"its generate() fails ({type(error).__name__}: {error})") from error
         logits = torch.stack(said.logits, dim=1)
@@ -217,10 +217,10 @@ class Generic(Prompted):
 
     def given(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
         """All that the processor gave; what it says of each token of the prompt goes on through the text, as in `generate`."""
-        assert inputs.question is not None
-        asked, said = inputs.question.shape[1], ids.shape[1] - inputs.question.shape[1]
+        assert inputs.question_ids is not None
+        asked, said = inputs.question_ids.shape[1], ids.shape[1] - inputs.question_ids.shape[1]
         given = {"pixel_values": inputs.pixels, "attention_mask": torch.ones_like(ids)}
-        for name, value in inputs.more.items():
+        for name, value in inputs.extra_inputs.items():
             if value.ndim == 2 and value.shape[1] == asked:
                 last = value[:, -1:].expand(-1, said)
                 if name == "position_ids":
@@ -230,12 +230,12 @@ class Generic(Prompted):
         return given
 
     def encode(self, inputs: Inputs) -> None:
-        asked = self._asked.to(self.device).expand(len(inputs.pixels), -1) if inputs.question is None else inputs.question
-        self.read(inputs.ask(asked), asked[:, :1])
+        asked = self._asked.to(self.device).expand(len(inputs.pixels), -1) if inputs.question_ids is None else inputs.question_ids
+        self.read(inputs.with_questions(asked), asked[:, :1])
 
     def read(self, inputs: Inputs, ids: Tensor) -> Tensor:
-        assert inputs.question is not None
-        said, t = torch.cat([inputs.question, ids[:, :-1]], dim=1), ids.shape[1]
+        assert inputs.question_ids is not None
+        said, t = torch.cat([inputs.question_ids, ids[:, :-1]], dim=1), ids.shape[1]
         takes = inspect.signature(self.model.forward).parameters
         only = {"logits_to_keep": t} if "logits_to_keep" in takes else {}
         logits: Tensor = self.model(input_ids=said, use_cache=False, **only, **self.given(inputs, said)).logits
@@ -249,18 +249,18 @@ class Generic(Prompted):
         plain = {"do_rescale": False, "do_normalize": False, "return_tensors": "pt"}
         return self.picture(dict(self.processor(images=image, text=self.wording(None), **plain)))
 
-    def kind(self, image: Image.Image, question: str | None) -> Hashable:
-        return super().kind(image, question) if self.together else object()
+    def batch_key(self, image: Image.Image, question: str | None) -> Hashable:
+        return super().batch_key(image, question) if self.together else object()
 
-    def blank(self, inputs: Inputs) -> Inputs:
+    def baseline_inputs(self, inputs: Inputs) -> Inputs:
         """Nearly 0: some take pictures that are 0 everywhere for padding."""
-        blank = super().blank(inputs)
+        blank = super().baseline_inputs(inputs)
         return replace(blank, pixels=blank.pixels.clamp(min=1e-6))
 
-    def baseline(self, inputs: Inputs) -> Tensor:
-        return super().baseline(inputs) if self.blind else self._look(self.blank(inputs))
+    def baseline_activations(self, inputs: Inputs) -> Tensor:
+        return super().baseline_activations(inputs) if self.blind else self._look(self.baseline_inputs(inputs))
 
-    def view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
+    def layer_view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
         height, width = inputs.pixels.shape[-2:]
         h, w = self._lies.on(self._size, (height, width))
         every, start = torch.arange(h * w + self._lies.extra), self._before
@@ -271,10 +271,10 @@ class Generic(Prompted):
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         ids = ids.clamp(min=0)
-        if activations is None and inputs.photo is None:
+        if activations is None and inputs.image_index is None:
             return self._rows(self.read, self.together, inputs, ids)
         if activations is None:
-            activations = inputs.spread(self._look(inputs))
+            activations = inputs.to_rows(self._look(inputs))
         run = self._alone if self.head_alone else self._overridden
         return self._rows(run, self.head_together, inputs, ids, activations)
 
@@ -282,7 +282,7 @@ class Generic(Prompted):
         """`run` on all rows, or on one after the other."""
         if together:
             return run(inputs, *rows)
-        inputs, count = inputs.apart(), len(rows[0]) if rows else len(inputs)
+        inputs, count = inputs.expand_images(), len(rows[0]) if rows else len(inputs)
         each = [run(_row(inputs, i % len(inputs)), *(part[i : i + 1] for part in rows)) for i in range(count)]
         return torch.cat(each)
 
@@ -291,11 +291,11 @@ class Generic(Prompted):
             return self.read(_unseen(inputs, len(ids)), ids)
 
     def _overridden(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor:
-        wanted, view = torch.is_grad_enabled(), self.view(inputs, self.layer)
+        wanted, view = torch.is_grad_enabled(), self.layer_view(inputs, self.layer)
 
         def override(_module: nn.Module, _args: Any, output: Any) -> Any:
             torch.set_grad_enabled(wanted)  # until no_grad() below ends: what comes before needs no graph
-            return view.put(activations, output)
+            return view.inject(activations, output)
 
         with torch.no_grad(), ExitStack() as stack:
             # first of all hooks: transformers collects hidden states by hooks of its own, and some heads read those
@@ -313,7 +313,9 @@ class Generic(Prompted):
         return nn.utils.rnn.pad_sequence(said, batch_first=True, padding_value=min(self.stops(), default=0))
 
     def _kind(self, inputs: Inputs) -> Hashable:
-        small = ((name, tuple(value[0].flatten().tolist())) for name, value in inputs.more.items() if value[0].numel() < EXTRA)
+        small = (
+            (name, tuple(value[0].flatten().tolist())) for name, value in inputs.extra_inputs.items() if value[0].numel() < EXTRA
+        )
         return super()._kind(inputs), *small
 
 
@@ -321,12 +323,12 @@ class Generic(Prompted):
 class Found(Ordered):
     """The grid that was found: as `Ordered` for a layer of just as many tokens, else by the photo's proportions."""
 
-    def take(self, output: Any) -> Tensor:
-        return super().take(output) if self._ours(output) else Tokens(ratio=self.ratio).take(output)
+    def extract(self, output: Any) -> Tensor:
+        return super().extract(output) if self._ours(output) else Tokens(ratio=self.ratio).extract(output)
 
-    def put(self, activations: Tensor, output: Any) -> Any:
+    def inject(self, activations: Tensor, output: Any) -> Any:
         other = Tokens(ratio=self.ratio)
-        put = super().put(activations, output) if self._ours(output) else other.put(activations, output)
+        put = super().inject(activations, output) if self._ours(output) else other.inject(activations, output)
         given, old = first(put), first(output)
         if given is None or old is None or given.shape != old.shape:
             raise ValueError(
@@ -361,5 +363,7 @@ def noise() -> Image.Image:
 
 def _row(inputs: Inputs, i: int) -> Inputs:
     part = slice(i, i + 1)
-    question = None if inputs.question is None else inputs.question[part]
-    return Inputs(inputs.pixels[part], inputs.placements[part], question, more={k: v[part] for k, v in inputs.more.items()})
+    question = None if inputs.question_ids is None else inputs.question_ids[part]
+    return Inputs(
+        inputs.pixels[part], inputs.placements[part], question, extra_inputs={k: v[part] for k, v in inputs.extra_inputs.items()}
+    )

@@ -27,14 +27,14 @@ class GIT(HuggingFace):
         return [start, *(self.tokenizer(question, add_special_tokens=False).input_ids if question else [])]
 
     def read(self, inputs: Inputs, ids: Tensor) -> Tensor:
-        assert inputs.question is not None
-        said = torch.cat([inputs.question, ids[:, :-1]], dim=1)
+        assert inputs.question_ids is not None
+        said = torch.cat([inputs.question_ids, ids[:, :-1]], dim=1)
         logits: Tensor = self.model(
             pixel_values=inputs.pixels, input_ids=said, use_cache=False, logits_to_keep=ids.shape[1]
         ).logits
         return logits
 
     def say(self, inputs: Inputs, **options: Any) -> Tensor:
-        assert inputs.question is not None
-        said: Tensor = self.model.generate(pixel_values=inputs.pixels, input_ids=inputs.question, **options)
-        return said[:, inputs.question.shape[1] :]
+        assert inputs.question_ids is not None
+        said: Tensor = self.model.generate(pixel_values=inputs.pixels, input_ids=inputs.question_ids, **options)
+        return said[:, inputs.question_ids.shape[1] :]

@@ -22,7 +22,7 @@ class Tokens:
     ratio: float = 1.0
     shape: tuple[int, int] | None = None
 
-    def take(self, output: Any) -> Tensor:
+    def extract(self, output: Any) -> Tensor:
         tensor = first(output)
         if tensor is not None and tensor.ndim == 4:
             return tensor.flatten(2).transpose(1, 2)
@@ -32,22 +32,22 @@ class Tokens:
         self._lie(tensor.shape[1])
         return tensor
 
-    def put(self, activations: Tensor, output: Any) -> Any:
+    def inject(self, activations: Tensor, output: Any) -> Any:
         old = first(output)
         assert old is not None
         if old.ndim == 4:
             activations = activations.transpose(1, 2).reshape(len(activations), -1, *old.shape[2:])
         return with_first(output, activations)
 
-    def grid(self, activations: Tensor) -> Tensor:
+    def cells(self, activations: Tensor) -> Tensor:
         prefix, shape = self._lie(activations.shape[-2])
         cells = activations[..., prefix:, :].transpose(-1, -2)
         return cells.reshape(*cells.shape[:-1], *shape)
 
-    def lay(self, maps: Tensor) -> Tensor:
+    def to_image(self, maps: Tensor) -> Tensor:
         return maps
 
-    def rest(self, activations: Tensor) -> Tensor | None:
+    def unplaced(self, activations: Tensor) -> Tensor | None:
         prefix, _ = self._lie(activations.shape[-2])
         return activations[..., :prefix, :] if prefix else None
 
@@ -75,14 +75,14 @@ class Ordered(Tokens):
 
     order: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))
 
-    def take(self, output: Any) -> Tensor:
+    def extract(self, output: Any) -> Tensor:
         tensor, own = first(output), len(self.order)
         if tensor is None or tensor.ndim not in (2, 3) or tensor.shape[:-1].numel() % own:
             found = type(output).__name__ if tensor is None else f"shape {tuple(tensor.shape)}"
             raise ValueError(f"{found}, expected the {own} tokens of each photo")
         return tensor.reshape(-1, own, tensor.shape[-1])[:, self.order]
 
-    def put(self, activations: Tensor, output: Any) -> Any:
+    def inject(self, activations: Tensor, output: Any) -> Any:
         old = first(output)
         assert old is not None
         return with_first(output, activations[:, self.order.argsort()].reshape(-1, *old.shape[1:]))
@@ -100,14 +100,14 @@ class Fused(Ordered):
     whole: tuple[int, int] = (1, 1)
     frame: tuple[float, float, float, float] = (0, 0, 1, 1)
 
-    def grid(self, activations: Tensor) -> Tensor:
+    def cells(self, activations: Tensor) -> Tensor:
         return activations[..., self._unplaced(activations) :, :].transpose(-1, -2)[..., None]
 
-    def rest(self, activations: Tensor) -> Tensor | None:
+    def unplaced(self, activations: Tensor) -> Tensor | None:
         prefix = self._unplaced(activations)
         return activations[..., :prefix, :] if prefix else None
 
-    def lay(self, maps: Tensor) -> Tensor:
+    def to_image(self, maps: Tensor) -> Tensor:
         assert self.shape is not None
         (h, w), (x0, y0, x1, y1) = self.shape, self.frame
         tiles, whole = maps[..., : h * w, 0], maps[..., h * w :, 0]

@@ -24,8 +24,8 @@ class Idefics3(Tiled):
         return max(cut["rows"][0][0], 1), max(cut["cols"][0][0], 1)  # 0 and 0 where nothing is cut
 
     def encode(self, inputs: Inputs) -> None:
-        self.model.get_image_features(inputs.pixels, inputs.more["pixel_attention_mask"])
+        self.model.get_image_features(inputs.pixels, inputs.extra_inputs["pixel_attention_mask"])
 
-    def blank(self, inputs: Inputs) -> Inputs:
+    def baseline_inputs(self, inputs: Inputs) -> Inputs:
         """Nearly 0: parts that are 0 everywhere are taken for padding and left out."""
         return replace(inputs, pixels=torch.full_like(inputs.pixels, 1e-6))

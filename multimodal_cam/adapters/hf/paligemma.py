@@ -24,6 +24,6 @@ class PaliGemma(Prompted):
 
     def given(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
         """Token types: 0 in the prompt, which attends in both directions, 1 in the text."""
-        assert inputs.question is not None
-        types = (torch.arange(ids.shape[1], device=ids.device) >= inputs.question.shape[1]).long()
+        assert inputs.question_ids is not None
+        types = (torch.arange(ids.shape[1], device=ids.device) >= inputs.question_ids.shape[1]).long()
         return super().given(inputs, ids) | {"token_type_ids": types.expand(len(ids), -1)}

@@ -56,7 +56,7 @@ class Pix2Struct(HuggingFace):
         places = [placing.measure(*image.size, partial(self._uncoloured, question=question)) for image, question in asked]
         return Inputs(pixels.to(self.device, self.dtype), tuple(places))
 
-    def kind(self, image: Image, question: str | None) -> Hashable:
+    def batch_key(self, image: Image, question: str | None) -> Hashable:
         return image.size, question
 
     def pixels(self, images: Sequence[Image]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -82,7 +82,7 @@ class Pix2Struct(HuggingFace):
         squares = patches[0, :, 2:].reshape(*_grid(patches), side["height"], side["width"], 3)
         return squares.permute(4, 0, 2, 1, 3).flatten(1, 2).flatten(2)
 
-    def blank(self, inputs: Inputs) -> Inputs:
+    def baseline_inputs(self, inputs: Inputs) -> Inputs:
         """0, each picture's own mean, in all patches but the header's; each keeps its row and column."""
         rows, columns = _grid(inputs.pixels)
         _, top, _, bottom = inputs.placements[0].frame
@@ -91,15 +91,15 @@ class Pix2Struct(HuggingFace):
         pixels[:, on_photo.repeat_interleave(columns), 2:] = 0
         return replace(inputs, pixels=pixels)
 
-    def baseline(self, inputs: Inputs) -> Tensor:
-        return self._look(self.blank(inputs)) if self.image_processor.is_vqa else super().baseline(inputs)
+    def baseline_activations(self, inputs: Inputs) -> Tensor:
+        return self._look(self.baseline_inputs(inputs)) if self.image_processor.is_vqa else super().baseline_activations(inputs)
 
     # ---- the layer -----------------------------------------------------------------------------------------------------
 
     def encode(self, inputs: Inputs) -> None:
         self.tower(inputs.pixels)
 
-    def view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
+    def layer_view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
         return Tokens(shape=_grid(inputs.pixels))
 
     def _kind(self, inputs: Inputs) -> Hashable:

@@ -9,7 +9,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from ..inputs import Inputs, distinct, pad_ids
+from ..inputs import Inputs, deduplicate_images, pad_ids
 from .base import HuggingFace
 
 OF_THE_PROMPT = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "labels", "pixel_values")
@@ -58,42 +58,42 @@ class Prompted(HuggingFace):
             values = self._processed(image, self.wording(question))
             prompts.append(values["input_ids"][0].tolist())
             seen.append(self.more(values, image))
-        photo = distinct(images)[1] if self.shares else None
+        photo = deduplicate_images(images)[1] if self.shares else None
         first = range(len(images)) if photo is None else [photo.tolist().index(i) for i in range(int(photo.max()) + 1)]
         pixels, more = zip(*(seen[i] for i in first), strict=True)
         device = self.device
         return Inputs(
             torch.cat(pixels).to(device, self.dtype),
             tuple(self.placement(*image.size) for image in images),
-            question=pad_ids(prompts, device),
-            photo=None if photo is None else photo.to(device),
-            more={name: torch.cat([one[name] for one in more]).to(device) for name in more[0]},
-            asked=self._run(each, prompts),
+            question_ids=pad_ids(prompts, device),
+            image_index=None if photo is None else photo.to(device),
+            extra_inputs={name: torch.cat([one[name] for one in more]).to(device) for name in more[0]},
+            question_slice=self._run(each, prompts),
         )
 
     def _processed(self, image: Image, text: str) -> dict[str, Tensor]:
         """All that the processor makes of both."""
         return dict(self.processor(images=image, text=text, return_tensors="pt", **self._start_once(text)))
 
-    def kind(self, image: Image, question: str | None) -> Hashable:
-        kind = super().kind(image, self.request if question is None else question), question is None
+    def batch_key(self, image: Image, question: str | None) -> Hashable:
+        kind = super().batch_key(image, self.request if question is None else question), question is None
         return (kind, image.size) if self.grids_differ else kind
 
     def given(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
         """What the model takes beside the `ids` `(b, n)` of prompt and text."""
-        return {"pixel_values": inputs.pixels, "attention_mask": torch.ones_like(ids), **inputs.more}
+        return {"pixel_values": inputs.pixels, "attention_mask": torch.ones_like(ids), **inputs.extra_inputs}
 
     def read(self, inputs: Inputs, ids: Tensor) -> Tensor:
-        assert inputs.question is not None
-        said = torch.cat([inputs.question, ids[:, :-1]], dim=1)
+        assert inputs.question_ids is not None
+        said = torch.cat([inputs.question_ids, ids[:, :-1]], dim=1)
         given = self.given(inputs, said)
         logits: Tensor = self.model(input_ids=said, use_cache=False, logits_to_keep=ids.shape[1], **given).logits
         return logits
 
     def say(self, inputs: Inputs, **options: Any) -> Tensor:
-        assert inputs.question is not None
-        said: Tensor = self.model.generate(input_ids=inputs.question, **self.given(inputs, inputs.question), **options)
-        return said[:, inputs.question.shape[1] :]
+        assert inputs.question_ids is not None
+        said: Tensor = self.model.generate(input_ids=inputs.question_ids, **self.given(inputs, inputs.question_ids), **options)
+        return said[:, inputs.question_ids.shape[1] :]
 
     @property
     def lead(self) -> str:  # type: ignore[override]
@@ -114,22 +114,22 @@ class Encoded(Prompted):
         return [start] if first is None else [start, first]
 
     def read(self, inputs: Inputs, ids: Tensor) -> Tensor:
-        assert inputs.question is not None
+        assert inputs.question_ids is not None
         opening = ids.new_tensor(self.opening()).expand(len(ids), -1)
         logits: Tensor = self.model(
-            input_ids=inputs.question,
+            input_ids=inputs.question_ids,
             decoder_input_ids=torch.cat([opening, ids[:, :-1]], dim=1),
             use_cache=False,
             logits_to_keep=ids.shape[1],
-            **self.given(inputs, inputs.question),
+            **self.given(inputs, inputs.question_ids),
         ).logits
         return logits
 
     def say(self, inputs: Inputs, **options: Any) -> Tensor:
-        assert inputs.question is not None
+        assert inputs.question_ids is not None
         opening = len(self.opening())
         for limit in ("min_new_tokens", "max_new_tokens"):
             if limit in options:
                 options[limit] += opening - 1  # what is forced counts for generate, and is no word
-        said: Tensor = self.model.generate(input_ids=inputs.question, **self.given(inputs, inputs.question), **options)
+        said: Tensor = self.model.generate(input_ids=inputs.question_ids, **self.given(inputs, inputs.question_ids), **options)
         return said[:, opening:]

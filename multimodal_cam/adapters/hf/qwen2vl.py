@@ -34,10 +34,10 @@ class Qwen2VL(Prompted):
         return patches.permute(4, 0, 2, 5, 1, 3, 6).reshape(3, h * side, w * side)
 
     def encode(self, inputs: Inputs) -> None:
-        self.tower(inputs.pixels.flatten(0, 1), grid_thw=inputs.more["image_grid_thw"])
+        self.tower(inputs.pixels.flatten(0, 1), grid_thw=inputs.extra_inputs["image_grid_thw"])
 
-    def view(self, inputs: Inputs, layer: nn.Module) -> Ordered:
-        _, h, w = inputs.more["image_grid_thw"][0].tolist()
+    def layer_view(self, inputs: Inputs, layer: nn.Module) -> Ordered:
+        _, h, w = inputs.extra_inputs["image_grid_thw"][0].tolist()
         merge = self.image_processor.merge_size
         rows, columns = torch.arange(h)[:, None], torch.arange(w)[None]
         block = self._blocks(h // merge, w // merge, layer)[rows // merge, columns // merge]
@@ -70,7 +70,7 @@ class Qwen2VL(Prompted):
             self.model.model.rope_deltas = before
 
     def _kind(self, inputs: Inputs) -> Hashable:
-        return super()._kind(inputs), tuple(inputs.more["image_grid_thw"][0].tolist())
+        return super()._kind(inputs), tuple(inputs.extra_inputs["image_grid_thw"][0].tolist())
 
 
 class Qwen25VL(Qwen2VL):

@@ -24,8 +24,8 @@ class Qwen3VL(Qwen2VL):
     def places(self) -> tuple[nn.Module, nn.Module]:
         return self.model.model.visual, self.model.model.visual
 
-    def view(self, inputs: Inputs, layer: nn.Module) -> Ordered:
-        plain = super().view(inputs, layer)
+    def layer_view(self, inputs: Inputs, layer: nn.Module) -> Ordered:
+        plain = super().layer_view(inputs, layer)
         if layer is not self.layer:
             return plain
         tower: Any = self.tower
@@ -44,15 +44,15 @@ class Deep(Ordered):
 
     merger: nn.Module = field(default_factory=nn.Identity)
 
-    def take(self, output: Any) -> Tensor:
-        tokens = super().take(output)
+    def extract(self, output: Any) -> Tensor:
+        tokens = super().extract(output)
         b, _, c = tokens.shape
         sides = torch.stack([side.reshape(b, -1) for side in output.deepstack_features], dim=1).flatten(1)
         rows = nn.functional.pad(sides, (0, self.prefix * c - sides.shape[1])).view(b, self.prefix, c)
         return torch.cat([rows, tokens], dim=1)
 
-    def put(self, activations: Tensor, output: Any) -> Any:
-        own = super().put(activations[:, self.prefix :], output)
+    def inject(self, activations: Tensor, output: Any) -> Any:
+        own = super().inject(activations[:, self.prefix :], output)
         count, width = len(output.deepstack_features), output.deepstack_features[0].shape[-1]
         merged = self.merger(own.last_hidden_state)
         sides = activations[:, : self.prefix].flatten(1)[:, : count * merged.numel() // len(activations)]

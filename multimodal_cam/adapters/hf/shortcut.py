@@ -116,12 +116,12 @@ def _put(forward: Callable[..., Any], seen: tuple[Any, int, int], activations: T
     """The same with activations in it; `seen` says how many rows of the layer are one image."""
     _, recorded, images = seen
 
-    def put(*args: Any, **options: Any) -> Any:
+    def inject(*args: Any, **options: Any) -> Any:
         copies = _rows(args, options, len(activations) * recorded // images) * images // recorded // len(activations)
         own = activations if copies <= 1 else activations.repeat_interleave(copies, dim=0)
-        return view.put(own, forward(*args, **options))
+        return view.inject(own, forward(*args, **options))
 
-    return put
+    return inject
 
 
 def _rows(args: Any, options: dict[str, Any], otherwise: int) -> int:

@@ -85,12 +85,12 @@ class Tiled(Prompted):
             self._frames[width, height] = (x0 - left) / across, (y0 - top) / down, (x1 - left) / across, (y1 - top) / down
         return self._frames[width, height]
 
-    def view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
+    def layer_view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
         """Each part has one cell for each patch, and before or behind them its own tokens without a place (CLS)."""
         patch = self.model.config.vision_config.patch_size
         sides = (patch, patch) if isinstance(patch, int) else patch
         h, w = (size // side for size, side in zip(inputs.pixels.shape[-2:], sides, strict=True))
-        rows, columns = inputs.more["tiles"][0].tolist()
+        rows, columns = inputs.extra_inputs["tiles"][0].tolist()
         n = inputs.pixels.shape[1]
         tokens = torch.arange(n * (self.prefix + h * w)).view(n, -1)
         cells, rest = tokens[:, self.prefix :], tokens[:, : self.prefix]
@@ -102,7 +102,7 @@ class Tiled(Prompted):
         return fused(side_by_side(tiles, (rows, columns)), whole, frame, rest)
 
     def _kind(self, inputs: Inputs) -> Hashable:
-        return super()._kind(inputs), tuple(inputs.more["tiles"][0].tolist())
+        return super()._kind(inputs), tuple(inputs.extra_inputs["tiles"][0].tolist())
 
 
 def side_by_side(tiles: Tensor, shape: tuple[int, int]) -> Tensor:

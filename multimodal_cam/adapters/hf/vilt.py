@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from ...core.hooks import forward_hooks
 from ..inputs import Inputs
-from ..labels import Chooser, Labels
+from ..labels import LabelChooser, Labels
 from .base import HuggingFace
 from .grids import Tokens
 
 
-class ViLT(Chooser, HuggingFace):
+class ViLT(LabelChooser, HuggingFace):
     """`ViltForQuestionAnswering`. Its answer reads CLS only, so behind the last block no patch counts any more.
 
     The layer is therefore the first norm of the last block. The whole network runs, overridden there: the residual stream
@@ -26,7 +26,7 @@ class ViLT(Chooser, HuggingFace):
 
     task = "vqa"
     shares = False
-    reads_first = True
+    question_before_layer = True
     device = HuggingFace.device
 
     def __init__(self, *parts: Any, **more: Any) -> None:
@@ -53,21 +53,21 @@ class ViLT(Chooser, HuggingFace):
         return ids
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
-        return super().preprocess(images, questions).apart()  # every layer has seen the question, too
+        return super().preprocess(images, questions).expand_images()  # every layer has seen the question, too
 
-    def kind(self, image: Image, question: str | None) -> Hashable:
-        return super().kind(image, question), image.size
+    def batch_key(self, image: Image, question: str | None) -> Hashable:
+        return super().batch_key(image, question), image.size
 
     def shape(self, inputs: Inputs) -> tuple[int, int]:
         side = self.model.config.patch_size
         return inputs.pixels.shape[-2] // side, inputs.pixels.shape[-1] // side
 
-    def view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
-        asked = 0 if inputs.question is None else inputs.question.shape[1]
+    def layer_view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
+        asked = 0 if inputs.question_ids is None else inputs.question_ids.shape[1]
         return Tokens(asked + 1, shape=self.shape(inputs))
 
-    def baseline(self, inputs: Inputs) -> Tensor:
-        return self._look(self.blank(inputs))
+    def baseline_activations(self, inputs: Inputs) -> Tensor:
+        return self._look(self.baseline_inputs(inputs))
 
     def encode(self, inputs: Inputs) -> None:
         self._answer(inputs)
@@ -87,7 +87,7 @@ class ViLT(Chooser, HuggingFace):
 
     def _answer(self, inputs: Inputs) -> Tensor:
         """The answers' logits `(b, v)`, patches in reading order."""
-        assert inputs.question is not None
+        assert inputs.question_ids is not None
         pixels = inputs.pixels
         mask = torch.ones(len(pixels), *pixels.shape[-2:], dtype=torch.long, device=pixels.device)
         with torch.random.fork_rng(devices=[]):
@@ -95,5 +95,5 @@ class ViLT(Chooser, HuggingFace):
         order = (places[..., 0] * width + places[..., 1]).argsort(dim=1)[..., None].expand(-1, -1, shuffled.shape[-1])
         patches = torch.cat([shuffled[:, :1], shuffled[:, 1:].gather(1, order)], dim=1)
         seen = torch.ones(patches.shape[:2], dtype=torch.long, device=pixels.device)
-        logits: Tensor = self.model(input_ids=inputs.question, image_embeds=patches, pixel_mask=seen).logits
+        logits: Tensor = self.model(input_ids=inputs.question_ids, image_embeds=patches, pixel_mask=seen).logits
         return logits
