@@ -226,3 +226,16 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+@contextmanager
+def unchanged_state(module: nn.Module | None = None) -> Iterator[None]:
+    """No inference mode inside; afterwards the random state and, of `module`, every training mode are what they were."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        weights = () if module is None else module.parameters()
+        cuda = {weight.device.index for weight in weights if weight.device.type == "cuda"}
+        stack.enter_context(torch.random.fork_rng(devices=sorted(cuda)))
+        if module is not None:
+            stack.enter_context(evaluating(module))
+        yield

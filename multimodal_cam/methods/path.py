@@ -41,6 +41,6 @@ def mean_gradients(
     return total / n_steps
 
 
-def evidence(activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor:
+def integrated_gradients(activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor:
     """Maps `(..., b, h, w)` in the unit of the score, from mean gradients `(..., b, c, h, w)`."""
     return ((activations - baseline) * gradients).sum(dim=-3)

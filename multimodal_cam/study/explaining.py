@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .._explain import resolve_layer
-from ..adapters.contract import TaskAdapter
+from ..adapters.contract import HasAttention, TaskAdapter, layer_view_of
 from ..adapters.inputs import Inputs
-from ..core.attribution import Batch, Request, TokenMaps, layer_view_of, span_map, tap_layer
+from ..adapters.layer_choice import resolve_layer
+from ..core.attribution import AttributionRequest, TokenMaps, attribute, tap_layer
 from ..core.layer_view import LayerView
 from ..core.spans import Span
+from ..scores import find_score
 from .variants import Variant, parse
 
 ROWS = 16  # texts that are explained together: of about one length, since the cost grows with the square of the longest
@@ -68,7 +69,7 @@ class Found:
         """`(h, w)` float32; NaN when the model knows none of the words."""
         kept = self._kept(span)
         if self.tokens.maps is None:
-            found = span_map(self.tokens, self.row, slice(span.start, span.stop), self.variant.of_gradients())
+            found = self.tokens.span_map(self.row, slice(span.start, span.stop), self.variant.spec)
             return self.variant.finish(found if kept else found * torch.nan).float().cpu()
         return self.variant.finish(self._sum(self.tokens.maps[0, :, self.row], kept)).float().cpu()
 
@@ -78,7 +79,7 @@ class Found:
             return self.variant.finish(self.tokens.maps[1, 0, self.row]).float().cpu() if len(self.tokens.maps) > 1 else None
         if len(self.tokens.ids) < 2:
             return None
-        found = span_map(self.tokens, self.row, slice(0, 1), self.variant.of_gradients(), column=1)
+        found = self.tokens.span_map(self.row, slice(0, 1), self.variant.spec, column=1)
         return self.variant.finish(found).float().cpu()
 
     def reliance(self, span: Span) -> float:
@@ -96,7 +97,7 @@ class Found:
 
 def can(model: TaskAdapter, method: str) -> bool:
     """Whether the model has maps by this method: not all models attend."""
-    return parse(method).method != "attention" or hasattr(model, "attention")
+    return parse(method).spec.kind != "attention" or isinstance(model, HasAttention)
 
 
 def together(model: TaskAdapter, inputs: Inputs, ids: Tensor, activations: Tensor) -> Rows:
@@ -125,11 +126,12 @@ def explained(
     """Each row's number and its maps, a chunk at a time; `method` as `variants.parse` reads it."""
     variant = parse(method)
     layer, name = resolve_layer(model, variant.layer)
-    request = Request(layer, name, variant.asked, score, n_steps=variant.n_steps or n_steps, n_alternatives=n_alternatives)
+    steps = variant.n_steps or n_steps
+    request = AttributionRequest(layer, name, variant.spec, find_score(score), steps, n_alternatives=n_alternatives)
     for chosen in rows.by_length():
         ids = rows.ids[chosen]
         ids = ids[:, : int((ids >= 0).sum(dim=1).max())]
-        tokens = Batch(model, rows.part(chosen), ids, request).explain(rows.activations[rows.photo[chosen]])
+        tokens = attribute(model, rows.part(chosen), ids, request, activations=rows.activations[rows.photo[chosen]])
         for i, row in enumerate(chosen):
             unknown = frozenset(t for word in words[row] if not word.known for t in range(word.start, word.stop))
             yield row, Found(tokens, i, variant, unknown)
