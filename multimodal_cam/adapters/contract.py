@@ -1,4 +1,4 @@
-"""What the engine knows of a model: `TaskAdapter`, a protocol. One file per model family implements it."""
+"""The model contract: `TaskAdapter`, the minimum, and one protocol for each thing that a model may have beyond it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ Unknown = Literal["error", "unk"]
 
 
 class TaskAdapter(Protocol):
-    """A model, seen by the engine. `b` images, `t` tokens, `v` vocabulary, `(c, h, w)` the layer."""
+    """A model as the engine sees it. `b` rows, `t` tokens, `v` vocabulary, `(c, h, w)` the layer."""
 
     name: str
-    task: str  # captioning, vqa, classification: what it is listed as
-    module: nn.Module  # everything that has parameters: dotted layer names start here
-    layer: nn.Module  # tapped by default
-    readout: nn.Module | None  # hidden states (b, t, d) -> logits, position by position: the second cut
+    task: str  # captioning, vqa, classification, similarity
+    module: nn.Module  # holds all parameters; dotted layer names start here
+    layer: nn.Module  # explained by default: the backbone's last spatial layer
+    readout: nn.Module | None  # output projection, hidden states (b, t, d) -> logits; None if it cannot be hooked
     head_input_layer: nn.Module | None  # the affine module that alone reads `layer`, if there is one: evidence gets faster
-    default_score: ScoreFn  # explained by default
-    default_method: str  # used by default
-    n_alternatives: int  # how many of the likeliest tokens at each position are explained, too: answers that were not given
-    provenance: dict[str, str]  # weights' hash and the like, for the record
+    default_score: ScoreFn
+    default_method: str
+    n_alternatives: int  # number of likeliest tokens at each position that are explained, too: answers that were not given
+    provenance: dict[str, str]  # hash or name of the weights
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
-        """Upright RGB images, and a question for each -> what the model takes, on its device.
+        """Model inputs, on the model's device, from upright RGB images and a question for each.
 
-        Raises ValueError for questions that the model does not take, or needs.
+        Raises ValueError for questions that the model does not take, or if it needs some.
         """
 
     def generate(self, inputs: Inputs, **options: Any) -> Tensor:
@@ -44,23 +44,22 @@ class TaskAdapter(Protocol):
         """The user's texts: ids `(b, t)`, right-padded with `PAD`. Raises ValueError for a text that the model cannot say."""
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
-        """One image's tokens as the model writes them."""
+        """One row's tokens as the model writes them."""
 
     def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
-        """One image's tokens -> words; `text` is the user's wording where there is one."""
+        """The words of one row's tokens; `text` is the user's wording, if the text is the user's."""
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
-        """Teacher-forced logits `(b, t, v)`: position `i` scores `ids[:, i]` (`PAD` may stand there).
+        """Teacher-forced logits `(b, t, v)`: position `i` scores `ids[:, i]`, which may be `PAD`.
 
-        With `activations` `(n b, c, h, w)` of `layer`, the head runs from them, `ids` has as many rows, and the backbone
-        does not run; `inputs` still has `b`.
+        With `activations` `(n b, c, h, w)` of `layer` only the head runs, from these; `ids` then has `n b` rows, `inputs` still `b`.
         """
 
     def baseline_activations(self, inputs: Inputs) -> Tensor:
-        """A0: what `layer` holds when there is no photo, `(b, c, h, w)` or broadcastable to it."""
+        """A0, the activations of `layer` without a photo, `(b, c, h, w)` or broadcastable to it."""
 
     def baseline_inputs(self, inputs: Inputs) -> Inputs:
-        """The same inputs with a mean-colour image in every place: the baseline of layers other than `layer`."""
+        """The inputs with a mean-colour image in every place: the baseline of layers other than `layer`."""
 
 
 # ---- what a model may have beyond the minimum: one protocol each, found by isinstance ----------------------------------------
