@@ -52,7 +52,7 @@ class TaskAdapter(Protocol):
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         """Teacher-forced logits `(b, t, v)`: position `i` scores `ids[:, i]`, which may be `PAD`.
 
-        With `activations` `(n b, c, h, w)` of `layer` only the head runs, from these; `ids` then has `n b` rows, `inputs` still `b`.
+        With `activations` `(n b, c, h, w)` of `layer` only the head runs; `ids` then has `n b` rows, `inputs` still has `b`.
         """
 
     def baseline_activations(self, inputs: Inputs) -> Tensor:
