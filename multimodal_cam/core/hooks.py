@@ -137,8 +137,8 @@ class ReadoutTap:
 class HeadInputTap:
     """Adds one leaf of zeros to the output of the affine module that reads the layer, for all `copies` of a batch.
 
-    The leaf's gradient is the sum over the copies, taken behind that module, where tensors are small; `pull_back` brings it to the
-    module's input: an affine map has the same derivative at every copy.
+    The leaf's gradient is the sum over the copies, taken behind that module, where tensors are small; `pull_back` brings it to
+    the module's input: an affine map has the same derivative at every copy.
     """
 
     def __init__(self, affine: nn.Module, copies: int) -> None:
@@ -168,7 +168,7 @@ class HeadInputTap:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode and right gradients through batch norms on the CPU; afterwards every submodule has its own mode again."""
+    """Evaluation mode, and right gradients through batch norms on the CPU; every submodule's own mode afterwards."""
     with ExitStack() as stack:
         for part in module.modules():
             if isinstance(part, nn.BatchNorm2d):
