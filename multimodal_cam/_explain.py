@@ -20,7 +20,9 @@ from ._contrast import contrast_tokens, replacements
 from .adapters.contract import HasAttention, TaskAdapter, Unknown, batch_key_of, layer_view_of, question_spans_of
 from .adapters.inputs import PAD, Inputs
 from .adapters.layer_choice import resolve_layer
-from .core.attribution import AttributionRequest, TokenMaps, attribute, rows_of_tap
+from .core.attribution import TokenMaps, attribute
+from .core.cut_model import rows_of_tap
+from .core.forward_pass import AttributionRequest
 from .core.hooks import LayerTap, unchanged_state
 from .core.images import load_image
 from .core.spans import Span, join, noun_phrases, sentence
@@ -133,15 +135,15 @@ def explain(
     Args:
         model: What `load`, `captioner`, `vqa` or `classifier` gave.
         images: One image (path, PIL image, or uint8 array `(H, W, 3)`) or a list of them.
-        text: What is explained in the place of the model's own words: a caption, an answer, a class. One for all images, or a list.
+        text: What is explained instead of the model's own words: a caption, an answer, a class. One for all images, or a list.
         question: One for all images, or a list; the backbone runs once for an image, however many questions it has.
         instead_of: `"ball"` explains by how much the answer beats another one (the difference of the two logits, in nats);
-            `{"dog": "cat"}` does so for a word of a caption, at its place, other words are contrasted with their likeliest rivals.
+            `{"dog": "cat"}` does so for a word of a caption, at its place; other words are contrasted with their likeliest rival.
         counterfactual: Reverses the score's sign: what speaks against the words (Selvaraju et al., IJCV 2020, sec. 3.3).
         method: A name of `METHODS` (`attention` for models that have it) or a function
             `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`; the model's default for None.
-        score: A name of `SCORES` or a function `(logits (b, t, v), ids (b, t)) -> (b, t)` whose value at a position depends on the
-            logits there only; the model's default for None.
+        score: A name of `SCORES` or a function `(logits (b, t, v), ids (b, t)) -> (b, t)` whose value at a position depends on
+            the logits there only; the model's default for None.
         layer: A module of the model or its dotted name; the backbone's last spatial layer for None.
         n_steps: Steps of the path of `evidence`.
         unknown: `"unk"` feeds words outside the vocabulary as `<unk>` and gives them NaN maps; `"error"` refuses them.

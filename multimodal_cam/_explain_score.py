@@ -25,8 +25,8 @@ def explain_score(
 ) -> Tensor:
     """One map for each score: where in `layer`'s grid the numbers come from that `fn(*inputs)` returns.
 
-    All gradients come from one forward pass, in one batched product. Modules are in evaluation mode while they run; nothing else of
-    the network is touched, no `.grad` either.
+    All gradients come from one forward pass, in one batched product. Modules are in evaluation mode while they run; nothing else
+    of the network is touched, no `.grad` either.
 
     Args:
         fn: Runs the network once and returns a score for each of `b` images, `(b,)`, or several, `(b, m)`; a plain number is one

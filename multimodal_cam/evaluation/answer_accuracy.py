@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .._explain import explain
 from ..adapters.contract import RunsWithoutQuestion, TaskAdapter
-from ..core.attribution import tap_layer
+from ..core.cut_model import tap_layer
 from ..core.hooks import evaluating
 from ..core.images import load_image
 from ..data.questions import Question

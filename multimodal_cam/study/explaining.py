@@ -15,7 +15,9 @@ from torch import Tensor
 from ..adapters.contract import HasAttention, TaskAdapter, layer_view_of
 from ..adapters.inputs import Inputs
 from ..adapters.layer_choice import resolve_layer
-from ..core.attribution import AttributionRequest, TokenMaps, attribute, tap_layer
+from ..core.attribution import TokenMaps, attribute
+from ..core.cut_model import tap_layer
+from ..core.forward_pass import AttributionRequest
 from ..core.layer_view import LayerView
 from ..core.spans import Span
 from ..scores import find_score

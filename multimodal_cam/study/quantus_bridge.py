@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from ..adapters.contract import TaskAdapter
 from ..adapters.inputs import Inputs
 from ..adapters.layer_choice import resolve_layer
-from ..core.attribution import AttributionRequest, attribute
+from ..core.attribution import attribute
+from ..core.forward_pass import AttributionRequest
 from ..core.geometry import Placement
 from ..core.hooks import evaluating
 from ..core.spans import Span
