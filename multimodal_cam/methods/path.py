@@ -25,7 +25,7 @@ def mean_gradients(
 ) -> tuple[Tensor, ...]:
     """The mean gradient along the straight path from `baseline` to `activations`, by the midpoint rule.
 
-    `gradients_at` maps points `(n, b, ...)` of the path to tensors that are linear in the gradients there, summed over the points.
+    `gradients_at` maps points `(n, b, ...)` of the path to tensors that are linear in the gradients, summed over the points.
     `steps_at_once` is asked before each call: the memory of a point may be known after the first.
     """
     steps = (torch.arange(n_steps, device=activations.device, dtype=activations.dtype) + 0.5) / n_steps
