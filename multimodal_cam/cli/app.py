@@ -30,7 +30,7 @@ class Commands(TyperGroup):
         except (ValueError, OSError, LookupError, ImportError, MemoryError) as error:
             if ctx.params.get("debug"):
                 raise
-            from multimodal_cam.results.report_folder import message
+            from multimodal_cam.core.errors import message
 
             print_diagnostic(f"error: {message(error)}")
             raise typer.Exit(1) from error

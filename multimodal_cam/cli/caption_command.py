@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import options as o
-from .explanation_output import OutputOptions, print_text, print_words, write_explanations
+from .explanation_output import OutputOptions, explain_in_batches, print_text, print_words, write_explanations
 
 
 def caption(
@@ -36,13 +36,12 @@ def caption(
     at every depth for .jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif. Exit code 1 when any photo failed.
     """
     from multimodal_cam.core.files import photos_in
-    from multimodal_cam.results.report_folder import explain_each
 
     options = o.attribution_options(method, score, layer, n_steps)
     options |= o.drop_none(text=text, beam=beam, unknown=unknown.value, batch_size=batch_size)
     paths = photos_in(photos)
     write_explanations(
-        lambda: explain_each(o.load_model(model, device, dtype=dtype), paths, **options),
+        lambda: explain_in_batches(o.load_model(model, device, dtype=dtype), paths, **options),
         len(paths),
         print_words if len(paths) == 1 else print_text,
         OutputOptions(out, as_json, overwrite, scale, on_error, phrases),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options as o
-from .explanation_output import OutputOptions, print_answers, print_text, write_explanations
+from .explanation_output import OutputOptions, explain_in_batches, print_answers, print_text, write_explanations
 
 if TYPE_CHECKING:
     from multimodal_cam import Explanation, Failure
@@ -44,7 +44,6 @@ def classify(
     needs no network; the weights of timm's and torchvision's models are fetched the first time.
     """
     from multimodal_cam.core.files import photos_in
-    from multimodal_cam.results.report_folder import explain_each
 
     options = o.attribution_options(method, score, layer, n_steps)
     options |= o.drop_none(text=text, instead_of=instead_of, counterfactual=counterfactual, batch_size=batch_size)
@@ -54,7 +53,7 @@ def classify(
         adapter = o.load_model(model, device, weights=weights)
         if adapter.task != "classification":
             raise typer.BadParameter(f"{adapter.name} is no classifier but for {adapter.task}", param_hint="--model")
-        return explain_each(adapter, paths, **options)
+        return explain_in_batches(adapter, paths, **options)
 
     write_explanations(
         explain,

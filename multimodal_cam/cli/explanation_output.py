@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from .options import OnError, Scale
 from .output import print_diagnostic, print_json, print_line, print_table, progress_bar
 
 if TYPE_CHECKING:
-    from multimodal_cam import Explanation, Failure
+    from multimodal_cam import Explanation, Failure, TaskAdapter
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ def write_explanations(
     """
     from multimodal_cam import Failure
     from multimodal_cam.core.files import unused, whole_or_nothing
-    from multimodal_cam.results.report_folder import Report, record
+    from multimodal_cam.results.json_records import record
+    from multimodal_cam.results.report_folder import Report
 
     target = options.out or unused(Path("multimodal-cam-out"))
     print_result = print_json if options.as_json else print_record
@@ -76,9 +77,20 @@ def write_explanations(
         _exit_with_failures(failures, total)
 
 
+def explain_in_batches(
+    model: TaskAdapter, photos: Sequence[str], *, batch_size: int = 32, **options: Any
+) -> Iterator[tuple[str, Explanation | Failure]]:
+    """Explains photos batch by batch, so that no more than a batch is in memory; a photo that fails gives a Failure."""
+    from multimodal_cam import explain
+
+    for start in range(0, len(photos), batch_size):
+        batch = list(photos[start : start + batch_size])
+        yield from zip(batch, explain(model, batch, batch_size=batch_size, on_error="skip", **options), strict=True)
+
+
 def _exit_with_failures(failures: list[tuple[str, Failure]], total: int) -> NoReturn:
     """Lists the failed photos and their errors; exit code 1."""
-    from multimodal_cam.results.report_folder import message
+    from multimodal_cam.core.errors import message
 
     print_diagnostic(f"{len(failures)} of {total} photos failed:")
     for path, failure in failures:
@@ -100,12 +112,12 @@ def print_words(record: dict[str, Any]) -> None:
     print_text(record)
     if "text" not in record:
         return
-    has_score_column = record["score"] != "log_prob"  # else it would repeat the probabilities
+    has_score_column = _score_label(record) != "log_prob"  # else it would repeat the probabilities
     rows = []
     for span in [*record["words"], *record.get("phrases", [])]:
         numbers = [span["probability"], *([span["score"]] if has_score_column else []), span["reliance"]]
         rows.append([span["text"], *map(_number_text, [*numbers, *_peak(span)])])
-    score = [record["score"]] if has_score_column else []
+    score = [_score_label(record)] if has_score_column else []
     print_table(["", "probability", *score, "reliance", "peak x", "peak y"], rows)
     print_line("reliance: nats that the photo adds; peak: in fractions of the photo from its top left corner")
 
@@ -127,7 +139,7 @@ def print_answers(record: dict[str, Any]) -> None:
         [answer["text"], *map(_number_text, [answer["probability"], answer["score"], *_peak(answer)])]
         for answer in record["answers"]
     ]
-    print_table(["", "probability", record["score"], "peak x", "peak y"], rows)
+    print_table(["", "probability", _score_label(record), "peak x", "peak y"], rows)
     _print_question_words(record)
     (answer,) = record["words"]
     print_line(f"the photo adds {answer['reliance']:+.2f} nats to {answer['text']}")
@@ -143,6 +155,10 @@ def _print_question_words(record: dict[str, Any]) -> None:
     unknown = [word["text"] for word in words if not word["known"]]
     if unknown:
         print_diagnostic(f"the model does not know {', '.join(unknown)}: it reads <unk> there")
+
+
+def _score_label(record: dict[str, Any]) -> str:
+    return f"-{record['score']}" if record.get("counterfactual") else str(record["score"])
 
 
 def _peak(entry: dict[str, Any]) -> list[float] | tuple[None, None]:
