@@ -150,3 +150,10 @@ def method_rows() -> list[dict[str, Any]]:
     from ..methods import METHODS
 
     return [{"name": spec.name, "linear": spec.linear, "paper": spec.paper} for spec in METHODS.values()]
+
+
+def score_rows() -> list[dict[str, Any]]:
+    """The scores: name, unit, and what they are."""
+    from ..scores import SCORES
+
+    return [{"name": spec.name, "unit": spec.unit, "description": spec.description} for spec in SCORES.values()]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from multimodal_cam.methods import METHODS
+
 if TYPE_CHECKING:
     from multimodal_cam import TaskAdapter
 
@@ -51,8 +53,10 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Photos that run together.")
 
 # ---- what is explained, and how ----------------------------------------------------------------------------
 
-Method = Annotated[str | None, typer.Option(help="See `multimodal-cam methods`.")]
-Score = Annotated[str | None, typer.Option(help="log_prob, logit or contrast.")]
+SCORE_NAMES = ("contrast", "log_prob", "logit")  # those of `scores.SCORES`, which takes torch to load
+
+Method = Annotated[str | None, typer.Option(help=f"{', '.join(METHODS)}: see `multimodal-cam methods`.")]
+Score = Annotated[str | None, typer.Option(help=f"{', '.join(SCORE_NAMES)}.")]
 Layer = Annotated[str | None, typer.Option(help="Dotted name of the layer to look at.")]
 Steps = Annotated[int, typer.Option(min=1, help="Steps of the method evidence.")]
 
@@ -98,11 +102,8 @@ def check_choice(option: str, value: str | None, choices: Iterable[str]) -> None
 
 def attribution_options(method: str | None, score: str | None, layer: str | None, n_steps: int) -> dict[str, Any]:
     """Keyword arguments of `explain` that are common to all tasks; raises a usage error for unknown names."""
-    from multimodal_cam import SCORES
-    from multimodal_cam.methods import METHODS
-
     check_choice("--method", method, METHODS)
-    check_choice("--score", score, SCORES)
+    check_choice("--score", score, SCORE_NAMES)
     return drop_none(method=method, score=score, layer=layer, n_steps=n_steps)
 
 
