@@ -1,4 +1,4 @@
-"""The commands `multimodal-cam study ...`: parse, call, print."""
+"""The commands `study captions`, `study vqa`, `study sanity` and `study report`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-if TYPE_CHECKING:
-    from .settings import Settings
-    from .sources import Item
+from . import options as o
+from .output import progress_display
 
-study = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure whether maps lie on what the words name.")
+if TYPE_CHECKING:
+    from multimodal_cam.study.settings import Settings
+    from multimodal_cam.study.sources import Item
+
+study = o.command_group("Measure whether maps lie on what the words name.")
 
 
 class Engine(StrEnum):
@@ -24,41 +27,37 @@ class Engine(StrEnum):
     ray = "ray"
 
 
-Out = Annotated[Path, typer.Option(file_okay=False, help="Folder of the study; the same command goes on there.")]
-Images = Annotated[Path, typer.Option(exists=True, file_okay=False, help="The folder with the photos.")]
+StudyFolder = Annotated[Path, typer.Option(file_okay=False, help="Folder of the study; the same command goes on there.")]
 Entities = Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="Flickr30k Entities: phrases and boxes.")]
 Instances = Annotated[
     Path | None, typer.Option(exists=True, dir_okay=False, help="COCO's instances_*.json, with --captions captions_*.json.")
 ]
-CaptionsFile = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="image,caption as CSV, or COCO's JSON.")]
+StudyCaptions = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="image,caption as CSV, or COCO's JSON.")]
 Split = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="Names of photos, one a line.")]
 Metrics = Annotated[str | None, typer.Option(help="Separated by commas, or all of place [default: all but the slow ones].")]
 Controls = Annotated[str | None, typer.Option(help="Separated by commas, or none [default: all].")]
 Faithfulness = Annotated[bool, typer.Option("--faithfulness", help="Also deletion, insertion and the like: slow.")]
 Canvas = Annotated[Literal["pixels", "layer"], typer.Option(help="What these perturb: the photo, or the layer, much faster.")]
-Nodes = Annotated[int, typer.Option(min=1, help="Steps of the method evidence.")]
 Models = Annotated[str, typer.Option(help="Separated by commas.")]
 Methods = Annotated[str, typer.Option(help="Separated by commas; models without attention leave attention out.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first photos.")]
-Engines = Annotated[Engine, typer.Option(help="This process, or Ray Data: see docs/scale.md.")]
+EngineName = Annotated[Engine, typer.Option(help="This process, or Ray Data: see docs/scale.md.")]
 Workers = Annotated[int, typer.Option(min=1, help="Ray's actors, each with its own models.")]
-Size = Annotated[int, typer.Option(min=1, help="Photos that are one unit of work: what a kill may cost.")]
-Batch = Annotated[int, typer.Option(min=1, help="Photos that run together.")]
-Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.")]
+ShardSize = Annotated[int, typer.Option(min=1, help="Photos that are one unit of work: what a kill may cost.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the shuffled weights and the bootstrap.")]
-Dry = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")]
 
 
 @study.command("captions")
 def study_captions(
-    images: Images,
-    out: Out,
+    images: o.ImageFolder,
+    out: StudyFolder,
     entities: Entities = None,
     instances: Instances = None,
-    captions: CaptionsFile = None,
+    captions: StudyCaptions = None,
     split: Split = None,
     models: Models = "nic",
-    methods: Methods = ("grad_cam,evidence"),
+    methods: Methods = "grad_cam,evidence",
     scores: Annotated[str, typer.Option(help="log_prob, logit, contrast; separated by commas.")] = "log_prob",
     metrics: Metrics = None,
     faithfulness: Faithfulness = False,
@@ -69,34 +68,34 @@ def study_captions(
     ] = False,
     per_photo: Annotated[int, typer.Option(min=1, help="How many of a photo's human captions.")] = 1,
     beam: Annotated[int, typer.Option(min=1, help="Width of the beam search of --own-captions.")] = 3,
-    n_steps: Nodes = 8,
+    n_steps: o.Steps = 8,
     limit: Limit = None,
-    engine: Engines = Engine.local,
+    engine: EngineName = Engine.local,
     workers: Workers = 1,
-    batch_size: Batch = 32,
-    shard_size: Size = 64,
+    batch_size: o.BatchSize = 32,
+    shard_size: ShardSize = 64,
     seed: Seed = 0,
-    device: Device = "auto",
+    device: o.Device = "auto",
     preset: Annotated[
         Literal["ablations"] | None, typer.Option(help="Methods and scores: the paper's ablations on the first of the models.")
     ] = None,
-    dry_run: Dry = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Do maps of a caption's words lie on what they name? Boxes of Flickr30k Entities, or of COCO.
 
     Writes results.parquet (a row for each photo, word, model, method and score), report.md, report.html and run.json.
     Killed at any moment, the same command goes on after the last whole shard.
     """
-    from .settings import Settings
+    from multimodal_cam.study.settings import Settings
 
-    items, files = _captioned(entities, instances, captions, split)
+    items, files = _photos_with_boxes(entities, instances, captions, split)
     settings = Settings(
         task="captions",
         images=str(images.resolve()),
         entities=str(entities.resolve()) if entities else "",
-        models=_list(models),
-        methods=_list(methods),
-        scores=_list(scores),
+        models=_names(models),
+        methods=_names(methods),
+        scores=_names(scores),
         metrics=_metrics(metrics, faithfulness),
         canvas=canvas,
         controls=_controls(controls),
@@ -110,46 +109,46 @@ def study_captions(
         device=device,
     )
     if preset == "ablations":
-        from .ablations import CONTROLS, ablations
+        from multimodal_cam.study.ablations import CONTROLS, ablations
 
         settings = ablations(settings if controls else replace(settings, controls=CONTROLS))
-    _go(settings, items[:limit], out, files, engine, workers, dry_run)
+    _run(settings, items[:limit], out, files, engine, workers, dry_run)
 
 
 @study.command("vqa")
 def study_vqa(
-    images: Images,
-    questions: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="JSON lines, as `data make-questions` writes.")],
-    out: Out,
+    images: o.ImageFolder,
+    questions: o.QuestionsFile,
+    out: StudyFolder,
     models: Models = "lstm-q",
-    methods: Methods = ("grad_cam,evidence"),
+    methods: Methods = "grad_cam,evidence",
     scores: Annotated[str, typer.Option(help="logit, log_prob, contrast; separated by commas.")] = "logit",
     metrics: Metrics = None,
     faithfulness: Faithfulness = False,
     canvas: Canvas = "pixels",
     controls: Controls = None,
-    n_steps: Nodes = 8,
+    n_steps: o.Steps = 8,
     limit: Limit = None,
-    engine: Engines = Engine.local,
+    engine: EngineName = Engine.local,
     workers: Workers = 1,
-    batch_size: Batch = 16,
-    shard_size: Size = 64,
+    batch_size: o.BatchSize = 16,
+    shard_size: ShardSize = 64,
     seed: Seed = 0,
-    device: Device = "auto",
-    dry_run: Dry = False,
+    device: o.Device = "auto",
+    dry_run: DryRun = False,
 ) -> None:
     """Do maps of answers lie where the answer is? Questions with boxes; the report counts those that are answered right."""
-    from ..data.questions import read_questions
-    from .settings import Settings
-    from .sources import asked
+    from multimodal_cam.data.questions import read_questions
+    from multimodal_cam.study.settings import Settings
+    from multimodal_cam.study.sources import asked
 
     items = asked(read_questions(questions))
     settings = Settings(
         task="vqa",
         images=str(images.resolve()),
-        models=_list(models),
-        methods=_list(methods),
-        scores=_list(scores),
+        models=_names(models),
+        methods=_names(methods),
+        scores=_names(scores),
         metrics=_metrics(metrics, faithfulness),
         canvas=canvas,
         controls=_controls(controls),
@@ -159,51 +158,51 @@ def study_vqa(
         shard_size=shard_size,
         device=device,
     )
-    _go(settings, items[:limit], out, {"questions": questions}, engine, workers, dry_run)
+    _run(settings, items[:limit], out, {"questions": questions}, engine, workers, dry_run)
 
 
 @study.command("sanity")
 def study_sanity(
-    images: Images,
-    out: Out,
+    images: o.ImageFolder,
+    out: StudyFolder,
     entities: Entities = None,
     instances: Instances = None,
-    captions: CaptionsFile = None,
+    captions: StudyCaptions = None,
     questions: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="For VQA models: JSON lines, as `data make-questions` writes."),
     ] = None,
     split: Split = None,
     models: Models = "nic",
-    methods: Methods = ("grad_cam,evidence"),
+    methods: Methods = "grad_cam,evidence",
     scores: Annotated[str, typer.Option(help="log_prob, logit, contrast; separated by commas.")] = "log_prob",
-    n_steps: Nodes = 8,
+    n_steps: o.Steps = 8,
     limit: Limit = 50,
-    batch_size: Batch = 16,
+    batch_size: o.BatchSize = 16,
     seed: Seed = 0,
-    device: Device = "auto",
+    device: o.Device = "auto",
 ) -> None:
     """Do maps change when the network forgets what it learned, and when another text is asked about? (Adebayo et al., 2018.)
 
     Writes sanity.parquet, sanity.md, sanity.html and plots; in the folder of a study, into its report, too. Takes the first
     50 photos unless --limit says otherwise.
     """
-    from ..data.questions import read_questions
-    from .report import write_report
-    from .running import check
-    from .sanity import measure_sanity, write_sanity
-    from .settings import Settings
-    from .sources import asked
-    from .store import read_run
+    from multimodal_cam.data.questions import read_questions
+    from multimodal_cam.study.report import write_report
+    from multimodal_cam.study.running import check
+    from multimodal_cam.study.sanity import measure_sanity, write_sanity
+    from multimodal_cam.study.settings import Settings
+    from multimodal_cam.study.sources import asked
+    from multimodal_cam.study.store import read_run
 
-    items = asked(read_questions(questions)) if questions else _captioned(entities, instances, captions, split)[0]
+    items = asked(read_questions(questions)) if questions else _photos_with_boxes(entities, instances, captions, split)[0]
     settings = Settings(
         task="vqa" if questions else "captions",
         images=str(images.resolve()),
         entities=str(entities.resolve()) if entities else "",
-        models=_list(models),
-        methods=_list(methods),
-        scores=_list(scores),
+        models=_names(models),
+        methods=_names(methods),
+        scores=_names(scores),
         metrics=_metrics(None, False),
         controls=(),
         n_steps=n_steps,
@@ -213,7 +212,7 @@ def study_sanity(
     )
     check(settings)
     items = items[:limit]
-    with _rate(len(items) * len(settings.models)) as progress:
+    with _rate_display(len(items) * len(settings.models)) as progress:
         progress(0)
         measure_sanity(settings, items, out, progress=progress)
     print(write_sanity(out, seed))
@@ -226,23 +225,22 @@ def study_report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study that is done.")],
 ) -> None:
     """Write report.md and report.html again, from results.parquet."""
-    from .report import write_report
+    from multimodal_cam.study.report import write_report
 
     print(write_report(folder))
 
 
-def _captioned(
+def _photos_with_boxes(
     entities: Path | None, instances: Path | None, captions: Path | None, split: Path | None
 ) -> tuple[list[Item], dict[str, Path]]:
-    """The photos, and the files that say which and what is on them."""
-    from ..data.captions import read_captions
-    from ..data.coco import read_coco
-    from .sources import Item, named
+    """The photos to measure, and the files that list them, their captions and their boxes."""
+    from multimodal_cam.data.captions import read_captions
+    from multimodal_cam.data.coco import read_coco
+    from multimodal_cam.study.sources import Item, named
 
     if (entities is None) == (instances is None):
         raise typer.BadParameter("give either Flickr30k Entities (--entities) or COCO's boxes (--instances)")
-    given = {"captions": captions, "instances": instances, "split": split}
-    files = {name: path for name, path in given.items() if path is not None}
+    files: dict[str, Path] = o.drop_none(captions=captions, instances=instances, split=split)
     if entities is not None:
         return named(split, entities, read_captions(captions) if captions else {}), files
     if captions is None or instances is None:
@@ -254,11 +252,11 @@ def _captioned(
     return items, files
 
 
-def _go(
+def _run(
     settings: Settings, items: Sequence[Item], out: Path, files: dict[str, Path], engine: Engine, workers: int, dry_run: bool
 ) -> None:
-    from .report import write_report
-    from .running import check, left_to_do, run_study
+    from multimodal_cam.study.report import write_report
+    from multimodal_cam.study.running import check, left_to_do, run_study
 
     check(settings)
     photos, shards = left_to_do(settings, items, out)
@@ -267,17 +265,18 @@ def _go(
         for name in ("models", "methods", "scores", "metrics", "controls"):
             print(f"{name}: {', '.join(getattr(settings, name)) or 'none'}")
         return
-    with _rate(len(items)) as progress:
+    with _rate_display(len(items)) as progress:
         run_study(settings, items, out, files=files, engine=engine.value, workers=workers, progress=progress)
     print(write_report(out))
 
 
 @contextmanager
-def _rate(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr with photos a second and the time left; the first call says what was done before."""
-    from ..cli.app import _progress
+def _rate_display(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr with photos a second and the time left.
 
-    with _progress() as bars:
+    Yields a function that takes the number of photos done since its last call; its first call takes those done in earlier runs.
+    """
+    with progress_display() as bars:
         task, done, earlier, start = bars.add_task("measuring", total=total), 0, -1, time.monotonic()
 
         def progress(more: int) -> None:
@@ -293,19 +292,20 @@ def _rate(total: int) -> Iterator[Callable[[int], None]]:
         yield progress
 
 
-def _list(given: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in given.split(",") if name.strip())
+def _names(text: str) -> tuple[str, ...]:
+    """The names of a list separated by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _metrics(given: str | None, faithfulness: bool) -> tuple[str, ...]:
-    from .faithful import FAITHFULNESS
-    from .measures import DEFAULT, METRICS
+def _metrics(text: str | None, faithfulness: bool) -> tuple[str, ...]:
+    from multimodal_cam.study.faithful import FAITHFULNESS
+    from multimodal_cam.study.measures import DEFAULT, METRICS
 
-    chosen = DEFAULT if given is None else tuple(METRICS) if given == "all" else _list(given)
+    chosen = DEFAULT if text is None else tuple(METRICS) if text == "all" else _names(text)
     return (*chosen, *(name for name in FAITHFULNESS if name not in chosen)) if faithfulness else chosen
 
 
-def _controls(given: str | None) -> tuple[str, ...]:
-    from .measures import CONTROLS
+def _controls(text: str | None) -> tuple[str, ...]:
+    from multimodal_cam.study.measures import CONTROLS
 
-    return tuple(CONTROLS) if given is None else () if given == "none" else _list(given)
+    return tuple(CONTROLS) if text is None else () if text == "none" else _names(text)
