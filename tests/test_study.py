@@ -26,14 +26,14 @@ from multimodal_cam.core.geometry import squeeze  # noqa: E402
 from multimodal_cam.data.coco import Thing, read_coco  # noqa: E402
 from multimodal_cam.data.questions import Question  # noqa: E402
 from multimodal_cam.metrics.localization import points_at  # noqa: E402
-from multimodal_cam.study import running  # noqa: E402
-from multimodal_cam.study.gallery import cases  # noqa: E402
-from multimodal_cam.study.measures import CONTROLS, METRICS, blind_maps, hits, measured  # noqa: E402
-from multimodal_cam.study.report import write_report  # noqa: E402
-from multimodal_cam.study.settings import Settings  # noqa: E402
-from multimodal_cam.study.sources import Item, asked, named, sharded  # noqa: E402
-from multimodal_cam.study.store import open_store  # noqa: E402
-from multimodal_cam.study.summary import Table  # noqa: E402
+from multimodal_cam.study.config import Settings  # noqa: E402
+from multimodal_cam.study.measure.placement import CONTROLS, METRICS, blind_maps, hits, measured  # noqa: E402
+from multimodal_cam.study.report.gallery import cases  # noqa: E402
+from multimodal_cam.study.report.result_table import Table  # noqa: E402
+from multimodal_cam.study.report.study_report import write_report  # noqa: E402
+from multimodal_cam.study.runner import study_run as running  # noqa: E402
+from multimodal_cam.study.runner.result_store import open_store  # noqa: E402
+from multimodal_cam.study.sources.photo_list import Item, asked, named, sharded  # noqa: E402
 
 TESTS = Path(__file__).parent
 MODEL = "test_study:planted"
@@ -190,7 +190,7 @@ def test_controls_that_cost_can_be_left_out(photos: Path, tmp_path: Path) -> Non
 
 
 def test_the_head_alone_is_shuffled() -> None:
-    from multimodal_cam.study.explaining import encode, random_twin, together
+    from multimodal_cam.study.measure.row_maps import encode, random_twin, together
 
     model = networks.small_captioner()
     inputs, ids = model.preprocess([networks.noise_image()]), model.tokenize(["a dog runs"])
@@ -308,7 +308,7 @@ def test_two_at_once_and_foreign_folders_are_refused(photos: Path, tmp_path: Pat
 
 
 def test_a_full_disk_is_said_and_what_was_done_stays(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from multimodal_cam.study import store
+    from multimodal_cam.study.runner import result_store as store
 
     write, items = store.pq.write_table, named(None, photos, {})
 

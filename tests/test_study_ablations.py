@@ -13,12 +13,13 @@ import torch
 pytest.importorskip("pyarrow")
 
 import multimodal_cam as mc  # noqa: E402
-from multimodal_cam.study import running  # noqa: E402
-from multimodal_cam.study.ablations import ablations, nic_7x7, nic_14x14, varied  # noqa: E402
-from multimodal_cam.study.report import write_report  # noqa: E402
-from multimodal_cam.study.sources import named  # noqa: E402
-from multimodal_cam.study.stages import head_parts, spatial_stages  # noqa: E402
-from multimodal_cam.study.variants import Variant, absolute, max_pooled, parse  # noqa: E402
+from multimodal_cam.study.ablations import ablations, nic_7x7, nic_14x14
+from multimodal_cam.study.measure.method_variants import Variant, absolute, max_pooled, parse  # noqa: E402
+from multimodal_cam.study.measure.spatial_stages import head_parts, spatial_stages  # noqa: E402
+from multimodal_cam.study.report.ablation_section import varied  # noqa: E402
+from multimodal_cam.study.report.study_report import write_report  # noqa: E402
+from multimodal_cam.study.runner import study_run as running  # noqa: E402
+from multimodal_cam.study.sources.photo_list import named  # noqa: E402
 
 A = torch.tensor([[[[1.0, 2.0]], [[3.0, 5.0]]]])  # (1, 2, 1, 2)
 G = torch.tensor([[[[4.0, -2.0]], [[-1.0, -3.0]]]])

@@ -10,10 +10,10 @@ import pytest
 
 pa = pytest.importorskip("pyarrow")
 
-from multimodal_cam.study.agreement import COLUMNS, measure_agreement  # noqa: E402
-from multimodal_cam.study.agreement_report import agreement_blocks  # noqa: E402
-from multimodal_cam.study.document import Grid, Heading  # noqa: E402
-from multimodal_cam.study.store import schemas  # noqa: E402
+from multimodal_cam.study.measure.run_agreement import COLUMNS, measure_agreement  # noqa: E402
+from multimodal_cam.study.report.agreement_section import agreement_blocks  # noqa: E402
+from multimodal_cam.study.report.document import Grid, Heading  # noqa: E402
+from multimodal_cam.study.runner.result_store import schemas  # noqa: E402
 
 UP, DOWN, NONE = [1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0]
 NIC, SAT, ATTENTION = ("nic", "grad_cam"), ("sat", "grad_cam"), ("sat", "attention")

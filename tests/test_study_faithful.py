@@ -17,10 +17,10 @@ pytest.importorskip("pyarrow")
 
 import multimodal_cam as mc  # noqa: E402
 from multimodal_cam.data.questions import Question  # noqa: E402
-from multimodal_cam.study import running  # noqa: E402
-from multimodal_cam.study.faithful import FAITHFULNESS  # noqa: E402
-from multimodal_cam.study.report import write_report  # noqa: E402
-from multimodal_cam.study.sources import asked, named  # noqa: E402
+from multimodal_cam.study.measure.perturbation import FAITHFULNESS  # noqa: E402
+from multimodal_cam.study.report.study_report import write_report  # noqa: E402
+from multimodal_cam.study.runner import study_run as running  # noqa: E402
+from multimodal_cam.study.sources.photo_list import asked, named  # noqa: E402
 
 METRICS = ("pointing", *FAITHFULNESS)
 LOW = {"deletion", "average_drop", "road_morf"}
@@ -106,7 +106,7 @@ def test_answers_need_what_their_maps_mark(tmp_path: Path, canvas: str) -> None:
 
 
 def test_without_asking_nothing_is_perturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from multimodal_cam.study import faithful
+    from multimodal_cam.study.measure import perturbation as faithful
 
     monkeypatch.setattr(faithful, "_probe", lambda *_: pytest.fail("perturbed"))
     data = test_study.make_photos(tmp_path / "data", 2)

@@ -10,8 +10,8 @@ import pytest
 from networks import noise_image
 from test_study import pq, rows, settings
 
-from multimodal_cam.study import running
-from multimodal_cam.study.sources import named
+from multimodal_cam.study.runner import study_run as running
+from multimodal_cam.study.sources.photo_list import named
 
 SENTENCE = "[/EN#1/people A T-shirted dog] plays with [/EN#2/other the red ball] on [/EN#3/scene the grass] .\n"
 SIZES = [(96, 48), (64, 64)]

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 pytest.importorskip("pyarrow")
 
 import multimodal_cam as mc  # noqa: E402
-from multimodal_cam.study import running  # noqa: E402
-from multimodal_cam.study.report import write_report  # noqa: E402
-from multimodal_cam.study.sanity import CAPTION, measure_sanity, write_sanity  # noqa: E402
-from multimodal_cam.study.sources import named  # noqa: E402
+from multimodal_cam.study.report.sanity_section import write_sanity  # noqa: E402
+from multimodal_cam.study.report.study_report import write_report  # noqa: E402
+from multimodal_cam.study.runner import study_run as running  # noqa: E402
+from multimodal_cam.study.runner.randomization_run import CAPTION, measure_sanity
+from multimodal_cam.study.sources.photo_list import named  # noqa: E402
 
 WORDS = ["<eos>", "<unk>", "a", "dog", "ball", "on", "the", "cat"]
 
@@ -97,7 +98,7 @@ def test_a_study_in_the_same_folder_shows_them_and_the_network_is_what_it_was(tm
 
 def test_answers_too(tmp_path: Path) -> None:
     from multimodal_cam.data.questions import Question
-    from multimodal_cam.study.sources import asked
+    from multimodal_cam.study.sources.photo_list import asked
 
     (tmp_path / "images").mkdir()
     for name in "ab":

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from .settings import Settings
-    from .sources import Item
+    from .config import Settings
+    from .sources.photo_list import Item
 
 study = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure whether maps lie on what the words name.")
 
@@ -87,7 +87,7 @@ def study_captions(
     Writes results.parquet (a row for each photo, word, model, method and score), report.md, report.html and run.json.
     Killed at any moment, the same command goes on after the last whole shard.
     """
-    from .settings import Settings
+    from .config import Settings
 
     items, files = _captioned(entities, instances, captions, split)
     settings = Settings(
@@ -140,8 +140,8 @@ def study_vqa(
 ) -> None:
     """Do maps of answers lie where the answer is? Questions with boxes; the report counts those that are answered right."""
     from ..data.questions import read_questions
-    from .settings import Settings
-    from .sources import asked
+    from .config import Settings
+    from .sources.photo_list import asked
 
     items = asked(read_questions(questions))
     settings = Settings(
@@ -189,12 +189,13 @@ def study_sanity(
     50 photos unless --limit says otherwise.
     """
     from ..data.questions import read_questions
-    from .report import write_report
-    from .running import check
-    from .sanity import measure_sanity, write_sanity
-    from .settings import Settings
-    from .sources import asked
-    from .store import read_run
+    from .config import Settings
+    from .report.sanity_section import write_sanity
+    from .report.study_report import write_report
+    from .runner.randomization_run import measure_sanity
+    from .runner.result_store import read_run
+    from .runner.study_run import check
+    from .sources.photo_list import asked
 
     items = asked(read_questions(questions)) if questions else _captioned(entities, instances, captions, split)[0]
     settings = Settings(
@@ -226,7 +227,7 @@ def study_report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study that is done.")],
 ) -> None:
     """Write report.md and report.html again, from results.parquet."""
-    from .report import write_report
+    from .report.study_report import write_report
 
     print(write_report(folder))
 
@@ -237,7 +238,7 @@ def _captioned(
     """The photos, and the files that say which and what is on them."""
     from ..data.captions import read_captions
     from ..data.coco import read_coco
-    from .sources import Item, named
+    from .sources.photo_list import Item, named
 
     if (entities is None) == (instances is None):
         raise typer.BadParameter("give either Flickr30k Entities (--entities) or COCO's boxes (--instances)")
@@ -257,8 +258,8 @@ def _captioned(
 def _go(
     settings: Settings, items: Sequence[Item], out: Path, files: dict[str, Path], engine: Engine, workers: int, dry_run: bool
 ) -> None:
-    from .report import write_report
-    from .running import check, left_to_do, run_study
+    from .report.study_report import write_report
+    from .runner.study_run import check, left_to_do, run_study
 
     check(settings)
     photos, shards = left_to_do(settings, items, out)
@@ -298,14 +299,14 @@ def _list(given: str) -> tuple[str, ...]:
 
 
 def _metrics(given: str | None, faithfulness: bool) -> tuple[str, ...]:
-    from .faithful import FAITHFULNESS
-    from .measures import DEFAULT, METRICS
+    from .measure.perturbation import FAITHFULNESS
+    from .measure.placement import DEFAULT, METRICS
 
     chosen = DEFAULT if given is None else tuple(METRICS) if given == "all" else _list(given)
     return (*chosen, *(name for name in FAITHFULNESS if name not in chosen)) if faithfulness else chosen
 
 
 def _controls(given: str | None) -> tuple[str, ...]:
-    from .measures import CONTROLS
+    from .measure.placement import CONTROLS
 
     return tuple(CONTROLS) if given is None else () if given == "none" else _list(given)

@@ -18,11 +18,11 @@ import multimodal_cam as mc
 from multimodal_cam.core.images import load_image
 from multimodal_cam.metrics import faithfulness
 from multimodal_cam.scores import log_prob
-from multimodal_cam.study.measuring import Worker
-from multimodal_cam.study.memory import keep_freed_memory
-from multimodal_cam.study.running import run_study
-from multimodal_cam.study.settings import Settings
-from multimodal_cam.study.sources import Item, named
+from multimodal_cam.study.config import Settings
+from multimodal_cam.study.runner.malloc import keep_freed_memory
+from multimodal_cam.study.runner.shard_worker import Worker
+from multimodal_cam.study.runner.study_run import run_study
+from multimodal_cam.study.sources.photo_list import Item, named
 
 PHOTOS = 32
 WORDS = 12

@@ -11,17 +11,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .._explain import resolve_layer
-from ..adapters.load import load
-from ..core.files import sha256
+from ..._explain import resolve_layer
+from ...adapters.load import load
+from ...core.files import sha256
+from ..config import Settings
+from ..measure.method_variants import parse
+from ..measure.perturbation import FAITHFULNESS
+from ..measure.placement import CONTROLS, METRICS
+from ..measure.row_maps import can
+from ..sources.photo_list import Item, sharded
 from .engines import ENGINES
-from .explaining import can
-from .faithful import FAITHFULNESS
-from .measures import CONTROLS, METRICS
-from .settings import Settings
-from .sources import Item, sharded
-from .store import open_store, read_run
-from .variants import parse
+from .result_store import open_store, read_run
 
 PACKAGES = ("multimodal-cam", "torch", "torchvision", "numpy", "spacy", "pyarrow")
 
@@ -60,7 +60,7 @@ def run_study(
 
 def check(settings: Settings) -> None:
     """Raises ValueError for names that nothing is called by."""
-    from ..scores import SCORES
+    from ...scores import SCORES
 
     known = {"scores": list(SCORES), "metrics": [*METRICS, *FAITHFULNESS]}
     known["controls"] = list(CONTROLS)

@@ -19,9 +19,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..core.files import FULL, whole_or_nothing
-from .measures import CONTROLS
-from .measuring import Shard
+from ...core.files import FULL, whole_or_nothing
+from ..measure.placement import CONTROLS
+from .shard_worker import Shard
 
 TABLES = ("results", "nouns", "errors", "left_out")
 SANITY = ("sanity.parquet", "sanity.html", "sanity.md", "plots")  # `study sanity` may have been here before

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..adapters.contract import TaskAdapter
-from ..core.spans import Span
-from ..metrics import faithfulness as measure
-from ..metrics.localization import others
-from ..scores import log_prob
-from .measures import blind_maps
-from .preparing import Prepared
+from ...adapters.contract import TaskAdapter
+from ...core.spans import Span
+from ...metrics import faithfulness as measure
+from ...metrics.localization import others
+from ...scores import log_prob
+from .placement import blind_maps
+from .text_batch import Prepared
 
 STEPS = 10  # of a curve of deletion or insertion
 FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)  # removed by ROAD

@@ -12,22 +12,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._explain import group_by_batch_key
-from ..adapters.contract import TaskAdapter
-from ..adapters.load import load
-from ..core.files import FULL
-from ..core.hooks import evaluating
-from ..core.spans import Span, join, sentence
-from ..metrics.answers import exact_accuracy
-from ..metrics.localization import WHOLE, coverage, off_centre, others
-from . import targets as looking
-from .explaining import Found, Rows, can, explained, random_twin
-from .faithful import Key, probed
-from .measures import METRICS, blind_maps, measured
-from .preparing import Prepared, prepare
-from .settings import Settings
-from .sources import Item, sharded
-from .targets import LeftOut, Photo
+from ..._explain import group_by_batch_key
+from ...adapters.contract import TaskAdapter
+from ...adapters.load import load
+from ...core.files import FULL
+from ...core.hooks import evaluating
+from ...core.spans import Span, join, sentence
+from ...metrics.localization import WHOLE, coverage, off_centre, others
+from ...metrics.vqa_accuracy import exact_accuracy
+from ..config import Settings
+from ..measure.perturbation import Key, probed
+from ..measure.placement import METRICS, blind_maps, measured
+from ..measure.row_maps import Found, Rows, can, explained, random_twin
+from ..measure.text_batch import Prepared, prepare
+from ..sources import targets as looking
+from ..sources.photo_list import Item, sharded
+from ..sources.targets import LeftOut, Photo
 
 Row = dict[str, Any]
 ALTERNATIVES = 2  # the answer itself is the likeliest one, so that one other remains
@@ -303,7 +303,7 @@ def _of_the_machine(error: Exception) -> bool:
 
 
 def _error(image: str, model: str, error: Exception) -> Row:
-    from ..results.report_folder import message
+    from ...results.report_folder import message
 
     return {"image": image, "model": model, "kind": type(error).__name__, "message": message(error)}
 

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ..metrics.calibration import auroc_difference, auroc_interval
+from ...metrics.calibration import auroc_difference, auroc_interval
+from ..schema import RUN
 from .document import Block, Grid, Heading, Paragraph, Picture, difference, value
 from .plots import reliability
-from .summary import RUN, Table
+from .result_table import Table
 
 Columns = Mapping[str, NDArray[Any]]
 PREDICTORS = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from ..metrics.intervals import Interval
+from ...metrics.intervals import Interval
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #16191d; --paper: #fdfcfb; --line: #dcd8d4; --muted: #565c64; }

@@ -1,6 +1,7 @@
 """Do maps agree, and do those of different words differ? Rank correlations of the maps that `results.parquet` holds.
 
-Spearman's correlation of signed maps (Das et al., EMNLP 2016, as in metrics.agreement), on the finer of two grids. No model runs.
+Spearman's correlation of signed maps (Das et al., EMNLP 2016, as in metrics.map_correlation), on the finer of two grids.
+No model runs.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from ..metrics.agreement import correlation_matrix, rank_correlation
-from ..metrics.intervals import Interval
-from .summary import RUN, interval
+from ...metrics.intervals import Interval, nan_interval
+from ...metrics.map_correlation import correlation_matrix, rank_correlation
+from ..schema import RUN
 
 Run = tuple[str, ...]
 Rows = Mapping[Run, Mapping[Hashable, int]]  # of each run, the row of each target
@@ -39,7 +40,7 @@ class Values:
     def interval(self, seed: int, minus: Values | None = None) -> Interval:
         """The mean, or that of the paired difference."""
         values = np.array(self.numbers) - (np.array(minus.numbers) if minus else 0.0)
-        return interval(values, np.array(self.photos), seed)
+        return nan_interval(values, np.array(self.photos), seed)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..methods.gradient import METHODS, NAMES, CamMethod
+from ...methods.gradient import METHODS, NAMES, CamMethod
 
 OPTIONS = "layer=NAME, n_steps=N (evidence), pool=max or pool=abs (grad_cam), relu=no"
 

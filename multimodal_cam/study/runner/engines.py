@@ -7,10 +7,10 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .measuring import Shard, Worker
-from .memory import keep_freed_memory
-from .settings import Settings
-from .sources import Item
+from ..config import Settings
+from ..sources.photo_list import Item
+from .malloc import keep_freed_memory
+from .shard_worker import Shard, Worker
 
 Shards = Mapping[int, Sequence[Item]]
 Engine = Callable[[Settings, Shards, int, Callable[[int], None]], Iterator[tuple[int, Shard]]]

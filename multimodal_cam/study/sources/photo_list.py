@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.coco import Thing
-from ..data.questions import Question
+from ...data.coco import Thing
+from ...data.questions import Question
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..core.geometry import Placement
-from ..data.entities import Box
-from ..metrics.localization import Tolerance, attention_correctness, average_precision, energy_in_boxes, in_out_ratio, inside
-from ..metrics.overlap import best_box_iou, box_iou, obj_iou
+from ...core.geometry import Placement
+from ...data.entities import Box
+from ...metrics.localization import Tolerance, attention_correctness, average_precision, energy_in_boxes, in_out_ratio, inside
+from ...metrics.overlap import best_box_iou, box_iou, obj_iou
 
 Measure = Callable[[Tensor, Sequence[Box], Placement], Tensor]  # maps (k, h, w) of a photo, one thing's boxes -> (k,)
 OnFrame = Callable[[Tensor, Sequence[Box], Box], Tensor]  # the same, for those that need not know the photo's size

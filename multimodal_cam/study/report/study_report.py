@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from .ablations import ablation_blocks
-from .agreement import measure_agreement
-from .agreement_report import agreement_blocks
+from ..measure.perturbation import FAITHFULNESS
+from ..measure.placement import CONTROLS, MEDIANS, METRICS, WITHOUT_METHOD
+from ..measure.run_agreement import measure_agreement
+from ..runner.result_store import read_run
+from ..schema import RUN
+from .ablation_section import ablation_blocks
+from .agreement_section import agreement_blocks
 from .document import Block, Grid, Heading, Paragraph, Picture, difference, html, markdown, value
-from .faithful import FAITHFULNESS
 from .gallery import cases, pictures
-from .measures import CONTROLS, MEDIANS, METRICS, WITHOUT_METHOD
 from .plots import bars
-from .sanity import sanity_blocks
-from .store import read_run
-from .summary import RUN, Table, paired, read_table, splits
-from .trust import trust_blocks
+from .reliance_section import trust_blocks
+from .result_table import Table, paired, read_table, splits
+from .sanity_section import sanity_blocks
 
 Run = tuple[str, ...]
 PERTURBED = {

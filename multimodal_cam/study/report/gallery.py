@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image, ImageDraw
 
-from ..core.geometry import Placement, place
-from ..core.images import load_image
-from ..render.overlay import overlay
+from ...core.geometry import Placement, place
+from ...core.images import load_image
+from ...render.overlay import overlay
 from .document import Picture
-from .summary import Table
+from .result_table import Table
 
 CASES = 4
 SIDE = 352  # pixels

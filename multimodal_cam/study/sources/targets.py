@@ -10,16 +10,16 @@ from typing import Any
 
 from PIL.Image import Image
 
-from ..adapters.contract import TaskAdapter
-from ..adapters.inputs import PAD
-from ..core.images import load_image
-from ..core.spans import Span, parse_all, regroup
-from ..data.coco import Thing
-from ..data.entities import Box, Phrase, Sentence, read_entities
-from ..data.questions import Question
-from ..models.vocabulary import split_words
-from .settings import Settings
-from .sources import Item
+from ...adapters.contract import TaskAdapter
+from ...adapters.inputs import PAD
+from ...core.images import load_image
+from ...core.spans import Span, parse_all, regroup
+from ...data.coco import Thing
+from ...data.entities import Box, Phrase, Sentence, read_entities
+from ...data.questions import Question
+from ...models.vocabulary import split_words
+from ..config import Settings
+from .photo_list import Item
 
 NOUNS = ("NOUN", "PROPN")
 LeftOut = Counter[tuple[str, str]]  # (image, why) -> how many phrases are no targets

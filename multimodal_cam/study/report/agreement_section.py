@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from .agreement import Agreement, Run
+from ..measure.run_agreement import Agreement, Run
+from ..schema import RUN
 from .document import Block, Grid, Heading, Paragraph, difference, value
-from .summary import RUN
 
 PROTOCOL = (
     "Spearman's rank correlation of signed maps of the same word, mean and 95 % interval over photos; 1 is the same order of "

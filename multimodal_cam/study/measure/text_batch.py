@@ -10,15 +10,15 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from .._explain import group_by_batch_key
-from ..adapters.contract import TaskAdapter
-from ..core.attribution import tap_layer
-from ..core.geometry import Placement
-from ..core.spans import Span, join
-from . import targets as looking
-from .explaining import Rows, encode, together
-from .settings import Settings
-from .targets import LeftOut, Noun, Photo, Target, Text
+from ..._explain import group_by_batch_key
+from ...adapters.contract import TaskAdapter
+from ...core.attribution import tap_layer
+from ...core.geometry import Placement
+from ...core.spans import Span, join
+from ..config import Settings
+from ..sources import targets as looking
+from ..sources.targets import LeftOut, Noun, Photo, Target, Text
+from .row_maps import Rows, encode, together
 
 
 @dataclass(frozen=True)

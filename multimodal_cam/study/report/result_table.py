@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ..metrics.intervals import Interval, cluster_bootstrap, mean_intervals
-from .measures import CONTROLS, MEDIANS
+from ...metrics.intervals import Interval, nan_interval
+from ..measure.placement import CONTROLS, MEDIANS
+from ..schema import RUN
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-RUN = ("model", "method", "score", "span")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ class Table:
     def interval(self, name: str, rows: NDArray[np.intp], minus: str | None = None) -> Interval:
         """A column's mean (median where `MEDIANS` says so) over `rows`; of the paired difference with `minus`, the mean."""
         values = self.columns[name][rows] - (self.columns[minus][rows] if minus else 0.0)
-        return interval(values, self.columns["image"][rows], self.seed, median=name.split("__")[0] in MEDIANS and minus is None)
+        return nan_interval(
+            values, self.columns["image"][rows], self.seed, median=name.split("__")[0] in MEDIANS and minus is None
+        )
 
 
 def read_table(folder: Path, metrics: Sequence[str], seed: int, *, right_only: bool) -> Table:
@@ -51,24 +53,6 @@ def read_table(folder: Path, metrics: Sequence[str], seed: int, *, right_only: b
         if kept[row]:
             runs.setdefault(key, []).append(row)
     return Table(columns, {key: np.array(rows) for key, rows in sorted(runs.items())}, seed)
-
-
-def interval(values: Floats, photos: NDArray[Any], seed: int, *, median: bool = False) -> Interval:
-    """Infinite values count in a median, NaN nowhere."""
-    known = ~np.isnan(values)
-    if not known.any():
-        return Interval(float("nan"), float("nan"), float("nan"), 0, 0)
-    values, photos = values[known], photos[known]
-    if not median:
-        return mean_intervals({"": values}, photos, seed=seed)[""]
-    order = np.argsort(values, kind="stable")
-    ranked = values[order]
-
-    def weighted_median(weights: Floats) -> float:
-        cumulated = weights[order].cumsum()
-        return float(ranked[min(np.searchsorted(cumulated, cumulated[-1] / 2), len(ranked) - 1)])
-
-    return cluster_bootstrap(weighted_median, photos, seed=seed)
 
 
 def splits(table: Table, rows: NDArray[np.intp]) -> Iterator[tuple[str, NDArray[np.intp]]]:
@@ -93,7 +77,7 @@ def paired(table: Table, one: tuple[str, ...], other: tuple[str, ...], metric: s
     if not pairs:
         return Interval(float("nan"), float("nan"), float("nan"), 0, 0)
     mine, theirs = (np.array(side) for side in zip(*pairs, strict=True))
-    return interval(table[metric][mine] - table[metric][theirs], table["image"][mine], table.seed)
+    return nan_interval(table[metric][mine] - table[metric][theirs], table["image"][mine], table.seed)
 
 
 def _target(table: Table, row: Any) -> tuple[Any, ...]:

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .._explain import resolve_layer
-from ..adapters.contract import TaskAdapter
-from ..adapters.inputs import Inputs
-from ..core.attribution import Batch, Request, TokenMaps, layer_view_of, span_map, tap_layer
-from ..core.layer_view import LayerView
-from ..core.spans import Span
-from .variants import Variant, parse
+from ..._explain import resolve_layer
+from ...adapters.contract import TaskAdapter
+from ...adapters.inputs import Inputs
+from ...core.attribution import Batch, Request, TokenMaps, layer_view_of, span_map, tap_layer
+from ...core.layer_view import LayerView
+from ...core.spans import Span
+from .method_variants import Variant, parse
 
 ROWS = 16  # texts that are explained together: of about one length, since the cost grows with the square of the longest
 

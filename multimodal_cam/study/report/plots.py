@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..metrics.calibration import curve, curve_intervals
-from ..metrics.intervals import Interval
-from .measures import WITHOUT_METHOD
+from ...metrics.calibration import curve, curve_intervals
+from ...metrics.intervals import Interval
+from ..measure.placement import WITHOUT_METHOD
 
 COLOURS = ("#6a2a9c", "#0f7d6b", "#c4621a", "#2f6fb5", "#a8325e", "#5b6470")
 GREYS = {True: "#6a2a9c", False: "#a8a29c"}  # what is measured, and its controls
