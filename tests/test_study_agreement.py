@@ -12,7 +12,7 @@ pa = pytest.importorskip("pyarrow")
 
 from multimodal_cam.study.measure.run_agreement import COLUMNS, measure_agreement  # noqa: E402
 from multimodal_cam.study.report.agreement_section import agreement_blocks  # noqa: E402
-from multimodal_cam.study.report.document import Grid, Heading  # noqa: E402
+from multimodal_cam.study.report.document import DataTable, Heading  # noqa: E402
 from multimodal_cam.study.runner.result_store import schemas  # noqa: E402
 
 UP, DOWN, NONE = [1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0]
@@ -55,7 +55,7 @@ def test_the_same_word_between_models_methods_and_another_word(tmp_path: Path) -
     tables = {
         title.text: grid.rows
         for title, grid in zip(blocks, blocks[1:], strict=False)
-        if isinstance(grid, Grid) and isinstance(title, Heading)
+        if isinstance(grid, DataTable) and isinstance(title, Heading)
     }
     assert tables["Between models"][0][2].startswith("0.933")
     assert tables["With the model's own attention"][0][2].startswith("-1.000")

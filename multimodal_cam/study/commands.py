@@ -14,7 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from .config import Settings
-    from .sources.photo_list import Item
+    from .sources.photo_list import StudyPhoto
 
 study = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure whether maps lie on what the words name.")
 
@@ -141,9 +141,9 @@ def study_vqa(
     """Do maps of answers lie where the answer is? Questions with boxes; the report counts those that are answered right."""
     from ..data.questions import read_questions
     from .config import Settings
-    from .sources.photo_list import asked
+    from .sources.photo_list import question_photos
 
-    items = asked(read_questions(questions))
+    items = question_photos(read_questions(questions))
     settings = Settings(
         task="vqa",
         images=str(images.resolve()),
@@ -194,10 +194,10 @@ def study_sanity(
     from .report.study_report import write_report
     from .runner.randomization_run import measure_sanity
     from .runner.result_store import read_run
-    from .runner.study_run import check
-    from .sources.photo_list import asked
+    from .runner.study_run import check_settings
+    from .sources.photo_list import question_photos
 
-    items = asked(read_questions(questions)) if questions else _captioned(entities, instances, captions, split)[0]
+    items = question_photos(read_questions(questions)) if questions else _captioned(entities, instances, captions, split)[0]
     settings = Settings(
         task="vqa" if questions else "captions",
         images=str(images.resolve()),
@@ -212,7 +212,7 @@ def study_sanity(
         batch_size=batch_size,
         device=device,
     )
-    check(settings)
+    check_settings(settings)
     items = items[:limit]
     with _rate(len(items) * len(settings.models)) as progress:
         progress(0)
@@ -234,21 +234,21 @@ def study_report(
 
 def _captioned(
     entities: Path | None, instances: Path | None, captions: Path | None, split: Path | None
-) -> tuple[list[Item], dict[str, Path]]:
+) -> tuple[list[StudyPhoto], dict[str, Path]]:
     """The photos, and the files that say which and what is on them."""
     from ..data.captions import read_captions
     from ..data.coco import read_coco
-    from .sources.photo_list import Item, named
+    from .sources.photo_list import StudyPhoto, listed_photos
 
     if (entities is None) == (instances is None):
         raise typer.BadParameter("give either Flickr30k Entities (--entities) or COCO's boxes (--instances)")
     given = {"captions": captions, "instances": instances, "split": split}
     files = {name: path for name, path in given.items() if path is not None}
     if entities is not None:
-        return named(split, entities, read_captions(captions) if captions else {}), files
+        return listed_photos(split, entities, read_captions(captions) if captions else {}), files
     if captions is None or instances is None:
         raise typer.BadParameter("--instances needs COCO's --captions captions_*.json", param_hint="--captions")
-    items = [Item(image, texts, things) for image, texts, things in read_coco(captions, instances)]
+    items = [StudyPhoto(image, texts, things) for image, texts, things in read_coco(captions, instances)]
     if split is not None:
         wanted = set(split.read_text(encoding="utf-8").split())
         items = [item for item in items if item.image in wanted]
@@ -256,13 +256,19 @@ def _captioned(
 
 
 def _go(
-    settings: Settings, items: Sequence[Item], out: Path, files: dict[str, Path], engine: Engine, workers: int, dry_run: bool
+    settings: Settings,
+    items: Sequence[StudyPhoto],
+    out: Path,
+    files: dict[str, Path],
+    engine: Engine,
+    workers: int,
+    dry_run: bool,
 ) -> None:
     from .report.study_report import write_report
-    from .runner.study_run import check, left_to_do, run_study
+    from .runner.study_run import check_settings, remaining_work, run_study
 
-    check(settings)
-    photos, shards = left_to_do(settings, items, out)
+    check_settings(settings)
+    photos, shards = remaining_work(settings, items, out)
     if dry_run:
         print(f"{photos} of {len(items)} photos in {shards} shards of {settings.shard_size} to measure, into {out}")
         for name in ("models", "methods", "scores", "metrics", "controls"):

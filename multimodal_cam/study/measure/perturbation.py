@@ -20,7 +20,7 @@ from ...metrics import faithfulness as measure
 from ...metrics.localization import others
 from ...scores import log_prob
 from .placement import blind_maps
-from .text_batch import Prepared
+from .text_batch import TextBatch
 
 STEPS = 10  # of a curve of deletion or insertion
 FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)  # removed by ROAD
@@ -39,8 +39,8 @@ FAITHFULNESS = {
     "occlusion": "rank correlation with what occluding each of 7 x 7 patches costs (Grad-CAM 2017): high is faithful",
     "sensitivity_n": "correlation of a map's sum over random cells with what removing them costs (2018): high is faithful",
 }
-Key = tuple[int, str, int | None, str]  # target, kind of span, run (None: of no method), control
-Maps = Mapping[tuple[int, str], Mapping[str, Tensor]]  # of one run, by target and kind of span
+MapKey = tuple[int, str, int | None, str]  # target, kind of span, run (None: of no method), control
+SpanMaps = Mapping[tuple[int, str], Mapping[str, Tensor]]  # of one run, by target and kind of span
 
 
 @dataclass(frozen=True)
@@ -87,16 +87,16 @@ MEASURES: Mapping[tuple[str, ...], Callable[[Probe], tuple[Tensor, ...]]] = {
 }
 
 
-def probed(
-    model: TaskAdapter, batch: Prepared, runs: Sequence[Maps], metrics: Sequence[str], controls: Sequence[str], canvas: str
-) -> dict[Key, dict[str, float]]:
+def measure_faithfulness(
+    model: TaskAdapter, batch: TextBatch, runs: Sequence[SpanMaps], metrics: Sequence[str], controls: Sequence[str], canvas: str
+) -> dict[MapKey, dict[str, float]]:
     """Every chosen metric of every target's map, and of those `CONTROLS` that are asked for."""
     chosen = [name for name in metrics if name in FAITHFULNESS]
-    entries: dict[tuple[int, torch.Size], list[tuple[Key, Tensor, Span]]] = {}
+    entries: dict[tuple[int, torch.Size], list[tuple[MapKey, Tensor, Span]]] = {}
     for key, map, span in _entries(batch, runs, controls) if chosen else ():
         if not map.isnan().any():
             entries.setdefault((batch.targets[key[0]][0], map.shape), []).append((key, map, span))
-    found: dict[Key, dict[str, float]] = {}
+    found: dict[MapKey, dict[str, float]] = {}
     for (row, _), own in entries.items():
         probe = _probe(model, batch, row, [span for *_, span in own], torch.stack([map for _, map, _ in own]), canvas)
         numbers = dict(_numbers(probe, chosen))
@@ -113,7 +113,7 @@ def _numbers(probe: Probe, chosen: Sequence[str]) -> Iterator[tuple[str, list[fl
                     yield name, values.double().tolist()
 
 
-def _entries(batch: Prepared, runs: Sequence[Maps], controls: Sequence[str]) -> Iterator[tuple[Key, Tensor, Span]]:
+def _entries(batch: TextBatch, runs: Sequence[SpanMaps], controls: Sequence[str]) -> Iterator[tuple[MapKey, Tensor, Span]]:
     """All maps to measure, each with the word whose score it is about; of other words the next one."""
     for scope in batch.scopes():
         contrast_ids = others([batch.targets[i][1].group for i in scope])
@@ -131,9 +131,9 @@ def _entries(batch: Prepared, runs: Sequence[Maps], controls: Sequence[str]) -> 
                         yield (i, kind, r, "other_word"), run[scope[(later or contrast_ids[place])[0]], kind][""], span
 
 
-def _probe(model: TaskAdapter, batch: Prepared, row: int, spans: Sequence[Span], maps: Tensor, canvas: str) -> Probe:
+def _probe(model: TaskAdapter, batch: TextBatch, row: int, spans: Sequence[Span], maps: Tensor, canvas: str) -> Probe:
     rows = batch.rows
-    one, ids = rows.part([row]), rows.ids[row][rows.ids[row] >= 0][None]
+    one, ids = rows.inputs_of([row]), rows.ids[row][rows.ids[row] >= 0][None]
     at_layer = canvas == "layer"
     if at_layer:
         image = rows.activations[int(rows.photo[row])]

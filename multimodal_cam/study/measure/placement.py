@@ -31,7 +31,7 @@ TOLERANCE = 15  # pixels of the photo, as it was given: the pointing game's (Zha
 SIGMA = 0.25
 
 
-def hits(maps: Tensor, boxes: Sequence[Box], frame: Box, tolerance: Tolerance = 0.0) -> Tensor:
+def pointing_hits(maps: Tensor, boxes: Sequence[Box], frame: Box, tolerance: Tolerance = 0.0) -> Tensor:
     """`points_at`, but where several cells share the maximum, the share of them that hit: what a fair choice among them would.
 
     So that a map that is the same everywhere hits as often as a random cell does, and not as often as the first.
@@ -46,9 +46,9 @@ def hits(maps: Tensor, boxes: Sequence[Box], frame: Box, tolerance: Tolerance = 
     return torch.where(top > 0, share, 0)
 
 
-def hits_within_15_pixels(maps: Tensor, boxes: Sequence[Box], placement: Placement) -> Tensor:
+def pointing_hits_15px(maps: Tensor, boxes: Sequence[Box], placement: Placement) -> Tensor:
     """`hits` with the literature's tolerance: at most 15 pixels of the photo beside the box."""
-    return hits(maps, boxes, placement.frame, (TOLERANCE / placement.width, TOLERANCE / placement.height))
+    return pointing_hits(maps, boxes, placement.frame, (TOLERANCE / placement.width, TOLERANCE / placement.height))
 
 
 def on_frame(function: OnFrame) -> Measure:
@@ -56,7 +56,7 @@ def on_frame(function: OnFrame) -> Measure:
     return lambda maps, boxes, placement: function(maps, boxes, placement.frame)
 
 
-def each(function: Callable[[Tensor, Sequence[Box], Box], float]) -> OnFrame:
+def per_map(function: Callable[[Tensor, Sequence[Box], Box], float]) -> OnFrame:
     """A measure of one map, taken of each."""
 
     def measure(maps: Tensor, boxes: Sequence[Box], frame: Box) -> Tensor:
@@ -66,14 +66,14 @@ def each(function: Callable[[Tensor, Sequence[Box], Box], float]) -> OnFrame:
 
 
 METRICS: Mapping[str, Measure] = {
-    "pointing": on_frame(hits),
-    "pointing_15px": hits_within_15_pixels,
+    "pointing": on_frame(pointing_hits),
+    "pointing_15px": pointing_hits_15px,
     "energy": on_frame(energy_in_boxes),
     "in_out": on_frame(in_out_ratio),
     "box_iou": on_frame(box_iou),
     "best_box_iou": on_frame(best_box_iou),
     "obj_iou": on_frame(obj_iou),
-    "attention_correctness": on_frame(each(attention_correctness)),
+    "attention_correctness": on_frame(per_map(attention_correctness)),
     "average_precision": on_frame(average_precision),
 }
 DEFAULT = ("pointing", "pointing_15px", "energy", "in_out", "box_iou", "average_precision")
@@ -89,7 +89,7 @@ def blind_maps(grid: tuple[int, int], placement: Placement) -> dict[str, Tensor]
     return {"centre": torch.exp(-squared / (2 * SIGMA**2)), "uniform": torch.ones(grid)}
 
 
-def measured(
+def measure_maps(
     maps: Sequence[Tensor], boxes: Sequence[Box], placement: Placement, metrics: Sequence[str]
 ) -> dict[str, list[float]]:
     """Every metric of every map `(h, w)`: NaN for a map with NaN, which was never computed."""

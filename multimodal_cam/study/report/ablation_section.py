@@ -7,11 +7,11 @@ from typing import Any
 
 from ..measure.placement import MEDIANS
 from ..schema import RUN
-from .document import Block, Grid, Heading, Paragraph, difference, value
-from .result_table import Table, paired
+from .document import Block, DataTable, Heading, Paragraph, difference, value
+from .result_table import ResultTable, paired
 
 
-def ablation_blocks(table: Table, settings: dict[str, Any]) -> Iterator[Block]:
+def ablation_blocks(table: ResultTable, settings: dict[str, Any]) -> Iterator[Block]:
     """One table: every run beside the one from which it differs in one thing."""
     metrics = [name for name in settings["metrics"] if name not in MEDIANS]
     yield Heading(2, "One thing changed")
@@ -19,15 +19,15 @@ def ablation_blocks(table: Table, settings: dict[str, Any]) -> Iterator[Block]:
         "Mean and 95 % interval, and below it what the change brings: minus the run that is changed, on the same words."
     )
     rows = []
-    for key in sorted(table.runs, key=lambda key: (varied(key, settings) is not None, key)):
-        base = varied(key, settings)
+    for key in sorted(table.runs, key=lambda key: (base_run(key, settings) is not None, key)):
+        base = base_run(key, settings)
         rows.append([*key, *(value(table.interval(m, table.runs[key])) for m in metrics)])
         if base in table.runs and base is not None:
             rows.append([f"against {' '.join(base)}", "", "", "", *(difference(paired(table, key, base, m)) for m in metrics)])
-    yield Grid([*RUN, *metrics], rows)
+    yield DataTable([*RUN, *metrics], rows)
 
 
-def varied(key: tuple[str, ...], settings: dict[str, Any]) -> tuple[str, ...] | None:
+def base_run(key: tuple[str, ...], settings: dict[str, Any]) -> tuple[str, ...] | None:
     """The run from which this one differs in one thing: its method plain, the first score, the first model, or words."""
     model, method, score, span = key
     plain = method.partition(":")[0]

@@ -15,14 +15,14 @@ from ...core.geometry import Placement, place
 from ...core.images import load_image
 from ...render.overlay import overlay
 from .document import Picture
-from .result_table import Table
+from .result_table import ResultTable
 
 CASES = 4
 SIDE = 352  # pixels
 COLUMNS = ["image", "caption", "question", "word", "phrase", "boxes", "frame", "grid", "map"]
 
 
-def cases(table: Table, run: tuple[str, ...], metric: str) -> dict[str, list[int]]:
+def cases(table: ResultTable, run: tuple[str, ...], metric: str) -> dict[str, list[int]]:
     """Rows of the run with the highest, middle and lowest `metric`, no photo twice in one group; ties by row.
 
     Above what a uniform map gets, where the study has that control: or the best are those whose box is the whole photo.
@@ -35,7 +35,7 @@ def cases(table: Table, run: tuple[str, ...], metric: str) -> dict[str, list[int
     return {name: _distinct(table, order) for name, order in orders.items()}
 
 
-def _distinct(table: Table, order: Any) -> list[int]:
+def _distinct(table: ResultTable, order: Any) -> list[int]:
     found: dict[int, int] = {}
     for row in order:
         found.setdefault(int(table["image"][row]), int(row))

@@ -20,7 +20,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """`results.parquet` without its maps: columns as arrays, and which rows each run (model, method, score, span) has."""
 
     columns: Mapping[str, NDArray[Any]]
@@ -38,7 +38,7 @@ class Table:
         )
 
 
-def read_table(folder: Path, metrics: Sequence[str], seed: int, *, right_only: bool) -> Table:
+def read_table(folder: Path, metrics: Sequence[str], seed: int, *, right_only: bool) -> ResultTable:
     """The rows of a study, photos as numbers; of a VQA study those that are answered right, with `right_only`."""
     numbers = [f"{m}__{c}" if c else m for m in metrics for c in ("", *CONTROLS)]
     names = ["image", "text", "head", "type", "size", "off_centre", "in_human_caption", "right"]
@@ -52,10 +52,10 @@ def read_table(folder: Path, metrics: Sequence[str], seed: int, *, right_only: b
     for row, key in enumerate(keys):
         if kept[row]:
             runs.setdefault(key, []).append(row)
-    return Table(columns, {key: np.array(rows) for key, rows in sorted(runs.items())}, seed)
+    return ResultTable(columns, {key: np.array(rows) for key, rows in sorted(runs.items())}, seed)
 
 
-def splits(table: Table, rows: NDArray[np.intp]) -> Iterator[tuple[str, NDArray[np.intp]]]:
+def splits(table: ResultTable, rows: NDArray[np.intp]) -> Iterator[tuple[str, NDArray[np.intp]]]:
     """Names of parts of a run, and their rows: all, away from the centre, by size, type and reliance."""
     yield "all", rows
     yield "off centre", rows[table["off_centre"][rows].astype(bool)]
@@ -70,7 +70,7 @@ def splits(table: Table, rows: NDArray[np.intp]) -> Iterator[tuple[str, NDArray[
         yield f"type {kind}", rows[types == kind]
 
 
-def paired(table: Table, one: tuple[str, ...], other: tuple[str, ...], metric: str) -> Interval:
+def paired(table: ResultTable, one: tuple[str, ...], other: tuple[str, ...], metric: str) -> Interval:
     """The mean difference of two runs on the targets that both have."""
     place: dict[tuple[Any, ...], int] = {_target(table, row): int(row) for row in table.runs[other]}
     pairs = [(int(row), place[key]) for row in table.runs[one] if (key := _target(table, row)) in place]
@@ -80,5 +80,5 @@ def paired(table: Table, one: tuple[str, ...], other: tuple[str, ...], metric: s
     return nan_interval(table[metric][mine] - table[metric][theirs], table["image"][mine], table.seed)
 
 
-def _target(table: Table, row: Any) -> tuple[Any, ...]:
+def _target(table: ResultTable, row: Any) -> tuple[Any, ...]:
     return tuple(table[name][row] for name in ("image", "text", "head"))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ...metrics.intervals import Interval, nan_interval
 from ..runner.randomization_run import CAPTION, FILE, MEASURES
-from .document import Block, Grid, Heading, Paragraph, Picture, html, markdown, value
+from .document import Block, DataTable, Heading, Paragraph, Picture, html, markdown, value
 from .plots import COLOURS
 
 
@@ -48,7 +48,7 @@ def sanity_blocks(folder: Path, seed: int) -> Iterator[Block]:
                 found[stage] = {m: nan_interval(columns[m][rows], columns["image"][rows], seed) for m in MEASURES}
                 lines.append([*run, stage, *(value(i) for i in found[stage].values())])
         yield Picture(_plot(found, " ".join(run), folder / "plots" / f"sanity-{number}.png"), " ".join(run), wide=True)
-    yield Grid(["model", "method", "score", "forgotten", *MEASURES.values()], lines)
+    yield DataTable(["model", "method", "score", "forgotten", *MEASURES.values()], lines)
 
 
 def _plot(found: dict[str, dict[str, Interval]], title: str, path: Path) -> Path:

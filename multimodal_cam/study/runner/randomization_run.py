@@ -24,10 +24,10 @@ from ...core.hooks import evaluating
 from ...core.randomization import cascade
 from ...metrics.map_similarity import WINDOW, random_others, similarities
 from ..config import Settings
-from ..measure.row_maps import Rows, can, encode, explained
+from ..measure.row_maps import TextRows, encode, iterate_row_maps, supports_method
 from ..measure.spatial_stages import head_parts, spatial_stages
-from ..measure.text_batch import Prepared, prepare
-from ..sources.photo_list import Item, sharded
+from ..measure.text_batch import TextBatch, prepare
+from ..sources.photo_list import StudyPhoto, chunked
 from ..sources.targets import open_photo
 from .malloc import keep_freed_memory
 
@@ -37,7 +37,7 @@ HEAD = "head"
 MEASURES = {"ssim": "SSIM", "rank": "rank correlation", "rank_abs": "rank correlation of magnitudes"}
 
 
-def measure_sanity(settings: Settings, items: Sequence[Item], out: Path, *, progress: Any = lambda _: None) -> Path:
+def measure_sanity(settings: Settings, items: Sequence[StudyPhoto], out: Path, *, progress: Any = lambda _: None) -> Path:
     """Writes `sanity.parquet` to `out`: a row for each photo, word, model, method, score and stage. Returns its path.
 
     Raises ValueError, or what a photo raises: no photo is passed over. Maps must be 5 x 5 cells or more, for SSIM.
@@ -46,7 +46,7 @@ def measure_sanity(settings: Settings, items: Sequence[Item], out: Path, *, prog
     rows: list[dict[str, Any]] = []
     for name in settings.models:
         model = load(name, device=settings.device)
-        for part in sharded(items, settings.batch_size):
+        for part in chunked(items, settings.batch_size):
             photos = [open_photo(item, settings) for item in part]
             batch = prepare(model, photos, settings, Counter())
             if batch is not None:
@@ -61,9 +61,9 @@ def measure_sanity(settings: Settings, items: Sequence[Item], out: Path, *, prog
     return out / FILE
 
 
-def _batch(model: TaskAdapter, batch: Prepared, settings: Settings) -> Iterator[dict[str, Any]]:
+def _batch(model: TaskAdapter, batch: TextBatch, settings: Settings) -> Iterator[dict[str, Any]]:
     """One record for each target's word, run and stage."""
-    runs = [(method, score) for method in settings.methods if can(model, method) for score in settings.scores]
+    runs = [(method, score) for method in settings.methods if supports_method(model, method) for score in settings.scores]
     before = {run: _maps(model, batch, batch.rows, run, settings) for run in runs}
     smallest = min(side for maps in before.values() for side in maps.shape[1:])
     if smallest < WINDOW:
@@ -80,7 +80,7 @@ def _batch(model: TaskAdapter, batch: Prepared, settings: Settings) -> Iterator[
                     yield asdict(found) | {"image": images[found.item], "method": run[0], "score": run[1]}
 
 
-def _stages(model: TaskAdapter, batch: Prepared, others: list[int], settings: Settings) -> Iterator[tuple[str, Rows]]:
+def _stages(model: TaskAdapter, batch: TextBatch, others: list[int], settings: Settings) -> Iterator[tuple[str, TextRows]]:
     """The name of each stage and what the network then reads, while it has forgotten what the stage says."""
     if others:
         yield CAPTION, _swapped(batch.rows, others)
@@ -94,18 +94,18 @@ def _stages(model: TaskAdapter, batch: Prepared, others: list[int], settings: Se
                 yield last[part], _encoded(model, batch.rows) if last[part] != HEAD else batch.rows
 
 
-def _encoded(model: TaskAdapter, rows: Rows) -> Rows:
+def _encoded(model: TaskAdapter, rows: TextRows) -> TextRows:
     """The photos as the network sees them now."""
     return replace(rows, activations=encode(model, rows.inputs, rows.ids))
 
 
-def _others(batch: Prepared, seed: int) -> list[int]:
+def _others(batch: TextBatch, seed: int) -> list[int]:
     """For each text that of another photo, drawn at random; none when there is one photo only."""
     photos = [text.photo for text in batch.texts]
     return random_others(photos, seed) if len(set(photos)) > 1 else []
 
 
-def _swapped(rows: Rows, others: list[int]) -> Rows:
+def _swapped(rows: TextRows, others: list[int]) -> TextRows:
     """The same photos, each with another photo's text (for answers: question and answer), padded with the end of its own: what
     is explained is a place in the text. Places behind the other text's end are left out afterwards."""
     other = torch.tensor(others)
@@ -115,10 +115,10 @@ def _swapped(rows: Rows, others: list[int]) -> Rows:
     return replace(rows, inputs=inputs, ids=filled)
 
 
-def _maps(model: TaskAdapter, batch: Prepared, rows: Rows, run: tuple[str, str], settings: Settings) -> Tensor:
+def _maps(model: TaskAdapter, batch: TextBatch, rows: TextRows, run: tuple[str, str], settings: Settings) -> Tensor:
     """The map of every target's word, `(k, h, w)`."""
     found: list[Tensor] = [torch.empty(0)] * len(batch.targets)
-    for row, maps in explained(model, rows, batch.words, *run, n_steps=settings.n_steps):
+    for row, maps in iterate_row_maps(model, rows, batch.words, *run, n_steps=settings.n_steps):
         for i, (own, _) in enumerate(batch.targets):
             if own == row:
                 found[i] = maps.map(batch.spans(i)["word"])

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from ...core.files import FULL, whole_or_nothing
 from ..measure.placement import CONTROLS
-from .shard_worker import Shard
+from .shard_worker import ShardTables
 
 TABLES = ("results", "nouns", "errors", "left_out")
 SANITY = ("sanity.parquet", "sanity.html", "sanity.md", "plots")  # `study sanity` may have been here before
@@ -70,7 +70,7 @@ def schemas(metrics: Sequence[str]) -> dict[str, pa.Schema]:
     return {name: pa.schema(fields) for name, fields in columns.items()}
 
 
-class Store:
+class ResultStore:
     """The folder of a study that is going on; `open_store` makes one."""
 
     def __init__(self, folder: Path, metrics: Sequence[str]) -> None:
@@ -83,7 +83,7 @@ class Store:
     def has(self, number: int) -> bool:
         return self._place(number).is_dir()
 
-    def add(self, number: int, shard: Shard) -> None:
+    def add(self, number: int, shard: ShardTables) -> None:
         """Raises OSError that says what to do when the disk is full; shards that were written stay."""
         with _room(self.folder), whole_or_nothing(self._place(number)) as partial:
             for name in TABLES:
@@ -114,7 +114,7 @@ class Store:
 
 
 @contextmanager
-def open_store(folder: Path, run: dict[str, Any], metrics: Sequence[str]) -> Iterator[Store]:
+def open_store(folder: Path, run: dict[str, Any], metrics: Sequence[str]) -> Iterator[ResultStore]:
     """The store in `folder`, for this process alone. `run` is what run.json has to say.
 
     Raises FileExistsError when the folder holds another study (saying what differs), or other things, BlockingIOError when
@@ -132,7 +132,7 @@ def open_store(folder: Path, run: dict[str, Any], metrics: Sequence[str]) -> Ite
                 f"another process is writing to {str(folder)!r}: wait for it, or choose another folder"
             ) from None
         _check(folder, run)
-        store = Store(folder, metrics)
+        store = ResultStore(folder, metrics)
         for left_over in [*folder.glob("shards/.*"), *folder.glob(".*.partial")]:
             shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
         yield store

@@ -21,20 +21,19 @@ from ...core.spans import Span, join, sentence
 from ...metrics.localization import WHOLE, coverage, off_centre, others
 from ...metrics.vqa_accuracy import exact_accuracy
 from ..config import Settings
-from ..measure.perturbation import Key, probed
-from ..measure.placement import METRICS, blind_maps, measured
-from ..measure.row_maps import Found, Rows, can, explained, random_twin
-from ..measure.text_batch import Prepared, prepare
-from ..sources import targets as looking
-from ..sources.photo_list import Item, sharded
-from ..sources.targets import LeftOut, Photo
+from ..measure.perturbation import MapKey, measure_faithfulness
+from ..measure.placement import METRICS, blind_maps, measure_maps
+from ..measure.row_maps import RowMaps, TextRows, iterate_row_maps, random_twin, supports_method
+from ..measure.text_batch import TextBatch, prepare
+from ..sources.photo_list import StudyPhoto, chunked
+from ..sources.targets import LeftOut, OpenedPhoto, open_photo
 
 Row = dict[str, Any]
 ALTERNATIVES = 2  # the answer itself is the likeliest one, so that one other remains
 
 
 @dataclass
-class Shard:
+class ShardTables:
     """What a shard gave: rows of the table, of own captions' nouns, photos that failed, and how many phrases are no targets."""
 
     results: list[Row] = field(default_factory=list)
@@ -43,7 +42,7 @@ class Shard:
     left_out: list[Row] = field(default_factory=list)
 
 
-class Worker:
+class ShardWorker:
     """Loads the models once, then measures shard after shard."""
 
     def __init__(self, settings: Settings) -> None:
@@ -51,9 +50,9 @@ class Worker:
         self.models = {name: load(name, device=settings.device) for name in settings.models}
         self.twins: dict[str, TaskAdapter | None] = {}
 
-    def __call__(self, items: Sequence[Item], progress: Callable[[int], None] = lambda _: None) -> Shard:
-        shard = Shard()
-        for batch in sharded(items, self.settings.batch_size):
+    def __call__(self, items: Sequence[StudyPhoto], progress: Callable[[int], None] = lambda _: None) -> ShardTables:
+        shard = ShardTables()
+        for batch in chunked(items, self.settings.batch_size):
             photos = [photo for item in batch if (photo := _open(item, self.settings, shard))]
             for name in self.models:
                 with _untouched(self.models[name]):
@@ -62,7 +61,7 @@ class Worker:
             progress(len(batch))
         return shard
 
-    def _model(self, name: str, photos: Sequence[Photo], shard: Shard) -> None:
+    def _model(self, name: str, photos: Sequence[OpenedPhoto], shard: ShardTables) -> None:
         """A batch; when it fails, the photos that fail alone are left out and the others run again together."""
         try:
             self._measure(name, photos, shard)
@@ -75,7 +74,7 @@ class Worker:
                 return
         sound = []
         for photo in photos:
-            tried = Shard()
+            tried = ShardTables()
             self._model(name, [photo], tried)
             shard.errors += tried.errors
             sound += [] if tried.errors else [photo]
@@ -86,7 +85,7 @@ class Worker:
         if sound:
             self._measure(name, sound, shard)
 
-    def _measure(self, name: str, photos: Sequence[Photo], shard: Shard) -> None:
+    def _measure(self, name: str, photos: Sequence[OpenedPhoto], shard: ShardTables) -> None:
         if not photos:
             return
         left_out: LeftOut = Counter()
@@ -103,29 +102,29 @@ class Worker:
             {"image": image, "model": name, "why": why, "count": count} for (image, why), count in left_out.items() if count
         ]
 
-    def _runs(self, name: str, batch: Prepared) -> list[Run]:
+    def _runs(self, name: str, batch: TextBatch) -> list[Run]:
         settings, model = self.settings, self.models[name]
         if name not in self.twins and "random_weights" in settings.controls:
             self.twins[name] = random_twin(model, batch.rows, settings.seed)
         return [
             (method, score, _maps(model, self.twins.get(name), batch, method, score, settings))
             for method in settings.methods
-            if can(model, method)
+            if supports_method(model, method)
             for score in settings.scores
             if settings.wanted(name, method, score)
         ]
 
-    def _probed(self, name: str, batch: Prepared, runs: Sequence[Run]) -> dict[Key, dict[str, float]]:
+    def _probed(self, name: str, batch: TextBatch, runs: Sequence[Run]) -> dict[MapKey, dict[str, float]]:
         settings = self.settings
         spans = [maps.spans for _, _, maps in runs]
-        return probed(self.models[name], batch, spans, settings.metrics, settings.controls, settings.canvas)
+        return measure_faithfulness(self.models[name], batch, spans, settings.metrics, settings.controls, settings.canvas)
 
 
 # ---- maps -----------------------------------------------------------------------------------------------------------------
 
 
 @dataclass
-class Maps:
+class MethodMaps:
     """Of one method: for each target and kind of span, its map (by the name "") and controls, and numbers of the span; and
     the numbers of each noun."""
 
@@ -134,20 +133,22 @@ class Maps:
     nouns: dict[int, Row] = field(default_factory=dict)
 
 
-Run = tuple[str, str, Maps]  # method, score, maps
+Run = tuple[str, str, MethodMaps]  # method, score, maps
 
 
-def _maps(model: TaskAdapter, twin: TaskAdapter | None, batch: Prepared, method: str, score: str, settings: Settings) -> Maps:
+def _maps(
+    model: TaskAdapter, twin: TaskAdapter | None, batch: TextBatch, method: str, score: str, settings: Settings
+) -> MethodMaps:
     """Every target's map by a method, and its controls that the model has to make."""
-    found = Maps()
+    found = MethodMaps()
     own, nouns = _by_row(batch.targets), _by_row(batch.nouns)
     questions = settings.task == "vqa"
 
-    def explain(of: TaskAdapter, rows: Rows = batch.rows) -> Iterator[tuple[int, Found]]:
+    def explain(of: TaskAdapter, rows: TextRows = batch.rows) -> Iterator[tuple[int, RowMaps]]:
         options = {"n_steps": settings.n_steps, "n_alternatives": ALTERNATIVES if questions else 0}
-        return explained(of, rows, batch.words, method, score, **options)
+        return iterate_row_maps(of, rows, batch.words, method, score, **options)
 
-    def control(name: str, explanations: Iterator[tuple[int, Found]]) -> None:
+    def control(name: str, explanations: Iterator[tuple[int, RowMaps]]) -> None:
         for row, maps in explanations:
             for i in own.get(row, ()):
                 for kind, span in batch.spans(i).items():
@@ -176,7 +177,7 @@ def _by_row(places: Sequence[tuple[int, Any]]) -> dict[int, list[int]]:
     return found
 
 
-def _numbers(maps: Found, span: Span) -> Row:
+def _numbers(maps: RowMaps, span: Span) -> Row:
     """What may tell whether to trust a span's map."""
     positive = maps.map(span).relu()
     total = float(positive.sum())
@@ -184,7 +185,7 @@ def _numbers(maps: Found, span: Span) -> Row:
     return {"reliance": maps.reliance(span), "log_prob": maps.log_prob(span), "peak": peak}
 
 
-def _blind(batch: Prepared, i: int) -> dict[str, Tensor]:
+def _blind(batch: TextBatch, i: int) -> dict[str, Tensor]:
     """The maps that know no word, for target `i`."""
     row, _ = batch.targets[i]
     activation = batch.rows.mean_activation(row)
@@ -195,7 +196,11 @@ def _blind(batch: Prepared, i: int) -> dict[str, Tensor]:
 
 
 def _scope(
-    scope: Sequence[int], batch: Prepared, runs: Sequence[Run], faithful: Mapping[Key, Mapping[str, float]], settings: Settings
+    scope: Sequence[int],
+    batch: TextBatch,
+    runs: Sequence[Run],
+    faithful: Mapping[MapKey, Mapping[str, float]],
+    settings: Settings,
 ) -> Iterator[Row]:
     """The rows of targets that are each other's `other_word`; a target's maps are measured all at once."""
     metrics = [name for name in settings.metrics if name in METRICS]
@@ -209,7 +214,7 @@ def _scope(
                 named += [((r, kind, control), map) for control, map in maps.spans[i, kind].items()]
                 named += [((r, kind, "other_word"), maps.spans[scope[j], kind][""]) for j in rivals[place]]
         named = [(key, map) for key, map in named if (key if key in blind else key[2]) in ("", *settings.controls)]
-        table = measured([map for _, map in named], target.boxes, batch.placement(row), metrics)
+        table = measure_maps([map for _, map in named], target.boxes, batch.placement(row), metrics)
         found: dict[Any, list[int]] = {}
         for n, (key, _) in enumerate(named):
             found.setdefault(key, []).append(n)
@@ -229,14 +234,14 @@ def _scope(
                 yield about | run | maps.numbers[i, kind] | _drawn(maps.spans[i, kind][""]) | columns
 
 
-def _of(faithful: Mapping[Key, Mapping[str, float]], i: int, kind: str, run: int) -> Iterator[tuple[str, Mapping[str, float]]]:
+def _of(faithful: Mapping[MapKey, Mapping[str, float]], i: int, kind: str, run: int) -> Iterator[tuple[str, Mapping[str, float]]]:
     """What was probed of a target's map by a run, and of the controls that no method makes: by the control's name."""
     for which, control in ((run, ""), (run, "other_word"), (None, "centre"), (None, "random")):
         if (numbers := faithful.get((i, kind, which, control))) is not None:
             yield control, numbers
 
 
-def _noun_rows(batch: Prepared, runs: Sequence[Run]) -> Iterator[Row]:
+def _noun_rows(batch: TextBatch, runs: Sequence[Run]) -> Iterator[Row]:
     """All nouns of own captions, with and without a box."""
     for i, (row, noun) in enumerate(batch.nouns):
         text, words = batch.texts[row], batch.words[row]
@@ -246,7 +251,7 @@ def _noun_rows(batch: Prepared, runs: Sequence[Run]) -> Iterator[Row]:
             yield about | said | {"method": method, "score": score} | maps.nouns[i]
 
 
-def _about(batch: Prepared, i: int) -> Row:
+def _about(batch: TextBatch, i: int) -> Row:
     """What a target is, and which splits it belongs to."""
     row, target = batch.targets[i]
     text, words = batch.texts[row], batch.words[row]
@@ -287,9 +292,9 @@ def _drawn(map: Tensor) -> Row:
 # ---- what goes wrong ------------------------------------------------------------------------------------------------------
 
 
-def _open(item: Item, settings: Settings, shard: Shard) -> Photo | None:
+def _open(item: StudyPhoto, settings: Settings, shard: ShardTables) -> OpenedPhoto | None:
     try:
-        return looking.open_photo(item, settings)
+        return open_photo(item, settings)
     except Exception as error:
         if _of_the_machine(error):
             raise
