@@ -18,7 +18,7 @@ from multimodal_cam.study.measure.method_variants import MethodVariant, absolute
 from multimodal_cam.study.measure.spatial_stages import head_parts, spatial_stages  # noqa: E402
 from multimodal_cam.study.report.ablation_section import base_run  # noqa: E402
 from multimodal_cam.study.report.study_report import write_report  # noqa: E402
-from multimodal_cam.study.runner import study_run as running  # noqa: E402
+from multimodal_cam.study.runner import study_run  # noqa: E402
 from multimodal_cam.study.sources.photo_list import listed_photos  # noqa: E402
 
 A = torch.tensor([[[[1.0, 2.0]], [[3.0, 5.0]]]])  # (1, 2, 1, 2)
@@ -72,7 +72,7 @@ def test_one_thing_changes_at_a_time(tmp_path: Path) -> None:
     run = ablations(test_study.settings(data, models=("test_study_ablations:small",), controls=("other_word",)))
     layers = [m for m in run.methods if "layer=" in m]
     assert layers
-    out = running.run_study(run, listed_photos(None, data, {}), tmp_path / "out")
+    out = study_run.run_study(run, listed_photos(None, data, {}), tmp_path / "out")
     assert not test_study.rows(out, "errors")
     found = {(r["method"], r["score"]) for r in test_study.rows(out)}
     assert found == {(m, s) for m in run.methods for s in run.scores if ":" not in m or s == "log_prob"}
@@ -88,7 +88,7 @@ def test_a_layer_that_is_none_is_said_before_anything_runs(tmp_path: Path) -> No
     data = test_study.make_photos(tmp_path / "data", 1)
     run = test_study.settings(data, methods=("grad_cam:layer=encoderr",))
     with pytest.raises(ValueError, match="unknown layer 'encoderr'"):
-        running.run_study(run, listed_photos(None, data, {}), tmp_path / "out")
+        study_run.run_study(run, listed_photos(None, data, {}), tmp_path / "out")
 
 
 def test_what_is_varied() -> None:

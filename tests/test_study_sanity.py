@@ -16,7 +16,7 @@ pytest.importorskip("pyarrow")
 import multimodal_cam as mc  # noqa: E402
 from multimodal_cam.study.report.sanity_section import write_sanity  # noqa: E402
 from multimodal_cam.study.report.study_report import write_report  # noqa: E402
-from multimodal_cam.study.runner import study_run as running  # noqa: E402
+from multimodal_cam.study.runner import study_run  # noqa: E402
 from multimodal_cam.study.runner.randomization_run import CAPTION, measure_sanity
 from multimodal_cam.study.sources.photo_list import listed_photos  # noqa: E402
 
@@ -92,7 +92,7 @@ def test_a_study_in_the_same_folder_shows_them_and_the_network_is_what_it_was(tm
     measure_sanity(run, items, out)
     write_sanity(out, 0)
     first = (out / "sanity.parquet").read_bytes()
-    running.run_study(run, listed_photos(None, data, {}), out)
+    study_run.run_study(run, listed_photos(None, data, {}), out)
     write_report(out)
     assert "Sanity: do the maps change" in (out / "report.md").read_text()
     measure_sanity(run, items, out)

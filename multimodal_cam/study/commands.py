@@ -313,6 +313,6 @@ def _metrics(given: str | None, faithfulness: bool) -> tuple[str, ...]:
 
 
 def _controls(given: str | None) -> tuple[str, ...]:
-    from .measure.placement import CONTROLS
+    from .measure.controls import CONTROLS
 
     return tuple(CONTROLS) if given is None else () if given == "none" else _list(given)

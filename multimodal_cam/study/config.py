@@ -7,6 +7,7 @@ from typing import Literal
 
 Task = Literal["captions", "vqa"]
 Canvas = Literal["pixels", "layer"]
+RUN = ("model", "method", "score", "span")  # columns of the tables that name a run
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The measures of the study, and the maps that know nothing: a name, a function of maps, boxes and frame."""
+"""Metrics of where a map lies, against the boxes of what its word names."""
 
 from __future__ import annotations
 
@@ -11,24 +11,12 @@ from ...core.geometry import Placement
 from ...data.entities import Box
 from ...metrics.localization import Tolerance, attention_correctness, average_precision, energy_in_boxes, in_out_ratio, inside
 from ...metrics.overlap import best_box_iou, box_iou, obj_iou
+from .metric_spec import MetricSpec
 
 Measure = Callable[[Tensor, Sequence[Box], Placement], Tensor]  # maps (k, h, w) of a photo, one thing's boxes -> (k,)
 OnFrame = Callable[[Tensor, Sequence[Box], Box], Tensor]  # the same, for those that need not know the photo's size
 
-CONTROLS = {
-    "centre": "a Gaussian blob at the photo's centre, sigma a quarter of each side",
-    "uniform": "the same everywhere",
-    "random": "the cells in a random order; for faithfulness only, elsewhere uniform is what it comes to",
-    "activation": "the mean over the layer's channels: what is conspicuous to the encoder",
-    "whole": "the map of the whole caption",
-    "other_word": "another word of the same caption (another question about the same photo): the mean over all of them",
-    "other_answer": "the likeliest other answer to the same question",
-    "other_photo": "the same words after the same words, on the next photo",
-    "random_weights": "the same words and photo, the trained head's weights shuffled",
-}
-WITHOUT_METHOD = ("centre", "uniform", "random", "activation")
 TOLERANCE = 15  # pixels of the photo, as it was given: the pointing game's (Zhang et al., ECCV 2016)
-SIGMA = 0.25
 
 
 def pointing_hits(maps: Tensor, boxes: Sequence[Box], frame: Box, tolerance: Tolerance = 0.0) -> Tensor:
@@ -65,28 +53,82 @@ def per_map(function: Callable[[Tensor, Sequence[Box], Box], float]) -> OnFrame:
     return measure
 
 
-METRICS: Mapping[str, Measure] = {
-    "pointing": on_frame(pointing_hits),
-    "pointing_15px": pointing_hits_15px,
-    "energy": on_frame(energy_in_boxes),
-    "in_out": on_frame(in_out_ratio),
-    "box_iou": on_frame(box_iou),
-    "best_box_iou": on_frame(best_box_iou),
-    "obj_iou": on_frame(obj_iou),
-    "attention_correctness": on_frame(per_map(attention_correctness)),
-    "average_precision": on_frame(average_precision),
+METRICS: Mapping[str, MetricSpec] = {
+    spec.name: spec
+    for spec in (
+        MetricSpec(
+            "pointing",
+            on_frame(pointing_hits),
+            "0 to 1",
+            "whether the centre of the largest cell lies in a box",
+            "Zhang et al., ECCV 2016",
+            default=True,
+        ),
+        MetricSpec(
+            "pointing_15px",
+            pointing_hits_15px,
+            "0 to 1",
+            "the same, at most 15 pixels of the photo beside a box",
+            "Zhang et al., ECCV 2016",
+            default=True,
+        ),
+        MetricSpec(
+            "energy",
+            on_frame(energy_in_boxes),
+            "0 to 1",
+            "share of the positive relevance that lies in the boxes",
+            "Score-CAM, Wang et al., CVPR workshops 2020",
+            default=True,
+        ),
+        MetricSpec(
+            "in_out",
+            on_frame(in_out_ratio),
+            "0 or more",
+            "mean positive relevance in the boxes over the mean outside",
+            "Grad-CAM, Selvaraju et al., ICCV 2017, section 7.1",
+            median=True,
+            default=True,
+        ),
+        MetricSpec(
+            "box_iou",
+            on_frame(box_iou),
+            "0 to 1",
+            "overlap of the box around what reaches 15 % of the maximum",
+            "Grad-CAM, Selvaraju et al., IJCV 2020",
+            default=True,
+        ),
+        MetricSpec(
+            "best_box_iou",
+            on_frame(best_box_iou),
+            "0 to 1",
+            "the same at the best threshold of each map",
+            "after MaxBoxAcc, Choe et al., CVPR 2020",
+        ),
+        MetricSpec(
+            "obj_iou",
+            on_frame(obj_iou),
+            "0 to 1",
+            "overlap of the map's foreground with the boxes",
+            "TAM, Li et al., ICCV 2025",
+        ),
+        MetricSpec(
+            "attention_correctness",
+            on_frame(per_map(attention_correctness)),
+            "0 to 1",
+            "share of the map that lies in the boxes",
+            "Liu et al., AAAI 2017",
+        ),
+        MetricSpec(
+            "average_precision",
+            on_frame(average_precision),
+            "0 to 1",
+            "average precision of the cells that the boxes cover by more than half",
+            "no paper: cells that share a value share its rank",
+            default=True,
+        ),
+    )
 }
-DEFAULT = ("pointing", "pointing_15px", "energy", "in_out", "box_iou", "average_precision")
-MEDIANS = ("in_out",)  # a ratio may be infinite: reported as a median
-
-
-def blind_maps(grid: tuple[int, int], placement: Placement) -> dict[str, Tensor]:
-    """The controls that see nothing at all, on the grid `(h, w)`."""
-    x0, y0, x1, y1 = placement.frame
-    xs = x0 + (torch.arange(grid[1]) + 0.5) / grid[1] * (x1 - x0)
-    ys = y0 + (torch.arange(grid[0]) + 0.5) / grid[0] * (y1 - y0)
-    squared = (xs[None] - 0.5) ** 2 + (ys[:, None] - 0.5) ** 2
-    return {"centre": torch.exp(-squared / (2 * SIGMA**2)), "uniform": torch.ones(grid)}
+DEFAULT = tuple(name for name, spec in METRICS.items() if spec.default)
 
 
 def measure_maps(
@@ -101,5 +143,5 @@ def measure_maps(
     for places in grids.values():
         stack = torch.stack([maps[i] for i in places])
         for name in metrics:
-            found[name][places] = METRICS[name](stack, boxes, placement).double()
+            found[name][places] = METRICS[name].function(stack, boxes, placement).double()
     return {name: values.tolist() for name, values in found.items()}

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...metrics.intervals import Interval, nan_interval
 from ...metrics.map_correlation import correlation_matrix, rank_correlation
-from ..schema import RUN
+from ..config import RUN
 
 RunKey = tuple[str, ...]
 RowsByRun = Mapping[RunKey, Mapping[Hashable, int]]  # of each run, the row of each target

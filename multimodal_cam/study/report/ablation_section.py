@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..measure.placement import MEDIANS
-from ..schema import RUN
+from ..config import RUN
+from ..measure.metric_spec import MetricColumn
+from ..schema import METRIC_SPECS
 from .document import Block, DataTable, Heading, Paragraph, difference, value
 from .result_table import ResultTable, paired
 
 
 def ablation_blocks(table: ResultTable, settings: dict[str, Any]) -> Iterator[Block]:
     """One table: every run beside the one from which it differs in one thing."""
-    metrics = [name for name in settings["metrics"] if name not in MEDIANS]
+    metrics = [name for name in settings["metrics"] if not METRIC_SPECS[name].median]
     yield Heading(2, "One thing changed")
     yield Paragraph(
         "Mean and 95 % interval, and below it what the change brings: minus the run that is changed, on the same words."
@@ -21,7 +22,7 @@ def ablation_blocks(table: ResultTable, settings: dict[str, Any]) -> Iterator[Bl
     rows = []
     for key in sorted(table.runs, key=lambda key: (base_run(key, settings) is not None, key)):
         base = base_run(key, settings)
-        rows.append([*key, *(value(table.interval(m, table.runs[key])) for m in metrics)])
+        rows.append([*key, *(value(table.interval(MetricColumn(m), table.runs[key])) for m in metrics)])
         if base in table.runs and base is not None:
             rows.append([f"against {' '.join(base)}", "", "", "", *(difference(paired(table, key, base, m)) for m in metrics)])
     yield DataTable([*RUN, *metrics], rows)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..config import RUN
 from ..measure.run_agreement import RunAgreement, RunKey
-from ..schema import RUN
 from .document import Block, DataTable, Heading, Paragraph, difference, value
 
 PROTOCOL = (

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from ...core.geometry import Placement, place
 from ...core.images import load_image
 from ...render.overlay import overlay
+from ..measure.metric_spec import MetricColumn
 from .document import Picture
 from .result_table import ResultTable
 
@@ -28,7 +29,7 @@ def cases(table: ResultTable, run: tuple[str, ...], metric: str) -> dict[str, li
     Above what a uniform map gets, where the study has that control: or the best are those whose box is the whole photo.
     """
     rows = table.runs[run]
-    values = table[metric][rows] - np.nan_to_num(table[f"{metric}__uniform"][rows])
+    values = table[metric][rows] - np.nan_to_num(table[MetricColumn(metric, "uniform").name][rows])
     ranked = rows[np.argsort(-values, kind="stable")][: int((~np.isnan(values)).sum())]
     middle = sorted(range(len(ranked)), key=lambda i: abs(i - len(ranked) // 2))
     orders = {"best": ranked, "median": ranked[middle], "worst": ranked[::-1]}

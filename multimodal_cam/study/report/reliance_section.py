@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ...metrics.calibration import auroc_difference, auroc_interval
-from ..schema import RUN
+from ..config import RUN
 from .document import Block, DataTable, Heading, Paragraph, Picture, difference, value
 from .plots import reliability
 from .result_table import ResultTable

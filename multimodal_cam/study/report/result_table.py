@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ...metrics.intervals import Interval, nan_interval
-from ..measure.placement import CONTROLS, MEDIANS
-from ..schema import RUN
+from ..config import RUN
+from ..measure.metric_spec import MetricColumn
+from ..schema import BOX_SIZES, METRIC_SPECS, metric_columns
 
 Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+RELIANCE_BANDS = (("below 0", -np.inf, 0.0), ("0 to 1", 0.0, 1.0), ("above 1", 1.0, np.inf))  # nats
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,16 @@ class ResultTable:
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self.columns[name]
 
-    def interval(self, name: str, rows: NDArray[np.intp], minus: str | None = None) -> Interval:
-        """A column's mean (median where `MEDIANS` says so) over `rows`; of the paired difference with `minus`, the mean."""
-        values = self.columns[name][rows] - (self.columns[minus][rows] if minus else 0.0)
-        return nan_interval(
-            values, self.columns["image"][rows], self.seed, median=name.split("__")[0] in MEDIANS and minus is None
-        )
+    def interval(self, column: MetricColumn, rows: NDArray[np.intp], minus: MetricColumn | None = None) -> Interval:
+        """A column's mean (median where the metric says so) over `rows`; of the paired difference with `minus`, the mean."""
+        values = self.columns[column.name][rows] - (self.columns[minus.name][rows] if minus else 0.0)
+        median = METRIC_SPECS[column.metric].median and minus is None
+        return nan_interval(values, self.columns["image"][rows], self.seed, median=median)
 
 
 def read_table(folder: Path, metrics: Sequence[str], seed: int, *, right_only: bool) -> ResultTable:
     """The rows of a study, photos as numbers; of a VQA study those that are answered right, with `right_only`."""
-    numbers = [f"{m}__{c}" if c else m for m in metrics for c in ("", *CONTROLS)]
+    numbers = [column.name for column in metric_columns(metrics)]
     names = ["image", "text", "head", "type", "size", "off_centre", "in_human_caption", "right"]
     names += ["reliance", "log_prob", "peak", "area", *RUN]
     found = pq.read_table(folder / "results.parquet", columns=[*names, *numbers])
@@ -59,12 +59,11 @@ def splits(table: ResultTable, rows: NDArray[np.intp]) -> Iterator[tuple[str, ND
     """Names of parts of a run, and their rows: all, away from the centre, by size, type and reliance."""
     yield "all", rows
     yield "off centre", rows[table["off_centre"][rows].astype(bool)]
-    for size in ("< 5 %", "< 15 %", "more"):
+    for size, _ in BOX_SIZES:
         yield f"box {size}", rows[table["size"][rows] == size]
-    for low, high in ((-np.inf, 0.0), (0.0, 1.0), (1.0, np.inf)):
-        reliance = table["reliance"][rows].astype(float)
-        name = {-np.inf: "reliance below 0", 0.0: "reliance 0 to 1", 1.0: "reliance above 1"}[low]
-        yield name, rows[(reliance >= low) & (reliance < high)]
+    reliance = table["reliance"][rows].astype(float)
+    for name, low, high in RELIANCE_BANDS:
+        yield f"reliance {name}", rows[(reliance >= low) & (reliance < high)]
     types = table["type"][rows].astype(str)
     for kind in sorted(set(types)):
         yield f"type {kind}", rows[types == kind]

@@ -16,10 +16,10 @@ from ..._explain import resolve_layer
 from ...adapters.load import load
 from ...core.files import sha256
 from ..config import Settings
+from ..measure.controls import CONTROLS
 from ..measure.method_variants import parse_method
-from ..measure.perturbation import FAITHFULNESS
-from ..measure.placement import CONTROLS, METRICS
 from ..measure.row_maps import supports_method
+from ..schema import METRIC_SPECS
 from ..sources.photo_list import StudyPhoto, chunked
 from .engines import ENGINES
 from .result_store import open_store, read_run
@@ -63,7 +63,7 @@ def check_settings(settings: Settings) -> None:
     """Raises ValueError for names that nothing is called by."""
     from ...scores import SCORES
 
-    known = {"scores": list(SCORES), "metrics": [*METRICS, *FAITHFULNESS]}
+    known = {"scores": list(SCORES), "metrics": list(METRIC_SPECS)}
     known["controls"] = list(CONTROLS)
     for method in settings.methods:
         parse_method(method)
@@ -78,11 +78,16 @@ def check_settings(settings: Settings) -> None:
         raise ValueError(f"models: expected each once, got {', '.join(settings.models)}")
 
 
+def hash_photos(items: Sequence[StudyPhoto]) -> str:
+    """SHA-256 of the photos' names and of all that is known of them, in whatever process."""
+    values = json.dumps([asdict(item) for item in items], default=sorted)  # sets have no order of their own
+    return hashlib.sha256(values.encode()).hexdigest()
+
+
 def run_record(settings: Settings, items: Sequence[StudyPhoto], files: Mapping[str, Path]) -> dict[str, Any]:
     """What run.json says: with equal `settings`, `files` and `versions` a run writes the same table."""
-    known = json.dumps([asdict(item) for item in items], default=sorted)  # sets have no order of their own
     hashes = {name: sha256(path) for name, path in files.items()}
-    hashes["photos and what is known of them"] = hashlib.sha256(known.encode()).hexdigest()
+    hashes["photos and what is known of them"] = hash_photos(items)
     hashes |= {f"model {name}": _weights(name, settings) for name in settings.models}
     return {
         "settings": {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()},
