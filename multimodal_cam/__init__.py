@@ -22,20 +22,21 @@ if TYPE_CHECKING:
     from .adapters.custom_vqa import vqa
     from .adapters.load import load
     from .core.spans import Span, WordError
-    from .methods.gradient import LINEAR, METHODS
+    from .methods.spec import METHODS, MethodSpec
     from .results.explanation import Explanation, QuestionWord, SpanExplanation
-    from .scores import SCORES
+    from .scores import SCORES, ScoreSpec
 
 __version__ = "0.1.0"
 __all__ = [
-    "LINEAR",
     "METHODS",
     "SCORES",
     "Check",
     "Explanation",
     "Failure",
+    "MethodSpec",
     "SpanExplanation",
     "QuestionWord",
+    "ScoreSpec",
     "Span",
     "TaskAdapter",
     "UnknownWordError",
@@ -60,9 +61,9 @@ _HOMES = {
     "adapters.custom_vqa": ("vqa",),
     "adapters.load": ("load",),
     "core.spans": ("Span", "WordError"),
-    "methods.gradient": ("LINEAR", "METHODS"),
+    "methods.spec": ("METHODS", "MethodSpec"),
     "results.explanation": ("Explanation", "SpanExplanation", "QuestionWord"),
-    "scores": ("SCORES",),
+    "scores": ("SCORES", "ScoreSpec"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

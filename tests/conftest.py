@@ -4,12 +4,39 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before anything imports torch: the processes share the cores
     share = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
     os.environ.setdefault("OMP_NUM_THREADS", str(share))
+
+
+@contextmanager
+def skipping_the_broken() -> Iterator[None]:
+    """A family that the installed transformers breaks itself is skipped, with what the table in `broken_versions` says of it."""
+    try:
+        yield
+    except ImportError as error:
+        from multimodal_cam.adapters.hf.broken_versions import BrokenVersionError
+
+        if not isinstance(error, BrokenVersionError):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    with skipping_the_broken():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    with skipping_the_broken():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

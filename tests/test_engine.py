@@ -4,23 +4,23 @@ import gc
 
 import pytest
 import torch
+from attributions import Attribution
 from captum.attr import LayerGradCam, LayerIntegratedGradients
 from networks import FusedDecoder, noise_image, planted_captioner, quadrant_image, small_captioner
 from torch import nn
 
 import multimodal_cam as mc
 from multimodal_cam.core import gradients, hooks
-from multimodal_cam.core.attribution import Batch, Request
 from multimodal_cam.scores import log_prob
 
 TEXT = "a red dog runs"
-METHODS = ["evidence", *mc.METHODS]
+METHODS = [name for name in mc.METHODS if name != "attention"]
 
 
 def batch(model, images, texts, *, method="grad_cam", score="log_prob", n_steps=16, dtype=torch.float32):
     model.module.to(dtype)
     inputs, ids = model.preprocess(images), model.tokenize(texts)
-    return Batch(model, inputs, ids, Request(model.layer, "encoder", method, score, n_steps))
+    return Attribution(model, inputs, ids, "encoder", method, score, n_steps=n_steps)
 
 
 def word_scores(model, score=log_prob):
@@ -137,8 +137,8 @@ def test_short_memory_takes_smaller_chunks(monkeypatch):
 def test_chunks_of_nodes_and_tokens_change_nothing(monkeypatch):
     model = small_captioner()
     whole = batch(model, [noise_image()], [TEXT], method="evidence").explain()
-    monkeypatch.setattr(gradients, "BUDGET", 1)
-    monkeypatch.setattr("multimodal_cam.core.attribution.GRAPHS", 1)
+    monkeypatch.setattr(gradients, "MAX_PRODUCT_NUMEL", 1)
+    monkeypatch.setattr("multimodal_cam.core.path_attribution.MAX_GRAPH_NUMEL", 1)
     pieces = batch(model, [noise_image()], [TEXT], method="evidence").explain()
     torch.testing.assert_close(pieces.maps, whole.maps, rtol=1e-5, atol=1e-7)
 
@@ -202,12 +202,12 @@ def test_evidence_adds_up_to_the_reliance():
     assert found.reliance.abs().max() > 0.05
 
 
-@pytest.mark.parametrize("method", ["evidence", *sorted(mc.LINEAR)])
+@pytest.mark.parametrize("method", [name for name, spec in mc.METHODS.items() if spec.linear and name != "attention"])
 def test_word_maps_add_up_to_the_whole_text(method):
     found = mc.explain(small_captioner(), noise_image(), text=TEXT, method=method)
     torch.testing.assert_close(found.maps.sum(dim=0), found.whole().map)
     whole = mc.explain(
-        small_captioner(), noise_image(), text=TEXT, method=lambda a, g: mc.METHODS["grad_cam"](a, g), score="log_prob"
+        small_captioner(), noise_image(), text=TEXT, method=lambda a, g: mc.METHODS["grad_cam"].maps(a, g), score="log_prob"
     ).whole()
     if method == "grad_cam":  # the gradient of the sum of all log-probabilities, taken at once
         torch.testing.assert_close(whole.map, found.whole().map, rtol=1e-4, atol=1e-7)

@@ -8,7 +8,7 @@ from torch import nn
 
 import multimodal_cam as mc
 
-ALL_METHODS = sorted(["evidence", *mc.METHODS])
+ALL_METHODS = sorted({*mc.METHODS} - {"attention"})
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_it_is_what_explain_says(network):
 
     model = mc.classifier(network, image_size=64)
     pixels = model.preprocess([noise_image()]).pixels
-    for method in mc.METHODS:
+    for method in sorted({*ALL_METHODS} - {"evidence"}):
         e = mc.explain(model, noise_image(), text="class 3", method=method)
         found = mc.explain_score(lambda x: network(x)[:, 3], network.layer4, pixels, method=method)
         torch.testing.assert_close(found, e.maps, rtol=1e-4, atol=1e-5 * float(e.maps.abs().max()))

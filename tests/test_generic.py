@@ -168,7 +168,7 @@ def test_what_goes_around_the_layer_stays_the_photos(checkpoints):
     moved = activations.clone()
     moved[0, 5] *= 1 + 1e-3  # cell 5, all its channels: HiResCAM's number is the slope along them
     with torch.no_grad():
-        scores = [mc.SCORES["log_prob"][1](None, None)(adapter.logits(inputs, ids, a), ids)[0] for a in (moved, activations)]
+        scores = [mc.SCORES["log_prob"].resolve(None, None)(adapter.logits(inputs, ids, a), ids)[0] for a in (moved, activations)]
     torch.testing.assert_close((scores[0] - scores[1]) / 1e-3, e.token_maps.flatten(1)[:, 5], rtol=0.05, atol=0.02)
 
 

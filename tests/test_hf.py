@@ -6,13 +6,13 @@ import copy
 
 import pytest
 import torch
+from attributions import Attribution
 from hf_models import parameters
 from networks import noise_image
 from PIL import Image, ImageOps
 
 import multimodal_cam as mc
 from multimodal_cam.core import gradients, hooks
-from multimodal_cam.core.attribution import Batch, Request
 from multimodal_cam.scores import log_prob
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # transformers' own, with NumPy 2
@@ -35,7 +35,7 @@ def photos():
 
 def batch(model, case, images, texts, *, method="grad_cam", **options):
     inputs = model.preprocess(images, [case.question] * len(images) if case.question else None)
-    return Batch(model, inputs, model.tokenize(texts), Request(model.layer, case.layer, method, "log_prob", **options))
+    return Attribution(model, inputs, model.tokenize(texts), case.layer, method, **options)
 
 
 @pytest.fixture

@@ -21,16 +21,16 @@ def test_by_hand():
 
 
 def test_rivals_stay_what_they_were_at_the_photo():
-    score = SCORES["contrast"][1](LOGITS, IDS)
+    score = SCORES["contrast"].resolve(LOGITS, IDS)
     elsewhere = LOGITS.flip(-1).repeat(3, 1, 1)
     expected = elsewhere[:, 0, 1] - elsewhere[:, 0, 2]
     torch.testing.assert_close(score(elsewhere, IDS.repeat(3, 1))[:, 0], expected)
 
 
 def test_padding_is_finite():
-    for _, make in SCORES.values():
+    for spec in SCORES.values():
         ids = torch.tensor([[1, -1]])
-        assert make(LOGITS, ids)(LOGITS, ids).isfinite().all()
+        assert spec.resolve(LOGITS, ids)(LOGITS, ids).isfinite().all()
 
 
 def test_scores_that_the_engine_cannot_take():

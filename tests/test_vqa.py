@@ -9,7 +9,7 @@ from multimodal_cam.adapters.contract import UnknownWordError
 
 PLACES = {"top left": (0, 0), "top right": (0, 2), "bottom left": (2, 0), "bottom right": (2, 2)}
 QUESTION = "what colour is top left"
-ALL_METHODS = sorted(["evidence", *mc.METHODS])
+ALL_METHODS = sorted({*mc.METHODS} - {"attention"})
 
 
 def ask(model, question=QUESTION, image=None, **options):

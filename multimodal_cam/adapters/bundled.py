@@ -65,7 +65,6 @@ class NICAdapter(BundledAdapter):
     default_score: ScoreFn = staticmethod(logit)
     default_method: str = "evidence"
     n_alternatives: int = 0
-    question_layer: nn.Module | None = None
 
     def __init__(self, module: Captioner, vocabulary: Vocabulary, name: str = "nic", sha256: str = "") -> None:
         super().__init__(module, vocabulary, name, sha256)
@@ -99,9 +98,6 @@ class NICAdapter(BundledAdapter):
     def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
         words = self.tokens(ids) if text is None else split_words(text)
         return [Span(w, i, i + 1, known=id != UNK) for i, (w, id) in enumerate(zip(words, ids, strict=True))]
-
-    def question_spans(self, question: str) -> list[Span]:
-        raise NotImplementedError(f"{self.name} takes no question")
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         cells = self.cells(inputs) if activations is None else activations
@@ -148,7 +144,7 @@ class LSTMQAdapter(BundledAdapter, LabelChooser):
         logits: Tensor = self.network.answer(context, question.repeat(len(ids) // len(question), 1))
         return logits[:, None].expand(-1, ids.shape[1], -1)
 
-    def unasked(self, inputs: Inputs) -> Tensor:
+    def logits_without_question(self, inputs: Inputs) -> Tensor:
         """The logits `(b, v)` when no question is asked: the mean of the training questions in its place."""
         context = inputs.to_rows(self.network.context(self.network.cells(inputs.pixels)))
         logits: Tensor = self.network.answer(context, self.network.no_question.expand(len(context), -1))

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-ATTENTION = "The model's own attention, Xu et al., ICML 2015, where it has some: no gradient, no unit"
-EVIDENCE = "Integrated gradients at the layer, Sundararajan et al., ICML 2017, eq. 1"
-
 
 def model_rows() -> list[dict[str, Any]]:
     """What needs no network: name, task, default method, tapped layer, its grid, and the size of the vocabulary."""
@@ -22,9 +19,9 @@ def _model_row(model: Any) -> dict[str, Any]:
     import torch
     from PIL import Image
 
-    from .._explain import resolve_layer
-    from ..core.attribution import layer_view_of
     from ..core.hooks import LayerTap
+    from .contract import layer_view_of
+    from .layer_choice import resolve_layer
 
     inputs = model.preprocess([Image.new("RGB", (64, 64))], ["what is there?"] if model.task == "vqa" else None)
     layer, name = resolve_layer(model, None)
@@ -68,11 +65,11 @@ def layer_rows(model: Any) -> list[dict[str, Any]]:
     import torch
     from PIL import Image
 
-    from .._explain import resolve_layer
-    from ..core.attribution import layer_view_of
     from ..core.hooks import evaluation_mode
     from ..scores import log_prob
+    from .contract import layer_view_of
     from .hf.grids import first, with_first
+    from .layer_choice import resolve_layer
 
     questions = ["what is there?"] if "vqa" in model.task else None
     inputs = model.preprocess([Image.effect_noise((96, 64), 80).convert("RGB")], questions)
@@ -130,10 +127,6 @@ def _used(score: Any, output: Any, view: Any) -> bool | None:
 
 def method_rows() -> list[dict[str, Any]]:
     """The methods: name, whether phrase maps are sums of word maps, and the paper."""
-    from ..methods.gradient import LINEAR, METHODS
+    from ..methods import METHODS
 
-    rows = [{"name": "evidence", "linear": True, "paper": EVIDENCE}, {"name": "attention", "linear": True, "paper": ATTENTION}]
-    for name, function in METHODS.items():
-        paper = (function.__doc__ or "").strip().split("\n")[0].split(":")[0]
-        rows.append({"name": name, "linear": name in LINEAR, "paper": paper})
-    return sorted(rows, key=lambda row: str(row["name"]))
+    return [{"name": spec.name, "linear": spec.linear, "paper": spec.paper} for spec in METHODS.values()]

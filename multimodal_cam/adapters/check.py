@@ -10,12 +10,16 @@ import torch
 from PIL import ImageOps
 from torch import Tensor
 
-from .._explain import _untouched, resolve_layer
-from ..core.attribution import Batch, Column, Request, layer_view_of, tap_layer
+from ..core.attribution import attribute
+from ..core.cut_model import tap_layer
+from ..core.forward_pass import AttributionRequest, ScoredTokens
+from ..core.hooks import unchanged_state
 from ..core.images import load_image
-from ..scores import log_prob
-from .contract import TaskAdapter
+from ..methods import METHODS, find_method
+from ..scores import SCORES, log_prob
+from .contract import TaskAdapter, batch_key_of, layer_view_of
 from .inputs import PAD
+from .layer_choice import resolve_layer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -55,7 +59,7 @@ def check(model: TaskAdapter, image: ImageSource, *, text: str | None = None, qu
     `all(one.passed for one in check(...))` is for a test. What an adapter raises fails the check in which it does.
     """
     photo = load_image(image)
-    with _untouched(model.module), torch.no_grad():
+    with unchanged_state(model.module), torch.no_grad():
         try:
             work = _Work(model, photo, text, question)
         except Exception as error:
@@ -112,15 +116,16 @@ class _Work:
         layer, name = resolve_layer(self.model, None)
         with tap_layer(self.model, self.inputs) as tap:
             self.model.logits(self.inputs, self.ids)
-        request = Request(layer, name, lambda _, gradients: gradients.sum(dim=1), "log_prob")  # not linear: gradients are kept
+        kept = find_method(lambda _, gradients: gradients.sum(dim=1))  # not linear: the gradients are kept
+        request = AttributionRequest(layer, name, kept, SCORES["log_prob"])
         worst = max(self._slopes(request, tap.activations, known) for known in (None, tap.activations))
         return worst <= self.near, f"they differ by {worst:.1%}"
 
-    def _slopes(self, request: Request, activations: Tensor, known: Tensor | None) -> float:
+    def _slopes(self, request: AttributionRequest, activations: Tensor, known: Tensor | None) -> float:
         """By how much slopes differ from finite differences, along themselves and anywhere; `known` starts at the layer."""
-        found = Batch(self.model, self.inputs, self.ids, request).explain(known)
+        found = attribute(self.model, self.inputs, self.ids, request, activations=known)
         assert found.gradients is not None
-        slopes, column = found.gradients[0, :, 0], Column(self.ids, log_prob)  # (t, c, h, w)
+        slopes, column = found.gradients[0, :, 0], ScoredTokens(self.ids, log_prob)  # (t, c, h, w)
         anywhere = torch.randn(slopes.shape[1:], generator=torch.Generator().manual_seed(0)).to(slopes)
         size, worst = found.view.cells(activations).float().norm(), 0.0
         for way in (slopes.sum(dim=0), anywhere):
@@ -136,16 +141,15 @@ class _Work:
 
     def batch(self) -> tuple[bool, str]:
         both = [self.photo, ImageOps.mirror(self.photo)]
-        kind = getattr(self.model, "batch_key", lambda *_: None)
-        if kind(both[0], self.question) != kind(both[1], self.question):
+        if len({batch_key_of(self.model, photo, self.question) for photo in both}) > 1:
             return True, "they run one after the other"
         layer, name = resolve_layer(self.model, None)
-        request = Request(layer, name, "grad_cam", "log_prob")
+        request = AttributionRequest(layer, name, METHODS["grad_cam"], SCORES["log_prob"])
 
         def maps(photos: list[Image]) -> Tensor:
             asked = None if self.question is None else [self.question] * len(photos)
             ids = self.ids.repeat(len(photos), 1)
-            found = Batch(self.model, self.model.preprocess(photos, asked), ids, request).explain()
+            found = attribute(self.model, self.model.preprocess(photos, asked), ids, request)
             assert found.maps is not None
             return found.maps[0]  # (t, b, h, w)
 

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ..core.geometry import Placement, squeeze
 from ..core.hooks import evaluation_mode
-from ..core.spans import Span
 from .contract import refuse_questions
 from .encoder_input import MEAN_COLOUR, CutNetworkAdapter
 from .head_extraction import last_spatial_layer
@@ -27,7 +26,6 @@ class Classifier(CutNetworkAdapter, LabelChooser):
 
     task = "classification"
     head_input_layer: nn.Module | None = None
-    question_layer: nn.Module | None = None
 
     def __init__(
         self,
@@ -59,9 +57,6 @@ class Classifier(CutNetworkAdapter, LabelChooser):
     def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:
         refuse_questions(self.name, questions)
         return self.prepare(images)
-
-    def question_spans(self, question: str) -> list[Span]:
-        raise NotImplementedError(f"{self.name} takes no question")
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         if activations is None:

@@ -42,7 +42,6 @@ class CLIP(CutNetworkAdapter):
     n_alternatives: int = 0
     head_input_layer: nn.Module | None = None
     readout: nn.Module | None = None
-    question_layer: nn.Module | None = None
 
     def __init__(
         self,
@@ -123,9 +122,6 @@ class CLIP(CutNetworkAdapter):
 
     def replace_word(self, ids: Sequence[int], word: Span, other: str) -> list[int]:
         raise ValueError(f"instead_of: {self.name} says no words that others could replace: explain both texts, and subtract")
-
-    def question_spans(self, question: str) -> list[Span]:
-        raise NotImplementedError(f"{self.name} takes no question")
 
 
 class CLIPViT(CLIP):

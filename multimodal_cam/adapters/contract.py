@@ -1,14 +1,15 @@
-"""What the engine knows of a model: `TaskAdapter`, a protocol. One file per model family implements it."""
+"""The model contract: `TaskAdapter`, the minimum, and one protocol for each thing that a model may have beyond it."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from ..core.layer_view import ActivationSlice, GridView, LayerView
 from ..core.spans import Span
 from ..scores import ScoreFn
 from .inputs import Inputs
@@ -17,26 +18,23 @@ Unknown = Literal["error", "unk"]
 
 
 class TaskAdapter(Protocol):
-    """A model, seen by the engine. `b` images, `t` tokens, `v` vocabulary, `(c, h, w)` the layer."""
+    """A model as the engine sees it. `b` rows, `t` tokens, `v` vocabulary, `(c, h, w)` the layer."""
 
     name: str
-    task: str  # captioning, vqa, classification: what it is listed as
-    module: nn.Module  # everything that has parameters: dotted layer names start here
-    layer: nn.Module  # tapped by default
-    readout: nn.Module | None  # hidden states (b, t, d) -> logits, position by position: the second cut
-    head_input_layer: (
-        nn.Module | None
-    )  # what the head does first with the layer's output, if that is affine: evidence gets faster
-    question_layer: nn.Module | None  # gives the embeddings (b, q, d) of the question's tokens; None: asks no questions
-    default_score: ScoreFn  # explained by default
-    default_method: str  # used by default
-    n_alternatives: int  # how many of the likeliest tokens at each position are explained, too: answers that were not given
-    provenance: dict[str, str]  # weights' hash and the like, for the record
+    task: str  # captioning, vqa, classification, similarity
+    module: nn.Module  # holds all parameters; dotted layer names start here
+    layer: nn.Module  # explained by default: the backbone's last spatial layer
+    readout: nn.Module | None  # output projection, hidden states (b, t, d) -> logits; None if it cannot be hooked
+    head_input_layer: nn.Module | None  # the affine module that alone reads `layer`, if there is one: evidence gets faster
+    default_score: ScoreFn
+    default_method: str
+    n_alternatives: int  # number of likeliest tokens at each position that are explained, too: answers that were not given
+    provenance: dict[str, str]  # hash or name of the weights
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
-        """Upright RGB images, and a question for each -> what the model takes, on its device.
+        """Model inputs, on the model's device, from upright RGB images and a question for each.
 
-        Raises ValueError for questions that the model does not take, or needs.
+        Raises ValueError for questions that the model does not take, or if it needs some.
         """
 
     def generate(self, inputs: Inputs, **options: Any) -> Tensor:
@@ -46,39 +44,109 @@ class TaskAdapter(Protocol):
         """The user's texts: ids `(b, t)`, right-padded with `PAD`. Raises ValueError for a text that the model cannot say."""
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
-        """One image's tokens as the model writes them."""
+        """One row's tokens as the model writes them."""
 
     def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
-        """One image's tokens -> words; `text` is the user's wording where there is one."""
-
-    def question_spans(self, question: str) -> list[Span]:
-        """The question's words, as runs of its tokens; `known=False` for those that the model reads as `<unk>`."""
+        """The words of one row's tokens; `text` is the user's wording, if the text is the user's."""
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
-        """Teacher-forced logits `(b, t, v)`: position `i` scores `ids[:, i]` (`PAD` may stand there).
+        """Teacher-forced logits `(b, t, v)`: position `i` scores `ids[:, i]`, which may be `PAD`.
 
-        With `activations` `(n b, c, h, w)` of `layer`, the head runs from them, `ids` has as many rows, and the backbone
-        does not run; `inputs` still has `b`.
+        With `activations` `(n b, c, h, w)` of `layer` only the head runs; `ids` then has `n b` rows, `inputs` still has `b`.
         """
 
     def baseline_activations(self, inputs: Inputs) -> Tensor:
-        """A0: what `layer` holds when there is no photo, `(b, c, h, w)` or broadcastable to it."""
+        """A0, the activations of `layer` without a photo, `(b, c, h, w)` or broadcastable to it."""
 
     def baseline_inputs(self, inputs: Inputs) -> Inputs:
-        """The same inputs with a mean-colour image in every place: the baseline of layers other than `layer`."""
+        """The inputs with a mean-colour image in every place: the baseline of layers other than `layer`."""
 
-    # Optional, for models that attend: where each token looked on the grid of `layer`, every map adds up to 1
-    # def attention(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor: ...  # (b, t, h, w)
-    # Optional, where layers give something else than (b, c, h, w): how to see one; activations are then what it takes
-    # def layer_view(self, inputs: Inputs, layer: nn.Module) -> LayerView: ...
-    # Optional, where the question layer gives more than the question's tokens: which they are; None: nobody can say
-    # def question_view(self, inputs: Inputs) -> ActivationSlice | None: ...
-    # Optional: whether the question is read before `layer`: its words' shares then take a run of the whole network
-    # question_before_layer: bool
-    # Optional: rows (image, question) that differ in this are never in one batch
-    # def batch_key(self, image: Image, question: str | None) -> Hashable: ...
-    # Optional, where a word's tokens depend on its neighbours: the ids with `other` said in the place of `word`
-    # def swap(self, ids: Sequence[int], word: Span, other: str) -> list[int]: ...
+
+# ---- what a model may have beyond the minimum: one protocol each, found by isinstance ----------------------------------------
+
+
+@runtime_checkable
+class HasAttention(Protocol):
+    """A model that attends to the cells of its own layer."""
+
+    def attention(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor:
+        """Attention of each token over the grid of `layer`, `(b, t, h, w)`; each map sums to 1."""
+
+
+@runtime_checkable
+class HasLayerView(Protocol):
+    """A model whose layers output something else than `(b, c, h, w)`."""
+
+    def layer_view(self, inputs: Inputs, layer: nn.Module) -> LayerView:
+        """How the output of `layer` becomes activations and a grid; the engine's activations are what the view extracts."""
+
+
+@runtime_checkable
+class ReadsQuestions(Protocol):
+    """A model that reads questions."""
+
+    question_layer: nn.Module | None  # outputs the embeddings (b, q, d) of the question's tokens; None: no shares of its words
+
+    def question_spans(self, question: str) -> list[Span]:
+        """The question's words as runs of its tokens; `known=False` for words that the model reads as `<unk>`."""
+
+
+@runtime_checkable
+class ReadsQuestionsInPrompts(ReadsQuestions, Protocol):
+    """A model whose `question_layer` embeds more than the question: a prompt with places for the image, the text itself."""
+
+    question_before_layer: bool  # the question is read before `layer`: attribution to its words runs the whole network
+
+    def question_view(self, inputs: Inputs) -> ActivationSlice | None:
+        """Which outputs of `question_layer` are the question's tokens; None if they cannot be told apart."""
+
+
+@runtime_checkable
+class RunsWithoutQuestion(Protocol):
+    """A VQA model that can answer without a question: a baseline for accuracy."""
+
+    def logits_without_question(self, inputs: Inputs) -> Tensor:
+        """Logits `(b, v)` when no question is asked."""
+
+
+@runtime_checkable
+class HasBatchKey(Protocol):
+    """A model whose rows cannot always share a batch."""
+
+    def batch_key(self, image: Image, question: str | None) -> Hashable:
+        """Rows with different keys never run in one batch: grids or prompts of different sizes."""
+
+
+@runtime_checkable
+class ReplacesWords(Protocol):
+    """A model in which the tokens of a word depend on its neighbours."""
+
+    def replace_word(self, ids: Sequence[int], word: Span, other: str) -> list[int]:
+        """The ids with `other` in the place of `word`. Raises ValueError if the tokens before it would change."""
+
+
+def layer_view_of(adapter: TaskAdapter, inputs: Inputs, layer: nn.Module) -> LayerView:
+    """The adapter's own view of `layer`; a tensor `(b, c, h, w)` unless it has one."""
+    return adapter.layer_view(inputs, layer) if isinstance(adapter, HasLayerView) else GridView()
+
+
+def question_view_of(adapter: TaskAdapter, inputs: Inputs) -> ActivationSlice | None:
+    """Which outputs of the question layer are the question's tokens: all of them unless the adapter says otherwise."""
+    if not isinstance(adapter, ReadsQuestions) or adapter.question_layer is None or inputs.question_ids is None:
+        return None
+    return adapter.question_view(inputs) if isinstance(adapter, ReadsQuestionsInPrompts) else GridView(3)
+
+
+def question_spans_of(adapter: TaskAdapter, question: str | None) -> tuple[Span, ...]:
+    """The words of the question; none without a question."""
+    if question is None or not isinstance(adapter, ReadsQuestions):
+        return ()
+    return tuple(adapter.question_spans(question))
+
+
+def batch_key_of(adapter: TaskAdapter, image: Image, question: str | None) -> Hashable:
+    """The adapter's batch key of a row; None, the same for all rows, unless it has one."""
+    return adapter.batch_key(image, question) if isinstance(adapter, HasBatchKey) else None
 
 
 def refuse_questions(name: str, questions: Sequence[str] | None) -> None:

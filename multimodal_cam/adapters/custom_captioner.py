@@ -67,7 +67,6 @@ class CustomCaptioner(EncoderAdapter):
     default_score: ScoreFn = staticmethod(log_prob)
     default_method: str = "grad_cam"
     n_alternatives: int = 0
-    question_layer: nn.Module | None = None
 
     def __init__(
         self,
@@ -128,9 +127,6 @@ class CustomCaptioner(EncoderAdapter):
 
     def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
         return self.tokenizer.spans(ids, text)
-
-    def question_spans(self, question: str) -> list[Span]:
-        raise NotImplementedError(f"{self.name} takes no question")
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         features = self.features(inputs) if activations is None else activations

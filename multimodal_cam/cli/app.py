@@ -151,10 +151,10 @@ def caption(
     """
     import multimodal_cam as mc
     from multimodal_cam.core.files import photos_in
-    from multimodal_cam.methods.gradient import NAMES
+    from multimodal_cam.methods import METHODS
     from multimodal_cam.results.report_folder import explain_each
 
-    _choice("--method", method, NAMES)
+    _choice("--method", method, METHODS)
     _choice("--score", score, mc.SCORES)
     paths = photos_in(photos)
     options = _given(text=text, method=method, score=score, layer=layer, beam=beam)
@@ -281,9 +281,9 @@ def vqa(
     run the backbone once.
     """
     import multimodal_cam as mc
-    from multimodal_cam.methods.gradient import NAMES
+    from multimodal_cam.methods import METHODS
 
-    _choice("--method", method, NAMES)
+    _choice("--method", method, METHODS)
     _choice("--score", score, mc.SCORES)
     options = _given(text=answer, instead_of=instead_of, method=method, score=score, layer=layer)
 
@@ -368,10 +368,10 @@ def classify(
     """
     import multimodal_cam as mc
     from multimodal_cam.core.files import photos_in
-    from multimodal_cam.methods.gradient import NAMES
+    from multimodal_cam.methods import METHODS
     from multimodal_cam.results.report_folder import explain_each
 
-    _choice("--method", method, NAMES)
+    _choice("--method", method, METHODS)
     _choice("--score", score, mc.SCORES)
     paths = photos_in(photos)
     options = _given(text=text, instead_of=instead_of, method=method, score=score, layer=layer)

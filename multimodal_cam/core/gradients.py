@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,18 +14,60 @@ from .hooks import ReadoutTap
 log = logging.getLogger(__name__)
 
 VMAP_REFUSALS = ("vmap", "Batching rule", "batching rule", "doesn't have storage")  # what PyTorch's errors say
-BUDGET = 2**23  # numbers that a batch of products may hold: 32 MB in float32
-INSIDE = 8  # a product holds, at its worst moment, as many tensors of the size of the largest that the graph keeps
+MAX_PRODUCT_NUMEL = 2**23  # numbers that a batch of products may hold: 32 MB in float32
+PEAK_TENSORS = 8  # a product holds at its peak as many tensors of the size of the largest that the graph keeps
+
+Reduction = Callable[[Tensor], Tensor]  # gradients (m, *leaf.shape), one row a score -> what is kept of them, (m, ...)
+
+
+@dataclass
+class ProductLog:
+    """What the products of one call have shown so far; its messages are for the errors that follow from it."""
+
+    not_finite: str
+    independent: str
+    batched: bool = True  # every product so far ran batched
+    depends: bool = False  # some gradient was not zero
+    graph_numel: int = 0  # numbers that the graph of one pass keeps; 0: not known yet
+
+    def check(self, gradients: Tensor, maps: Tensor | None = None) -> Tensor:
+        """The gradients, noted. Reads `maps` of them first: they are smaller, and hold what is not finite, too.
+
+        Raises ValueError for what is not finite.
+        """
+        found = gradients if maps is None else maps
+        if not found.isfinite().all():
+            raise ValueError(self.not_finite)
+        self.depends = self.depends or bool(found.any()) or bool(gradients.any())
+        return gradients
+
+    def require_dependence(self) -> None:
+        """Raises ValueError if all gradients were zero."""
+        if not self.depends:
+            raise ValueError(self.independent)
+
+
+def score_gradients(scores: Tensor, leaf: Tensor, cut: ReadoutTap, reduction: Reduction, log: ProductLog) -> Tensor:
+    """`token_gradients` in float32 at least, reduced chunk by chunk and noted in `log`: `(a, t, ...)`."""
+    log.graph_numel = log.graph_numel or cut.graph.kept
+    found, batched = token_gradients(scores, leaf, cut, lambda chunk: reduction(wide(chunk)))
+    log.batched = log.batched and batched
+    return found
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """At least float32: sums over channels and words are not left to half precision."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def token_gradients(
-    scores: Tensor, leaf: Tensor, cut: ReadoutTap, kept: Callable[[Tensor], Tensor] = lambda chunk: chunk
+    scores: Tensor, leaf: Tensor, cut: ReadoutTap, reduction: Reduction = lambda chunk: chunk
 ) -> tuple[Tensor, bool]:
     """Gradient of each score with respect to `leaf`, summed over the rows of `scores` that depend on it.
 
     `scores` is `(rows, a, t)`, `a` of them for each of `t` tokens; the result is `(a, t, *leaf.shape)` and whether the products
-    were batched (False: looped, because some operation has no batching rule or memory was short). `kept` says what is kept of
-    gradients `(m, *leaf.shape)`, one row a score, where that is less than all; the result is `(a, t, ...)` of it.
+    were batched (False: looped, because some operation has no batching rule or memory was short). `reduction` is applied to
+    each chunk of gradients `(m, *leaf.shape)`, so that memory does not grow with them; the result is then `(a, t, ...)`.
     """
     _, a, t = scores.shape
     if cut.hidden is None:
@@ -34,7 +77,7 @@ def token_gradients(
         outputs, ones = cut.hidden, torch.ones_like(scores)
         kinds = [ones * (torch.arange(a, device=ones.device) == i)[:, None] for i in range(a)]
         sources = tuple(torch.autograd.grad(scores, cut.leaf, kind, retain_graph=True)[0] for kind in kinds)
-    room = max(1, BUDGET // max(leaf.numel(), INSIDE * cut.graph.largest * len(leaf) // len(scores)))
+    room = max(1, MAX_PRODUCT_NUMEL // max(leaf.numel(), PEAK_TENSORS * cut.graph.largest * len(leaf) // len(scores)))
     results, batched, start = [], True, 0
     while start < a * t:
         stop = min(a * t, start + room) if batched else start + 1
@@ -44,7 +87,7 @@ def token_gradients(
             at = cotangents[row] if cut.hidden is not None else cotangents[row, :, i]
             at[:, position] = sources[i][:, position]
         try:
-            results.append(kept(_products(outputs, leaf, cotangents, batched and len(cotangents) > 1)))
+            results.append(reduction(_products(outputs, leaf, cotangents, batched and len(cotangents) > 1)))
         except torch.OutOfMemoryError:
             if stop - start == 1:
                 raise

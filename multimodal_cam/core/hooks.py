@@ -1,10 +1,9 @@
-"""Hooks and autograd, and nowhere else: the network is cut at the tapped layer and before its readout.
+"""All hooks of the package: a network is cut at the tapped layer and before its readout.
 
-    pixels -> backbone -> [layer] -> (affine) -> head -> [readout] -> logits -> score
+    pixels -> backbone -> [layer] -> (head input layer) -> head -> [readout] -> logits -> score
 
-The backbone runs without a graph. At the layer its output becomes a leaf; `token_gradients` gives the gradient of every
-token's score with respect to that leaf: one product through the readout for all tokens, then one through the head for each,
-batched. Nothing stays behind: no hook, no `.grad`, no flag, no mode, after an exception either.
+The backbone runs without a graph; at the layer its output becomes a leaf. Every hook lives in a context manager, so that nothing
+stays behind, after an exception either: no hook, no `.grad`, no flag, no mode.
 """
 
 from __future__ import annotations
@@ -24,11 +23,14 @@ from .layer_view import ActivationSlice, GridView
 
 
 class LayerTap:
-    """Watches `layer` while a network runs: `with LayerTap(layer, "name") as tap: network(...)`.
+    """Records or replaces the output of `layer` while a network runs: `with LayerTap(layer, "name") as tap: network(...)`.
 
-    `activations` is what `view` takes of the layer's output, `(b, c, h, w)` by default, detached. With `leaf=True` the network
-    goes on from a leaf with a graph, `tap.leaf`; with `replace` it goes on from that tensor instead. Raises ValueError when
-    the output is no grid.
+    Args:
+        leaf: The network continues from a leaf with a graph, `tap.leaf`.
+        replace: The network continues from this tensor instead of the layer's output.
+        view: Extracts the activations from the output; `(b, c, h, w)` by default.
+
+    Raises ValueError, while the network runs, for an output that the view cannot read.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class LayerTap:
 
     @property
     def activations(self) -> Tensor:
-        """The layer's output. Raises ValueError when the layer did not run exactly once."""
+        """The activations, detached. Raises ValueError if the layer did not run exactly once."""
         if self.calls == 0:
             raise ValueError(f"layer {self.name!r} never ran: choose one that this model uses")
         if self.calls != 1 or self._activations is None:
@@ -83,9 +85,9 @@ class LayerTap:
 
 
 class GraphSizeCounter:
-    """How many numbers a graph keeps of activations, and how many the largest of them has.
+    """Counts the numbers that a graph keeps of activations, `kept`, and those of the largest tensor among them.
 
-    An object of its own: graphs hold the hooks that they are built with, and would hold whatever those belong to.
+    A separate object: a graph holds the hooks that it is built with, and would hold whatever they belong to.
     """
 
     def __init__(self) -> None:
@@ -102,7 +104,7 @@ class GraphSizeCounter:
 class ReadoutTap:
     """The second cut: makes the input of `readout` a leaf, so that one product gives all tokens' gradients there.
 
-    `graph` weighs what is built while it lasts.
+    `graph` counts what the graphs built inside the context keep.
     """
 
     def __init__(self, readout: nn.Module | None) -> None:
@@ -133,10 +135,10 @@ class ReadoutTap:
 
 
 class HeadInputTap:
-    """Makes one leaf of zeros, added to the output of `affine` for all `copies` of a batch.
+    """Adds one leaf of zeros to the output of the affine module that reads the layer, for all `copies` of a batch.
 
-    Its gradient is the sum over the copies, taken behind the head's first, affine module, where tensors are small;
-    `pull_back` brings it to the module's input: an affine map has the same derivative at every copy.
+    The leaf's gradient is the sum over the copies, taken behind that module, where tensors are small; `pull_back` brings it to
+    the module's input: an affine map has the same derivative at every copy.
     """
 
     def __init__(self, affine: nn.Module, copies: int) -> None:
@@ -156,7 +158,7 @@ class HeadInputTap:
         return output + self.leaf.repeat(self.copies, *[1] * (output.ndim - 1))
 
     def pull_back(self, gradients: Tensor, activations: Tensor) -> Tensor:
-        """Gradients `(m, b, ...)` behind the affine module -> `(m, b, c, h, w)` before it."""
+        """Gradients `(m, b, ...)` behind the module -> `(m, b, c, h, w)` at its input."""
         leaf = activations.detach().requires_grad_()
         with torch.enable_grad():
             output = self.affine(leaf)
@@ -166,7 +168,7 @@ class HeadInputTap:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, every submodule's own mode afterwards; right gradients through batch norms on the CPU."""
+    """Evaluation mode, and right gradients through batch norms on the CPU; every submodule's own mode afterwards."""
     with ExitStack() as stack:
         for part in module.modules():
             if isinstance(part, nn.BatchNorm2d):
@@ -177,7 +179,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def eval_mode_of_called_modules() -> Iterator[None]:
-    """`evaluating` where nobody names the network: a module is in evaluation mode from its first call on, until the end."""
+    """`evaluating` for a network that is not known: every module is in evaluation mode from its first call to the end."""
     training: list[nn.Module] = []
     here = threading.get_ident()  # these hooks are everybody's: other threads may be training
 
@@ -226,3 +228,16 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+@contextmanager
+def unchanged_state(module: nn.Module | None = None) -> Iterator[None]:
+    """No inference mode inside; afterwards the random state and, of `module`, every training mode are what they were."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        weights = () if module is None else module.parameters()
+        cuda = {weight.device.index for weight in weights if weight.device.type == "cuda"}
+        stack.enter_context(torch.random.fork_rng(devices=sorted(cuda)))
+        if module is not None:
+            stack.enter_context(evaluating(module))
+        yield

@@ -1,4 +1,4 @@
-"""How a layer's output is seen: which part of it is activations, which of those lie on the image, and where."""
+"""How a layer's output is read: which part of it is activations, which of those lie on the image, and where."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from torch import Tensor
 
 
 class ActivationSlice(Protocol):
-    """What of a layer's output is looked at: layers give tuples, tokens, tiles."""
+    """The part of a layer's output that is explained: layers output tensors, tuples, tokens, tiles."""
 
     def extract(self, output: Any) -> Tensor:
-        """The layer's output -> activations `(b, ...)`, one row an image. Raises ValueError for an output that is no grid."""
+        """Activations `(b, ...)`, one row an image, from the layer's output. Raises ValueError for an output that has none."""
 
     def inject(self, activations: Tensor, output: Any) -> Any:
-        """The reverse: what the layer gives when it holds `activations`; `output` shows the form."""
+        """The layer's output with `activations` in it; `output` shows the form."""
 
 
 class LayerView(ActivationSlice, Protocol):
-    """And where it lies: some tokens have no place, tiles overlap."""
+    """An activation slice whose places on the image are known; some tokens have none, tiles overlap."""
 
     def cells(self, activations: Tensor) -> Tensor:
-        """Activations, or gradients with more dimensions in front, `(..., *one)` -> what lies on the image `(..., c, h, w)`."""
+        """The activations that lie on the image, `(..., c, h, w)`, from activations or gradients `(..., *one row)`."""
 
     def to_image(self, maps: Tensor) -> Tensor:
-        """Maps over the cells that `grid` gives -> maps on the image `(..., h, w)`, which add up to the same: tiles overlap."""
+        """Maps over the cells -> maps on the image, `(..., h, w)`, of the same sum; overlapping cells are added up."""
 
     def unplaced(self, activations: Tensor) -> Tensor | None:
-        """What has no place, `(..., u, c)`; None where everything has one."""
+        """The activations without a place, `(..., u, c)`; None if every one has a place."""
 
 
 class GridView:
-    """A layer that gives a tensor `(b, c, h, w)` (`ndim` dimensions): everything has its place."""
+    """The view of a layer that outputs one tensor of `ndim` dimensions, `(b, c, h, w)`: every activation has its place."""
 
     def __init__(self, ndim: int = 4) -> None:
         self.ndim = ndim
@@ -39,9 +39,9 @@ class GridView:
     def extract(self, output: Any) -> Tensor:
         if isinstance(output, Tensor) and output.ndim == self.ndim:
             return output
-        what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-        wanted = "a grid (b, c, h, w): choose a convolutional layer" if self.ndim == 4 else f"{self.ndim} dimensions"
-        raise ValueError(f"{what}, expected {wanted}")
+        found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+        expected = "a grid (b, c, h, w): choose a convolutional layer" if self.ndim == 4 else f"{self.ndim} dimensions"
+        raise ValueError(f"{found}, expected {expected}")
 
     def inject(self, activations: Tensor, output: Any) -> Tensor:  # noqa: ARG002
         return activations

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from .._explain import explain
-from ..adapters.contract import TaskAdapter
-from ..core.attribution import tap_layer
+from ..adapters.contract import RunsWithoutQuestion, TaskAdapter
+from ..core.cut_model import tap_layer
 from ..core.hooks import evaluating
 from ..core.images import load_image
 from ..data.questions import Question
@@ -84,8 +84,8 @@ def _answered(
         shape = (len(batch), *tap.activations.shape[1:])
         blind = model.logits(inputs, blank, model.baseline_activations(inputs).expand(shape))[:, 0]
         columns = [_texts(model, said.argmax(dim=1)), [_commonest(answers, q) for q in batch], _texts(model, blind.argmax(dim=1))]
-        if hasattr(model, "unasked"):
-            unasked: Tensor = model.unasked(inputs)
+        if isinstance(model, RunsWithoutQuestion):
+            unasked = model.logits_without_question(inputs)
             kept = [_only(row, allowed.get(q.type)) for row, q in zip(unasked, batch, strict=True)]
             columns.append(_texts(model, torch.stack(kept).argmax(dim=1)))
         else:

@@ -20,7 +20,7 @@ from torch import Tensor
 from .._explain import explain
 from ..adapters.contract import TaskAdapter
 from ..adapters.inputs import PAD
-from ..core.attribution import tap_layer
+from ..core.cut_model import tap_layer
 from ..core.hooks import evaluating
 from ..core.images import load_image
 from ..core.spans import Span, join, parse, sentence

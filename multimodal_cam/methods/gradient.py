@@ -1,17 +1,13 @@
 """Gradient methods: functions `(activations (m, c, h, w), gradients (m, c, h, w)) -> maps (m, h, w)`, signed.
 
-The final ReLU of the papers is left to whoever draws the map: a sign is information. Letters: `A` activations of the layer,
-`G = d score / d A`, `w` channel weights, sums over space written `sum_ij`.
+`spec.METHODS` lists them. The papers' final ReLU is applied where a map is drawn: a sign is information. Letters: `A` activations
+of the layer, `G = d score / d A`, `w` channel weights, sums over space written `sum_ij`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import torch
 from torch import Tensor
-
-CamMethod = Callable[[Tensor, Tensor], Tensor]
 
 
 def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -67,19 +63,3 @@ def eigen_grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
 
 def _weighted(weights: Tensor, activations: Tensor) -> Tensor:
     return torch.einsum("mc,mchw->mhw", weights, activations)
-
-
-METHODS: Mapping[str, CamMethod] = {
-    "eigen_grad_cam": eigen_grad_cam,
-    "grad_cam": grad_cam,
-    "grad_cam_pp": grad_cam_pp,
-    "hires_cam": hires_cam,
-    "layer_cam": layer_cam,
-    "xgrad_cam": xgrad_cam,
-}
-
-# Linear in the gradients: the map of a phrase is the sum of its tokens' maps.
-LINEAR = frozenset({"grad_cam", "hires_cam", "xgrad_cam"})
-
-# All that `explain` knows by name: these, integrated gradients at the layer, and the model's own attention where it has some.
-NAMES = tuple(sorted(["attention", "evidence", *METHODS]))

@@ -25,9 +25,8 @@ def mean_gradients(
 ) -> Tensor:
     """The mean gradient along the straight path from `baseline` to `activations`, by the midpoint rule.
 
-    `gradients_at` takes points `(n, b, c, h, w)` and gives the gradients of all scores summed over them, `(..., b, c, h, w)`, or
-    something linear in them; instead of a grid any other activations `(b, ...)` will do. `nodes_at_once` is asked before each
-    call: what a node takes of memory may be known after the first.
+    `gradients_at` maps points `(n, b, ...)` of the path to the gradients of all scores, summed over the points, or to something
+    linear in these. `steps_at_once` is asked before each call: the memory of a point may be known after the first.
     """
     steps = (torch.arange(n_steps, device=activations.device, dtype=activations.dtype) + 0.5) / n_steps
     change = activations - baseline
@@ -41,6 +40,6 @@ def mean_gradients(
     return total / n_steps
 
 
-def evidence(activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor:
+def integrated_gradients(activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor:
     """Maps `(..., b, h, w)` in the unit of the score, from mean gradients `(..., b, c, h, w)`."""
     return ((activations - baseline) * gradients).sum(dim=-3)

@@ -20,17 +20,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .._explain import resolve_layer
 from ..adapters.contract import TaskAdapter
 from ..adapters.inputs import Inputs
-from ..core.attribution import Batch, Request, span_map
+from ..adapters.layer_choice import resolve_layer
+from ..core.attribution import attribute
+from ..core.forward_pass import AttributionRequest
 from ..core.geometry import Placement
 from ..core.hooks import evaluating
 from ..core.spans import Span
-from ..methods.gradient import METHODS
+from ..methods import METHODS
 from ..metrics.localization import Box
 from ..results.explanation import Explanation
-from ..scores import log_prob
+from ..scores import find_score, log_prob
 
 
 class WordClassifier(nn.Module):
@@ -39,7 +40,9 @@ class WordClassifier(nn.Module):
     A copy, as Quantus makes them to randomise weights, has a network of its own.
     """
 
-    def __init__(self, adapter: TaskAdapter, inputs: Inputs, ids: Tensor, words: Sequence[Span], request: Request) -> None:
+    def __init__(
+        self, adapter: TaskAdapter, inputs: Inputs, ids: Tensor, words: Sequence[Span], request: AttributionRequest
+    ) -> None:
         super().__init__()
         self.network = adapter.module  # registered: Quantus looks for layers among the submodules
         self.adapter, self.inputs, self.ids, self.words, self.request = adapter, inputs, ids, tuple(words), request
@@ -55,14 +58,11 @@ class WordClassifier(nn.Module):
         """The map of word `words[i]` on photo `i`, by the explanation's method, score and layer: `(n, h, w)`."""
         inputs, ids = self._rows(pixels)
         with evaluating(self.network):
-            found = Batch(self.adapter, inputs, ids, self.request).explain()
+            found = attribute(self.adapter, inputs, ids, self.request)
         rows = []
         for row, index in enumerate(words):
             tokens = slice(self.words[index].start, self.words[index].stop)
-            if found.maps is not None:
-                rows.append(found.maps[0, tokens, row].sum(dim=0))
-            else:
-                rows.append(span_map(found, row, tokens, METHODS[str(self.request.method)]))
+            rows.append(found.span_map(row, tokens, self.request.method))
         return torch.stack(rows)
 
     def _rows(self, pixels: Tensor) -> tuple[Inputs, Tensor]:
@@ -110,15 +110,16 @@ def _ids(model: TaskAdapter, explanation: Explanation) -> Tensor:
     return ids
 
 
-def _request(model: TaskAdapter, explanation: Explanation) -> Request:
+def _request(model: TaskAdapter, explanation: Explanation) -> AttributionRequest:
     if explanation.instead_of:
         raise ValueError("instead_of compares with words of the user's choice, which Quantus cannot repeat: explain without it")
     layer, name = resolve_layer(model, explanation.layer)
     score, method = explanation.score.removeprefix("-"), explanation.method
-    if method != "evidence" and method not in METHODS:
-        raise ValueError(f"method {method!r} is a function of yours: Quantus needs one of evidence, {', '.join(METHODS)}")
-    n_steps = int(explanation.provenance.get("n_steps", Request.n_steps))
-    return Request(layer, name, method, score, n_steps, counterfactual=explanation.score.startswith("-"))
+    if method not in METHODS:
+        raise ValueError(f"method {method!r} is a function of yours: Quantus needs one of {', '.join(METHODS)}")
+    n_steps = int(explanation.provenance.get("n_steps", AttributionRequest.n_steps))
+    counterfactual = explanation.score.startswith("-")
+    return AttributionRequest(layer, name, METHODS[method], find_score(score), n_steps, counterfactual)
 
 
 def _explain(model: WordClassifier, inputs: Any, targets: Any, **_: Any) -> NDArray[np.float32]:

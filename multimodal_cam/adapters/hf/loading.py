@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from . import broken_versions
 from .families import OLDEST, Family, family_of
 from .fitting import check_memory
 
@@ -63,6 +64,7 @@ def load_folder(
     """
     _check_version()
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    broken_versions.check(config.get("architectures") or [], _installed())
     model_class = _model_class(config, str(folder), trust_remote_code)
     with _perhaps_too_old(config, folder, unknown=model_class is None):
         speaks = model_class is not None and getattr(model_class, "can_generate", lambda: True)()
@@ -142,10 +144,12 @@ def _perhaps_too_old(config: dict[str, Any], folder: Path, *, unknown: bool) -> 
 def adapt(model: Any, processor: Any, name: str, provenance: dict[str, str] | None = None, family: Family | None = None) -> Any:
     """The adapter of a model that is loaded already, and its processor.
 
-    Raises ValueError for an architecture that is not known, TypeError for a processor without image processor or tokenizer.
+    Raises ValueError for an architecture that is not known, TypeError for a processor without image processor or tokenizer,
+    BrokenVersionError for a family that the installed transformers breaks.
     """
     import transformers
 
+    broken_versions.check([type(model).__name__], _installed())
     family = family or family_of(
         model.config.to_dict() | {"architectures": [type(model).__name__]},
         f"the {type(model).__name__}",

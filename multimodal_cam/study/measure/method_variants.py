@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...methods.gradient import METHODS, NAMES, CamMethod
+from ...methods import METHODS, MethodSpec, find_method
 
 OPTIONS = "layer=NAME, n_steps=N (evidence), pool=max or pool=abs (grad_cam), relu=no"
 
@@ -37,13 +37,9 @@ class MethodVariant:
     relu: bool = True
 
     @property
-    def asked(self) -> str | CamMethod:
-        """What the engine is asked for."""
-        return self.method if self.pool is None else POOLING[self.pool]
-
-    def of_gradients(self) -> CamMethod:
-        """The function that makes a map of gradients."""
-        return METHODS[self.method] if self.pool is None else POOLING[self.pool]
+    def spec(self) -> MethodSpec:
+        """The method as the engine takes it."""
+        return METHODS[self.method] if self.pool is None else find_method(POOLING[self.pool])
 
     def finish(self, map: Tensor) -> Tensor:
         """The map as it is measured. Metrics cut negative relevance off; without ReLU the scale begins at the lowest instead."""
@@ -53,8 +49,8 @@ class MethodVariant:
 def parse_method(spec: str) -> MethodVariant:
     """`method` or `method:option=value:...`. Raises ValueError that lists the choices."""
     method, *options = spec.split(":")
-    if method not in NAMES:
-        raise ValueError(f"unknown methods {method}; choose from {', '.join(NAMES)}")
+    if method not in METHODS:
+        raise ValueError(f"unknown methods {method}; choose from {', '.join(METHODS)}")
     given = dict(option.partition("=")[::2] for option in options)
     layer, n_steps, pool, relu = (given.pop(name, None) for name in ("layer", "n_steps", "pool", "relu"))
     wrong = (

@@ -12,12 +12,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..._explain import resolve_layer
-from ...adapters.contract import TaskAdapter
+from ...adapters.contract import HasAttention, TaskAdapter, layer_view_of
 from ...adapters.inputs import Inputs
-from ...core.attribution import Batch, Request, TokenMaps, layer_view_of, span_map, tap_layer
+from ...adapters.layer_choice import resolve_layer
+from ...core.attribution import TokenMaps, attribute
+from ...core.cut_model import tap_layer
+from ...core.forward_pass import AttributionRequest
 from ...core.layer_view import LayerView
 from ...core.spans import Span
+from ...scores import find_score
 from .method_variants import MethodVariant, parse_method
 
 ROWS = 16  # texts that are explained together: of about one length, since the cost grows with the square of the longest
@@ -68,7 +71,7 @@ class RowMaps:
         """`(h, w)` float32; NaN when the model knows none of the words."""
         kept = self._kept(span)
         if self.tokens.maps is None:
-            found = span_map(self.tokens, self.row, slice(span.start, span.stop), self.variant.of_gradients())
+            found = self.tokens.span_map(self.row, slice(span.start, span.stop), self.variant.spec)
             return self.variant.finish(found if kept else found * torch.nan).float().cpu()
         return self.variant.finish(self._sum(self.tokens.maps[0, :, self.row], kept)).float().cpu()
 
@@ -78,7 +81,7 @@ class RowMaps:
             return self.variant.finish(self.tokens.maps[1, 0, self.row]).float().cpu() if len(self.tokens.maps) > 1 else None
         if len(self.tokens.ids) < 2:
             return None
-        found = span_map(self.tokens, self.row, slice(0, 1), self.variant.of_gradients(), column=1)
+        found = self.tokens.span_map(self.row, slice(0, 1), self.variant.spec, column=1)
         return self.variant.finish(found).float().cpu()
 
     def reliance(self, span: Span) -> float:
@@ -96,7 +99,7 @@ class RowMaps:
 
 def supports_method(model: TaskAdapter, method: str) -> bool:
     """Whether the model has maps by this method: not all models attend."""
-    return parse_method(method).method != "attention" or hasattr(model, "attention")
+    return parse_method(method).spec.kind != "attention" or isinstance(model, HasAttention)
 
 
 def text_rows(model: TaskAdapter, inputs: Inputs, ids: Tensor, activations: Tensor) -> TextRows:
@@ -125,11 +128,12 @@ def iterate_row_maps(
     """Each row's number and its maps, a chunk at a time; `method` as `variants.parse` reads it."""
     variant = parse_method(method)
     layer, name = resolve_layer(model, variant.layer)
-    request = Request(layer, name, variant.asked, score, n_steps=variant.n_steps or n_steps, n_alternatives=n_alternatives)
+    steps = variant.n_steps or n_steps
+    request = AttributionRequest(layer, name, variant.spec, find_score(score), steps, n_alternatives=n_alternatives)
     for chosen in rows.by_length():
         ids = rows.ids[chosen]
         ids = ids[:, : int((ids >= 0).sum(dim=1).max())]
-        tokens = Batch(model, rows.inputs_of(chosen), ids, request).explain(rows.activations[rows.photo[chosen]])
+        tokens = attribute(model, rows.inputs_of(chosen), ids, request, activations=rows.activations[rows.photo[chosen]])
         for i, row in enumerate(chosen):
             unknown = frozenset(t for word in words[row] if not word.known for t in range(word.start, word.stop))
             yield row, RowMaps(tokens, i, variant, unknown)

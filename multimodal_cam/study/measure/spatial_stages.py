@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..._explain import resolve_layer
 from ...adapters.contract import TaskAdapter
+from ...adapters.layer_choice import resolve_layer
 from ...core.hooks import evaluating, forward_hooks
 
 DEPTH = 3  # names of at most so many parts: `encoder.trunk.4`, and not every convolution inside

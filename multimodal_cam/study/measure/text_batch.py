@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..._explain import group_by_batch_key
 from ...adapters.contract import TaskAdapter
-from ...core.attribution import tap_layer
+from ...core.cut_model import tap_layer
 from ...core.geometry import Placement
 from ...core.spans import Span, join
 from ..config import Settings

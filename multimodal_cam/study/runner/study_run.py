@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..._explain import resolve_layer
+from ...adapters.layer_choice import resolve_layer
 from ...adapters.load import load
 from ...core.files import sha256
 from ..config import Settings
