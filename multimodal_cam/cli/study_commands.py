@@ -16,8 +16,8 @@ from . import options as o
 from .output import progress_display
 
 if TYPE_CHECKING:
-    from multimodal_cam.study.settings import Settings
-    from multimodal_cam.study.sources import Item
+    from multimodal_cam.study.config import Settings
+    from multimodal_cam.study.sources.photo_list import StudyPhoto
 
 study = o.command_group("Measure whether maps lie on what the words name.")
 
@@ -86,7 +86,7 @@ def study_captions(
     Writes results.parquet (a row for each photo, word, model, method and score), report.md, report.html and run.json.
     Killed at any moment, the same command goes on after the last whole shard.
     """
-    from multimodal_cam.study.settings import Settings
+    from multimodal_cam.study.config import Settings
 
     items, files = _photos_with_boxes(entities, instances, captions, split)
     settings = Settings(
@@ -139,10 +139,10 @@ def study_vqa(
 ) -> None:
     """Do maps of answers lie where the answer is? Questions with boxes; the report counts those that are answered right."""
     from multimodal_cam.data.questions import read_questions
-    from multimodal_cam.study.settings import Settings
-    from multimodal_cam.study.sources import asked
+    from multimodal_cam.study.config import Settings
+    from multimodal_cam.study.sources.photo_list import question_photos
 
-    items = asked(read_questions(questions))
+    items = question_photos(read_questions(questions))
     settings = Settings(
         task="vqa",
         images=str(images.resolve()),
@@ -188,14 +188,17 @@ def study_sanity(
     50 photos unless --limit says otherwise.
     """
     from multimodal_cam.data.questions import read_questions
-    from multimodal_cam.study.report import write_report
-    from multimodal_cam.study.running import check
-    from multimodal_cam.study.sanity import measure_sanity, write_sanity
-    from multimodal_cam.study.settings import Settings
-    from multimodal_cam.study.sources import asked
-    from multimodal_cam.study.store import read_run
+    from multimodal_cam.study.config import Settings
+    from multimodal_cam.study.report.sanity_section import write_sanity
+    from multimodal_cam.study.report.study_report import write_report
+    from multimodal_cam.study.runner.randomization_run import measure_sanity
+    from multimodal_cam.study.runner.result_store import read_run
+    from multimodal_cam.study.runner.study_run import check_settings
+    from multimodal_cam.study.sources.photo_list import question_photos
 
-    items = asked(read_questions(questions)) if questions else _photos_with_boxes(entities, instances, captions, split)[0]
+    items = (
+        question_photos(read_questions(questions)) if questions else _photos_with_boxes(entities, instances, captions, split)[0]
+    )
     settings = Settings(
         task="vqa" if questions else "captions",
         images=str(images.resolve()),
@@ -210,7 +213,7 @@ def study_sanity(
         batch_size=batch_size,
         device=device,
     )
-    check(settings)
+    check_settings(settings)
     items = items[:limit]
     with _rate_display(len(items) * len(settings.models)) as progress:
         progress(0)
@@ -225,27 +228,27 @@ def study_report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study that is done.")],
 ) -> None:
     """Write report.md and report.html again, from results.parquet."""
-    from multimodal_cam.study.report import write_report
+    from multimodal_cam.study.report.study_report import write_report
 
     print(write_report(folder))
 
 
 def _photos_with_boxes(
     entities: Path | None, instances: Path | None, captions: Path | None, split: Path | None
-) -> tuple[list[Item], dict[str, Path]]:
+) -> tuple[list[StudyPhoto], dict[str, Path]]:
     """The photos to measure, and the files that list them, their captions and their boxes."""
     from multimodal_cam.data.captions import read_captions
     from multimodal_cam.data.coco import read_coco
-    from multimodal_cam.study.sources import Item, named
+    from multimodal_cam.study.sources.photo_list import StudyPhoto, listed_photos
 
     if (entities is None) == (instances is None):
         raise typer.BadParameter("give either Flickr30k Entities (--entities) or COCO's boxes (--instances)")
     files: dict[str, Path] = o.drop_none(captions=captions, instances=instances, split=split)
     if entities is not None:
-        return named(split, entities, read_captions(captions) if captions else {}), files
+        return listed_photos(split, entities, read_captions(captions) if captions else {}), files
     if captions is None or instances is None:
         raise typer.BadParameter("--instances needs COCO's --captions captions_*.json", param_hint="--captions")
-    items = [Item(image, texts, things) for image, texts, things in read_coco(captions, instances)]
+    items = [StudyPhoto(image, texts, things) for image, texts, things in read_coco(captions, instances)]
     if split is not None:
         wanted = set(split.read_text(encoding="utf-8").split())
         items = [item for item in items if item.image in wanted]
@@ -253,13 +256,19 @@ def _photos_with_boxes(
 
 
 def _run(
-    settings: Settings, items: Sequence[Item], out: Path, files: dict[str, Path], engine: Engine, workers: int, dry_run: bool
+    settings: Settings,
+    items: Sequence[StudyPhoto],
+    out: Path,
+    files: dict[str, Path],
+    engine: Engine,
+    workers: int,
+    dry_run: bool,
 ) -> None:
-    from multimodal_cam.study.report import write_report
-    from multimodal_cam.study.running import check, left_to_do, run_study
+    from multimodal_cam.study.report.study_report import write_report
+    from multimodal_cam.study.runner.study_run import check_settings, remaining_work, run_study
 
-    check(settings)
-    photos, shards = left_to_do(settings, items, out)
+    check_settings(settings)
+    photos, shards = remaining_work(settings, items, out)
     if dry_run:
         print(f"{photos} of {len(items)} photos in {shards} shards of {settings.shard_size} to measure, into {out}")
         for name in ("models", "methods", "scores", "metrics", "controls"):
@@ -298,14 +307,14 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _metrics(text: str | None, faithfulness: bool) -> tuple[str, ...]:
-    from multimodal_cam.study.faithful import FAITHFULNESS
-    from multimodal_cam.study.measures import DEFAULT, METRICS
+    from multimodal_cam.study.measure.perturbation import FAITHFULNESS
+    from multimodal_cam.study.measure.placement import DEFAULT, METRICS
 
     chosen = DEFAULT if text is None else tuple(METRICS) if text == "all" else _names(text)
     return (*chosen, *(name for name in FAITHFULNESS if name not in chosen)) if faithfulness else chosen
 
 
 def _controls(text: str | None) -> tuple[str, ...]:
-    from multimodal_cam.study.measures import CONTROLS
+    from multimodal_cam.study.measure.controls import CONTROLS
 
     return tuple(CONTROLS) if text is None else () if text == "none" else _names(text)

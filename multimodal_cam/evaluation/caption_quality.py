@@ -25,7 +25,7 @@ from ..core.hooks import evaluating
 from ..core.images import load_image
 from ..core.spans import Span, join, parse, sentence
 from ..data.entities import Box, Phrase, Sentence, read_entities
-from ..metrics.captions import caption_scores
+from ..metrics.caption_scores import caption_scores
 from ..metrics.localization import off_centre, others, points_at, points_at_centre
 from ..models.vocabulary import split_words
 from ..results.explanation import Explanation

@@ -9,15 +9,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..adapters.contract import TaskAdapter
-from ..adapters.layer_choice import resolve_layer
-from ..core.hooks import evaluating, forward_hooks
+from ...adapters.contract import TaskAdapter
+from ...adapters.layer_choice import resolve_layer
+from ...core.hooks import evaluating, forward_hooks
 
 DEPTH = 3  # names of at most so many parts: `encoder.trunk.4`, and not every convolution inside
 
 
 @dataclass(frozen=True)
-class Stage:
+class SpatialStage:
     """Modules that follow each other and whose grids have one shape `(c, h, w)`; `name` is the last of them."""
 
     name: str
@@ -25,7 +25,7 @@ class Stage:
     shape: tuple[int, ...]
 
 
-def spatial_stages(model: TaskAdapter) -> list[Stage]:
+def spatial_stages(model: TaskAdapter) -> list[SpatialStage]:
     """From the photo to the tapped layer, which is the last one."""
     layer = resolve_layer(model, None)[1]
     names = {module: name for name, module in model.module.named_modules() if name}
@@ -40,15 +40,15 @@ def spatial_stages(model: TaskAdapter) -> list[Stage]:
         model.generate(model.preprocess([Image.new("RGB", (64, 64), "gray")], question))
     known = [name for name in shapes if name.count(".") < DEPTH and name != layer]
     innermost = [name for name in known if not any(other.startswith(f"{name}.") for other in known)]
-    stages: list[Stage] = []
+    stages: list[SpatialStage] = []
     for name in innermost:
         if stages and stages[-1].shape == shapes[name] and not _enters(stages[-1].name, name, layer):
-            stages[-1] = Stage(name, (*stages[-1].parts, name), shapes[name])
+            stages[-1] = SpatialStage(name, (*stages[-1].parts, name), shapes[name])
         else:
-            stages.append(Stage(name, (name,), shapes[name]))
+            stages.append(SpatialStage(name, (name,), shapes[name]))
     ends_it = bool(stages) and stages[-1].name.startswith(f"{layer}.") and stages[-1].shape == shapes[layer]
     parts = stages.pop().parts if ends_it else (layer,)
-    return [*stages, Stage(layer, parts, shapes[layer])]
+    return [*stages, SpatialStage(layer, parts, shapes[layer])]
 
 
 def _enters(before: str, name: str, layer: str) -> bool:
@@ -56,7 +56,7 @@ def _enters(before: str, name: str, layer: str) -> bool:
     return name.startswith(f"{layer}.") and not before.startswith(f"{layer}.")
 
 
-def head_parts(model: TaskAdapter, stages: list[Stage]) -> list[str]:
+def head_parts(model: TaskAdapter, stages: list[SpatialStage]) -> list[str]:
     """The names of what follows the tapped layer: modules with weights that no stage holds, the readout first."""
     inside = [part for stage in stages for part in stage.parts]
     readout = next((name for name, module in model.module.named_modules() if module is model.readout), None)

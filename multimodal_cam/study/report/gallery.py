@@ -11,31 +11,32 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image, ImageDraw
 
-from ..core.geometry import Placement, place
-from ..core.images import load_image
-from ..render.overlay import overlay
+from ...core.geometry import Placement, place
+from ...core.images import load_image
+from ...render.overlay import overlay
+from ..measure.metric_spec import MetricColumn
 from .document import Picture
-from .summary import Table
+from .result_table import ResultTable
 
 CASES = 4
 SIDE = 352  # pixels
 COLUMNS = ["image", "caption", "question", "word", "phrase", "boxes", "frame", "grid", "map"]
 
 
-def cases(table: Table, run: tuple[str, ...], metric: str) -> dict[str, list[int]]:
+def cases(table: ResultTable, run: tuple[str, ...], metric: str) -> dict[str, list[int]]:
     """Rows of the run with the highest, middle and lowest `metric`, no photo twice in one group; ties by row.
 
     Above what a uniform map gets, where the study has that control: or the best are those whose box is the whole photo.
     """
     rows = table.runs[run]
-    values = table[metric][rows] - np.nan_to_num(table[f"{metric}__uniform"][rows])
+    values = table[metric][rows] - np.nan_to_num(table[MetricColumn(metric, "uniform").name][rows])
     ranked = rows[np.argsort(-values, kind="stable")][: int((~np.isnan(values)).sum())]
     middle = sorted(range(len(ranked)), key=lambda i: abs(i - len(ranked) // 2))
     orders = {"best": ranked, "median": ranked[middle], "worst": ranked[::-1]}
     return {name: _distinct(table, order) for name, order in orders.items()}
 
 
-def _distinct(table: Table, order: Any) -> list[int]:
+def _distinct(table: ResultTable, order: Any) -> list[int]:
     found: dict[int, int] = {}
     for row in order:
         found.setdefault(int(table["image"][row]), int(row))

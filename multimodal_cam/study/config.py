@@ -7,6 +7,7 @@ from typing import Literal
 
 Task = Literal["captions", "vqa"]
 Canvas = Literal["pixels", "layer"]
+RUN = ("model", "method", "score", "span")  # columns of the tables that name a run
 
 
 @dataclass(frozen=True)
@@ -15,10 +16,11 @@ class Settings:
 
     `images` and `entities` are folders. `per_photo` human captions of each photo are read (`own_captions`: what the model says
     itself, with a beam search of width `beam`), cut after `max_words`. Of the `controls`, `other_photo` and `random_weights`
-    cost as much as a method each. `methods` may be variants (`grad_cam:pool=max`, see variants.py); with `one_at_a_time` these
-    run on the first model with the first score, and other models with that score, too. `n_steps` are the steps of `evidence`.
-    `canvas` is what metrics of faithfulness perturb: the photo, or the layer's activations, which costs much less. `batch_size`
-    photos run together, `shard_size` are one unit of work; both decide which photo lends its map to the control `other_photo`.
+    cost as much as a method each. `methods` may be variants (`grad_cam:pool=max`, see method_variants.py); with
+    `one_at_a_time` these run on the first model with the first score, and other models with that score, too. `n_steps` are the
+    steps of `evidence`. `canvas` is what metrics of faithfulness perturb: the photo, or the layer's activations, which costs
+    much less. `batch_size` photos run together, `shard_size` are one unit of work; both decide which photo lends its map to the
+    control `other_photo`.
     """
 
     task: Task

@@ -12,22 +12,22 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..adapters.contract import HasAttention, TaskAdapter, layer_view_of
-from ..adapters.inputs import Inputs
-from ..adapters.layer_choice import resolve_layer
-from ..core.attribution import TokenMaps, attribute
-from ..core.cut_model import tap_layer
-from ..core.forward_pass import AttributionRequest
-from ..core.layer_view import LayerView
-from ..core.spans import Span
-from ..scores import find_score
-from .variants import Variant, parse
+from ...adapters.contract import HasAttention, TaskAdapter, layer_view_of
+from ...adapters.inputs import Inputs
+from ...adapters.layer_choice import resolve_layer
+from ...core.attribution import TokenMaps, attribute
+from ...core.cut_model import tap_layer
+from ...core.forward_pass import AttributionRequest
+from ...core.layer_view import LayerView
+from ...core.spans import Span
+from ...scores import find_score
+from .method_variants import MethodVariant, parse_method
 
 ROWS = 16  # texts that are explained together: of about one length, since the cost grows with the square of the longest
 
 
 @dataclass(frozen=True)
-class Rows:
+class TextRows:
     """`r` texts about the photos of a batch: what the model reads, and the layer's activations of each photo, encoded once."""
 
     inputs: Inputs
@@ -41,7 +41,7 @@ class Rows:
         cells = self.view.cells(self.activations[int(self.photo[row])].float()).mean(dim=-3)
         return self.view.to_image(cells).cpu()
 
-    def part(self, chosen: Sequence[int]) -> Inputs:
+    def inputs_of(self, chosen: Sequence[int]) -> Inputs:
         """The inputs of some rows."""
         rows = torch.tensor(chosen)
         return replace(
@@ -59,12 +59,12 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Found:
+class RowMaps:
     """One row's maps: `map(span)` of a run of words; numbers of a run are sums over its tokens that the model knows."""
 
     tokens: TokenMaps
     row: int
-    variant: Variant
+    variant: MethodVariant
     unknown: frozenset[int]
 
     def map(self, span: Span) -> Tensor:
@@ -97,15 +97,15 @@ class Found:
         return values[kept].sum(dim=0) if kept else torch.full_like(values[0], torch.nan)
 
 
-def can(model: TaskAdapter, method: str) -> bool:
+def supports_method(model: TaskAdapter, method: str) -> bool:
     """Whether the model has maps by this method: not all models attend."""
-    return parse(method).spec.kind != "attention" or isinstance(model, HasAttention)
+    return parse_method(method).spec.kind != "attention" or isinstance(model, HasAttention)
 
 
-def together(model: TaskAdapter, inputs: Inputs, ids: Tensor, activations: Tensor) -> Rows:
+def text_rows(model: TaskAdapter, inputs: Inputs, ids: Tensor, activations: Tensor) -> TextRows:
     """The rows of a batch, one for each of `ids`."""
     photo = torch.arange(len(ids)) if inputs.image_index is None else inputs.image_index
-    return Rows(inputs, ids, photo, activations, layer_view_of(model, inputs, model.layer))
+    return TextRows(inputs, ids, photo, activations, layer_view_of(model, inputs, model.layer))
 
 
 def encode(model: TaskAdapter, inputs: Inputs, ids: Tensor) -> Tensor:
@@ -115,31 +115,31 @@ def encode(model: TaskAdapter, inputs: Inputs, ids: Tensor) -> Tensor:
     return tap.activations
 
 
-def explained(
+def iterate_row_maps(
     model: TaskAdapter,
-    rows: Rows,
+    rows: TextRows,
     words: Sequence[Sequence[Span]],
     method: str,
     score: str,
     *,
     n_steps: int,
     n_alternatives: int = 0,
-) -> Iterator[tuple[int, Found]]:
+) -> Iterator[tuple[int, RowMaps]]:
     """Each row's number and its maps, a chunk at a time; `method` as `variants.parse` reads it."""
-    variant = parse(method)
+    variant = parse_method(method)
     layer, name = resolve_layer(model, variant.layer)
     steps = variant.n_steps or n_steps
     request = AttributionRequest(layer, name, variant.spec, find_score(score), steps, n_alternatives=n_alternatives)
     for chosen in rows.by_length():
         ids = rows.ids[chosen]
         ids = ids[:, : int((ids >= 0).sum(dim=1).max())]
-        tokens = attribute(model, rows.part(chosen), ids, request, activations=rows.activations[rows.photo[chosen]])
+        tokens = attribute(model, rows.inputs_of(chosen), ids, request, activations=rows.activations[rows.photo[chosen]])
         for i, row in enumerate(chosen):
             unknown = frozenset(t for word in words[row] if not word.known for t in range(word.start, word.stop))
-            yield row, Found(tokens, i, variant, unknown)
+            yield row, RowMaps(tokens, i, variant, unknown)
 
 
-def random_twin(model: TaskAdapter, rows: Rows, seed: int) -> TaskAdapter | None:
+def random_twin(model: TaskAdapter, rows: TextRows, seed: int) -> TaskAdapter | None:
     """The same model, the weights of its head shuffled, each tensor in itself: what is left is the encoder and the sizes.
 
     The head is every parameter that the text's score depends on once the layer's activations are given; None when it has none.
@@ -149,7 +149,7 @@ def random_twin(model: TaskAdapter, rows: Rows, seed: int) -> TaskAdapter | None
     for parameter in parameters:
         parameter.requires_grad_()
     with torch.enable_grad():
-        logits = twin.logits(rows.part([0]), rows.ids[:1], rows.activations[rows.photo[:1]])
+        logits = twin.logits(rows.inputs_of([0]), rows.ids[:1], rows.activations[rows.photo[:1]])
         if not logits.requires_grad:
             return None
         gradients = torch.autograd.grad(logits.square().sum(), parameters, allow_unused=True)

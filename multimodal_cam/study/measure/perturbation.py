@@ -8,39 +8,39 @@ photo. All maps of all words of a text are measured together: perturbations that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..adapters.contract import TaskAdapter
-from ..core.spans import Span
-from ..metrics import faithfulness as measure
-from ..metrics.localization import others
-from ..scores import log_prob
-from .measures import blind_maps
-from .preparing import Prepared
+from ...adapters.contract import TaskAdapter
+from ...core.spans import Span
+from ...metrics import faithfulness as measure
+from ...metrics.localization import others
+from ...scores import log_prob
+from .controls import CONTROLS, blind_maps
+from .metric_spec import MetricSpec
+from .text_batch import TextBatch
 
 STEPS = 10  # of a curve of deletion or insertion
 FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)  # removed by ROAD
 PATCHES = 7  # occluded along each side: 32 x 32 pixels of 224 x 224
 SUBSETS = 50  # of each size for sensitivity-n
 AT_ONCE = 64  # canvases
-CONTROLS = ("centre", "random", "other_word")  # those that a map must beat; each costs as much as the map
 
-FAITHFULNESS = {
-    "deletion": "mean log-probability while what the map marks most is removed first (RISE 2018): low is faithful",
-    "insertion": "mean log-probability while what the map marks most is put in first (RISE 2018): high is faithful",
-    "average_drop": "share of the probability lost when only what the map marks is seen (Grad-CAM++ 2018): low is faithful",
-    "increase": "how often the probability rises then (Grad-CAM++ 2018): high is faithful",
-    "road_morf": "mean log-probability with what the map marks most imputed from the rest (ROAD 2022): low is faithful",
-    "road_lerf": "the same with what it marks least (ROAD 2022): high is faithful",
-    "occlusion": "rank correlation with what occluding each of 7 x 7 patches costs (Grad-CAM 2017): high is faithful",
-    "sensitivity_n": "correlation of a map's sum over random cells with what removing them costs (2018): high is faithful",
-}
-Key = tuple[int, str, int | None, str]  # target, kind of span, run (None: of no method), control
-Maps = Mapping[tuple[int, str], Mapping[str, Tensor]]  # of one run, by target and kind of span
+
+class MapKey(NamedTuple):
+    """Which map: of the target, the kind of span, the run (None: of no method), the control (None: the method's own)."""
+
+    target: int
+    kind: str
+    run: int | None
+    control: str | None
+
+
+SpanMaps = Mapping[tuple[int, str], Mapping[str | None, Tensor]]  # of one run, by target and kind of span
 
 
 @dataclass(frozen=True)
@@ -77,26 +77,92 @@ class Probe:
         return (found.scores.nanmean(dim=-1),)
 
 
-MEASURES: Mapping[tuple[str, ...], Callable[[Probe], tuple[Tensor, ...]]] = {
-    ("deletion",): Probe.deletion,
-    ("insertion",): Probe.insertion,
-    ("average_drop", "increase"): Probe.drop,
-    ("road_morf", "road_lerf"): Probe.road,
-    ("occlusion",): Probe.occlusion,
-    ("sensitivity_n",): Probe.sensitivity,
+FAITHFULNESS: Mapping[str, MetricSpec] = {
+    spec.name: spec
+    for spec in (
+        MetricSpec(
+            "deletion",
+            Probe.deletion,
+            "nats",
+            "mean log-probability while what the map marks most is removed first (RISE 2018): low is faithful",
+            "RISE, Petsiuk et al., BMVC 2018",
+            better="low",
+            perturbs=True,
+        ),
+        MetricSpec(
+            "insertion",
+            Probe.insertion,
+            "nats",
+            "mean log-probability while what the map marks most is put in first (RISE 2018): high is faithful",
+            "RISE, Petsiuk et al., BMVC 2018",
+            perturbs=True,
+        ),
+        MetricSpec(
+            "average_drop",
+            Probe.drop,
+            "0 to 1",
+            "share of the probability lost when only what the map marks is seen (Grad-CAM++ 2018): low is faithful",
+            "Grad-CAM++, Chattopadhay et al., WACV 2018",
+            better="low",
+            perturbs=True,
+        ),
+        MetricSpec(
+            "increase",
+            Probe.drop,
+            "0 or 1",
+            "how often the probability rises then (Grad-CAM++ 2018): high is faithful",
+            "Grad-CAM++, Chattopadhay et al., WACV 2018",
+            perturbs=True,
+            output=1,
+        ),
+        MetricSpec(
+            "road_morf",
+            Probe.road,
+            "nats",
+            "mean log-probability with what the map marks most imputed from the rest (ROAD 2022): low is faithful",
+            "ROAD, Rong et al., ICML 2022",
+            better="low",
+            perturbs=True,
+        ),
+        MetricSpec(
+            "road_lerf",
+            Probe.road,
+            "nats",
+            "the same with what it marks least (ROAD 2022): high is faithful",
+            "ROAD, Rong et al., ICML 2022",
+            perturbs=True,
+            output=1,
+        ),
+        MetricSpec(
+            "occlusion",
+            Probe.occlusion,
+            "-1 to 1",
+            "rank correlation with what occluding each of 7 x 7 patches costs (Grad-CAM 2017): high is faithful",
+            "Grad-CAM, Selvaraju et al., ICCV 2017, section 5.3",
+            perturbs=True,
+        ),
+        MetricSpec(
+            "sensitivity_n",
+            Probe.sensitivity,
+            "-1 to 1",
+            "correlation of a map's sum over random cells with what removing them costs (2018): high is faithful",
+            "Sensitivity-n, Ancona et al., ICLR 2018",
+            perturbs=True,
+        ),
+    )
 }
 
 
-def probed(
-    model: TaskAdapter, batch: Prepared, runs: Sequence[Maps], metrics: Sequence[str], controls: Sequence[str], canvas: str
-) -> dict[Key, dict[str, float]]:
-    """Every chosen metric of every target's map, and of those `CONTROLS` that are asked for."""
+def measure_faithfulness(
+    model: TaskAdapter, batch: TextBatch, runs: Sequence[SpanMaps], metrics: Sequence[str], controls: Sequence[str], canvas: str
+) -> dict[MapKey, dict[str, float]]:
+    """Every chosen metric of every target's map, and of those `controls` that are perturbed."""
     chosen = [name for name in metrics if name in FAITHFULNESS]
-    entries: dict[tuple[int, torch.Size], list[tuple[Key, Tensor, Span]]] = {}
+    entries: dict[tuple[int, torch.Size], list[tuple[MapKey, Tensor, Span]]] = {}
     for key, map, span in _entries(batch, runs, controls) if chosen else ():
         if not map.isnan().any():
-            entries.setdefault((batch.targets[key[0]][0], map.shape), []).append((key, map, span))
-    found: dict[Key, dict[str, float]] = {}
+            entries.setdefault((batch.targets[key.target][0], map.shape), []).append((key, map, span))
+    found: dict[MapKey, dict[str, float]] = {}
     for (row, _), own in entries.items():
         probe = _probe(model, batch, row, [span for *_, span in own], torch.stack([map for _, map, _ in own]), canvas)
         numbers = dict(_numbers(probe, chosen))
@@ -106,34 +172,34 @@ def probed(
 
 
 def _numbers(probe: Probe, chosen: Sequence[str]) -> Iterator[tuple[str, list[float]]]:
-    for names, function in MEASURES.items():
-        if set(names) & set(chosen):
-            for name, values in zip(names, function(probe), strict=True):
-                if name in chosen:
-                    yield name, values.double().tolist()
+    specs = [FAITHFULNESS[name] for name in chosen]
+    outputs = {function: function(probe) for function in dict.fromkeys(spec.function for spec in specs)}
+    for spec in specs:
+        yield spec.name, outputs[spec.function][spec.output].double().tolist()
 
 
-def _entries(batch: Prepared, runs: Sequence[Maps], controls: Sequence[str]) -> Iterator[tuple[Key, Tensor, Span]]:
+def _entries(batch: TextBatch, runs: Sequence[SpanMaps], controls: Sequence[str]) -> Iterator[tuple[MapKey, Tensor, Span]]:
     """All maps to measure, each with the word whose score it is about; of other words the next one."""
+    perturbed = {name for name in controls if CONTROLS[name].perturbed}
     for scope in batch.scopes():
         contrast_ids = others([batch.targets[i][1].group for i in scope])
         for place, i in enumerate(scope):
             for kind, span in batch.spans(i).items():
-                grids = {run[i, kind][""].shape for run in runs}
+                grids = {run[i, kind][None].shape for run in runs}
                 for grid in grids:
                     blind = blind_maps((grid[0], grid[1]), batch.placement(batch.targets[i][0]))
                     blind["random"] = torch.rand(grid, generator=torch.Generator().manual_seed(i))
-                    yield from (((i, kind, None, name), blind[name], span) for name in blind if name in {*controls} & {*CONTROLS})
+                    yield from ((MapKey(i, kind, None, name), blind[name], span) for name in blind if name in perturbed)
                 for r, run in enumerate(runs):
-                    yield (i, kind, r, ""), run[i, kind][""], span
+                    yield MapKey(i, kind, r, None), run[i, kind][None], span
                     if "other_word" in controls and contrast_ids[place]:
                         later = [j for j in contrast_ids[place] if j > place]
-                        yield (i, kind, r, "other_word"), run[scope[(later or contrast_ids[place])[0]], kind][""], span
+                        yield MapKey(i, kind, r, "other_word"), run[scope[(later or contrast_ids[place])[0]], kind][None], span
 
 
-def _probe(model: TaskAdapter, batch: Prepared, row: int, spans: Sequence[Span], maps: Tensor, canvas: str) -> Probe:
+def _probe(model: TaskAdapter, batch: TextBatch, row: int, spans: Sequence[Span], maps: Tensor, canvas: str) -> Probe:
     rows = batch.rows
-    one, ids = rows.part([row]), rows.ids[row][rows.ids[row] >= 0][None]
+    one, ids = rows.inputs_of([row]), rows.ids[row][rows.ids[row] >= 0][None]
     at_layer = canvas == "layer"
     if at_layer:
         image = rows.activations[int(rows.photo[row])]

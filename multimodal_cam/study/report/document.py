@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from ..metrics.intervals import Interval
+from ...metrics.intervals import Interval
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #16191d; --paper: #fdfcfb; --line: #dcd8d4; --muted: #565c64; }
@@ -41,7 +41,7 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
-class Grid:
+class DataTable:
     """A table: its head and rows of cells."""
 
     head: Sequence[str]
@@ -57,7 +57,7 @@ class Picture:
     wide: bool = False
 
 
-Block = Heading | Paragraph | Grid | Picture
+Block = Heading | Paragraph | DataTable | Picture
 
 
 def value(found: Interval) -> str:
@@ -93,7 +93,7 @@ def _markdown(block: Block, folder: Path) -> str:
             return f"{'#' * level} {_plain(text)}"
         case Paragraph(text):
             return _plain(text)
-        case Grid(head, rows):
+        case DataTable(head, rows):
             lines = [head, ["---"] * len(head), *rows]
             return "\n".join(f"| {' | '.join(_plain(cell).replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
         case Picture(path, text):
@@ -106,7 +106,7 @@ def _html(block: Block) -> str:
             return f"<h{level}>{escape(text)}</h{level}>"
         case Paragraph(text):
             return f"<p>{escape(text)}</p>"
-        case Grid(head, rows):
+        case DataTable(head, rows):
             top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
             body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
             return f'<div class="table"><table>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}</tbody></table></div>'

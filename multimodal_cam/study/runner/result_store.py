@@ -19,62 +19,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..core.files import FULL, whole_or_nothing
-from .measures import CONTROLS
-from .measuring import Shard
+from ...core.files import FULL, whole_or_nothing
+from ..schema import table_schemas
+from .shard_worker import ShardTables
 
 TABLES = ("results", "nouns", "errors", "left_out")
 SANITY = ("sanity.parquet", "sanity.html", "sanity.md", "plots")  # `study sanity` may have been here before
 GROUP = 65_536  # rows of the final table that are read together
 
-ABOUT = {
-    "image": pa.string(),
-    "text": pa.int32(),
-    "caption": pa.string(),
-    "question": pa.string(),
-    "truth": pa.string(),
-    "right": pa.bool_(),
-    "word": pa.string(),
-    "phrase": pa.string(),
-    "span": pa.string(),
-    "model": pa.string(),
-    "method": pa.string(),
-    "score": pa.string(),
-    "head": pa.int32(),
-    "start": pa.int32(),
-    "stop": pa.int32(),
-    "thing": pa.string(),
-    "type": pa.string(),
-    "boxes": pa.list_(pa.list_(pa.float64())),
-    "area": pa.float64(),
-    "size": pa.string(),
-    "off_centre": pa.bool_(),
-    "in_human_caption": pa.bool_(),
-    "reliance": pa.float64(),
-    "log_prob": pa.float64(),
-    "peak": pa.float64(),
-    "empty": pa.bool_(),
-    "frame": pa.list_(pa.float64()),
-    "grid": pa.list_(pa.int32()),
-    "map": pa.list_(pa.float16()),
-}
-NOUNS = ("image", "caption", "word", "head", "model", "method", "score", "in_human_caption", "reliance", "log_prob", "peak")
-ERRORS = {name: pa.string() for name in ("image", "model", "kind", "message")}
-LEFT_OUT = {"image": pa.string(), "model": pa.string(), "why": pa.string(), "count": pa.int32()}
 
-
-def schemas(metrics: Sequence[str]) -> dict[str, pa.Schema]:
-    """The columns of the tables; each metric has one for the map and one for every control, `<metric>__<control>`."""
-    numbers = {f"{m}__{c}" if c else m: pa.float64() for m in metrics for c in ("", *CONTROLS)}
-    columns = {"results": ABOUT | numbers, "nouns": {n: ABOUT[n] for n in NOUNS}, "errors": ERRORS, "left_out": LEFT_OUT}
-    return {name: pa.schema(fields) for name, fields in columns.items()}
-
-
-class Store:
+class ResultStore:
     """The folder of a study that is going on; `open_store` makes one."""
 
     def __init__(self, folder: Path, metrics: Sequence[str]) -> None:
-        self.folder, self.shards, self.schemas = folder, folder / "shards", schemas(metrics)
+        self.folder, self.shards, self.schemas = folder, folder / "shards", table_schemas(metrics)
 
     @property
     def finished(self) -> bool:
@@ -83,11 +41,12 @@ class Store:
     def has(self, number: int) -> bool:
         return self._place(number).is_dir()
 
-    def add(self, number: int, shard: Shard) -> None:
-        """Raises OSError that says what to do when the disk is full; shards that were written stay."""
+    def add(self, number: int, shard: ShardTables) -> None:
+        """Raises OSError that says what to do when the disk is full (shards that were written stay), and ValueError for a column
+        that the schema does not declare."""
         with _room(self.folder), whole_or_nothing(self._place(number)) as partial:
             for name in TABLES:
-                table = pa.Table.from_pylist(getattr(shard, name), schema=self.schemas[name])
+                table = to_table(name, getattr(shard, name), self.schemas[name])
                 pq.write_table(table, partial / f"{name}.parquet", compression="zstd")
 
     def finish(self, count: int, remarks: dict[str, Any]) -> None:
@@ -113,8 +72,18 @@ class Store:
         return self.shards / f"{number:06}"
 
 
+def to_table(name: str, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows of table `name`, with NULL for columns that a row lacks. Raises ValueError for a column that is not declared."""
+    undeclared = {column for row in rows for column in row} - set(schema.names)
+    if undeclared:
+        raise ValueError(
+            f"{name}: columns {', '.join(sorted(undeclared))} are not declared: give each an entry in study/schema.py"
+        )
+    return pa.Table.from_pylist(list(rows), schema=schema)
+
+
 @contextmanager
-def open_store(folder: Path, run: dict[str, Any], metrics: Sequence[str]) -> Iterator[Store]:
+def open_store(folder: Path, run: dict[str, Any], metrics: Sequence[str]) -> Iterator[ResultStore]:
     """The store in `folder`, for this process alone. `run` is what run.json has to say.
 
     Raises FileExistsError when the folder holds another study (saying what differs), or other things, BlockingIOError when
@@ -132,7 +101,7 @@ def open_store(folder: Path, run: dict[str, Any], metrics: Sequence[str]) -> Ite
                 f"another process is writing to {str(folder)!r}: wait for it, or choose another folder"
             ) from None
         _check(folder, run)
-        store = Store(folder, metrics)
+        store = ResultStore(folder, metrics)
         for left_over in [*folder.glob("shards/.*"), *folder.glob(".*.partial")]:
             shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
         yield store

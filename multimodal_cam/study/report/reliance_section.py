@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ..metrics.calibration import auroc_difference, auroc_interval
-from .document import Block, Grid, Heading, Paragraph, Picture, difference, value
+from ...metrics.calibration import auroc_difference, auroc_interval
+from ..config import RUN
+from .document import Block, DataTable, Heading, Paragraph, Picture, difference, value
 from .plots import reliability
-from .summary import RUN, Table
+from .result_table import ResultTable
 
 Columns = Mapping[str, NDArray[Any]]
 PREDICTORS = {
@@ -33,11 +34,11 @@ SAID = (
 )
 
 
-def trust_blocks(folder: Path, table: Table, metric: str) -> Iterator[Block]:
+def reliance_blocks(folder: Path, table: ResultTable, metric: str) -> Iterator[Block]:
     """Tables and curves: for hits of maps, and for nouns of own captions that no human caption has."""
     yield Heading(2, "Does a word's reliance say when to trust its map?")
     yield Paragraph(ABOUT)
-    yield Grid(["number", "what it is"], list(PREDICTORS.items()))
+    yield DataTable(["number", "what it is"], list(PREDICTORS.items()))
     yield Heading(3, f"{metric} hits")
     runs = {key: {n: table[n][rows] for n in (*PREDICTORS, "image", metric)} for key, rows in table.runs.items()}
     hits = {key: columns | {"label": columns[metric] >= 0.5} for key, columns in runs.items()}
@@ -53,13 +54,13 @@ def trust_blocks(folder: Path, table: Table, metric: str) -> Iterator[Block]:
         yield Picture(path, "The share of nouns that a human caption has, by their reliance", wide=True)
 
 
-def _table(runs: Mapping[tuple[str, ...], Columns], names: list[str], seed: int) -> Grid:
+def _table(runs: Mapping[tuple[str, ...], Columns], names: list[str], seed: int) -> DataTable:
     lines = []
     for key, columns in runs.items():
         cells = [_areas(columns, name, seed) for name in names]
         lines.append([*key, str(len(columns["label"])), f"{columns['label'].mean():.3f}", *(own for own, _ in cells)])
         lines.append([*("" for _ in key), "", "reliance above:", *(above for _, above in cells)])
-    return Grid([*RUN[: len(next(iter(runs)))], "words", "share", *names], lines)
+    return DataTable([*RUN[: len(next(iter(runs)))], "words", "share", *names], lines)
 
 
 def _areas(columns: Columns, name: str, seed: int) -> tuple[str, str]:

@@ -10,27 +10,39 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from .._explain import group_by_batch_key
-from ..adapters.contract import TaskAdapter
-from ..core.cut_model import tap_layer
-from ..core.geometry import Placement
-from ..core.spans import Span, join
-from . import targets as looking
-from .explaining import Rows, encode, together
-from .settings import Settings
-from .targets import LeftOut, Noun, Photo, Target, Text
+from ..._explain import group_by_batch_key
+from ...adapters.contract import TaskAdapter
+from ...core.cut_model import tap_layer
+from ...core.geometry import Placement
+from ...core.spans import Span, join
+from ..config import Settings
+from ..sources.targets import (
+    CaptionNoun,
+    LeftOut,
+    OpenedPhoto,
+    PhotoText,
+    WordTarget,
+    answer_target,
+    human_texts,
+    nouns_of,
+    parse_texts,
+    questions_of,
+    targets_of,
+    words_of,
+)
+from .row_maps import TextRows, encode, text_rows
 
 
 @dataclass(frozen=True)
-class Prepared:
+class TextBatch:
     """Texts about photos, their words, and the targets: `(text, target)`, in order; of own captions also all nouns."""
 
-    photos: Sequence[Photo]
-    texts: Sequence[Text]
+    photos: Sequence[OpenedPhoto]
+    texts: Sequence[PhotoText]
     words: Sequence[Sequence[Span]]
-    rows: Rows
-    targets: Sequence[tuple[int, Target]]
-    nouns: Sequence[tuple[int, Noun]] = ()
+    rows: TextRows
+    targets: Sequence[tuple[int, WordTarget]]
+    nouns: Sequence[tuple[int, CaptionNoun]] = ()
 
     def scopes(self) -> Iterator[list[int]]:
         """Targets whose maps are each other's control: those of one caption, or of all questions about a photo."""
@@ -51,12 +63,12 @@ class Prepared:
         return self.rows.inputs.placements[row]
 
 
-def prepare(model: TaskAdapter, photos: Sequence[Photo], settings: Settings, left_out: LeftOut) -> Prepared | None:
+def prepare(model: TaskAdapter, photos: Sequence[OpenedPhoto], settings: Settings, left_out: LeftOut) -> TextBatch | None:
     """None when there is nothing to explain in the whole batch."""
     if settings.task == "vqa":
-        return _asked(model, photos)
+        return _question_batch(model, photos)
     own = settings.own_captions
-    texts = [Text(i, 0) for i in range(len(photos))] if own else looking.human_texts(photos, settings)
+    texts = [PhotoText(i, 0) for i in range(len(photos))] if own else human_texts(photos, settings)
     if not texts:
         return None
     inputs = model.preprocess([photos[text.photo].image for text in texts])
@@ -65,32 +77,32 @@ def prepare(model: TaskAdapter, photos: Sequence[Photo], settings: Settings, lef
     else:
         ids = model.tokenize([" ".join(text.words) for text in texts], "unk")
         activations = encode(model, inputs, ids)
-    words = list(looking.words_of(model, ids.tolist(), texts))
-    docs = looking.parsed([[word.text for word in own_words] for own_words in words])
+    words = list(words_of(model, ids.tolist(), texts))
+    docs = parse_texts([[word.text for word in own_words] for own_words in words])
     targets = [
         (i, target)
         for i, text in enumerate(texts)
         if words[i]
-        for target in looking.targets_of(photos[text.photo], text, words[i], docs[i], settings, left_out)
+        for target in targets_of(photos[text.photo], text, words[i], docs[i], settings, left_out)
     ]
-    nouns = [(i, noun) for i, text in enumerate(texts) if own for noun in looking.nouns_of(photos[text.photo], words[i], docs[i])]
+    nouns = [(i, noun) for i, text in enumerate(texts) if own for noun in nouns_of(photos[text.photo], words[i], docs[i])]
     if not targets and not nouns:
         return None
-    return Prepared(photos, texts, words, together(model, inputs, ids, activations), targets, nouns)
+    return TextBatch(photos, texts, words, text_rows(model, inputs, ids, activations), targets, nouns)
 
 
-def _asked(model: TaskAdapter, photos: Sequence[Photo]) -> Prepared | None:
-    texts = looking.questions_of(photos)
+def _question_batch(model: TaskAdapter, photos: Sequence[OpenedPhoto]) -> TextBatch | None:
+    texts = questions_of(photos)
     questions = [text.question for text in texts if text.question]
-    _refuse_kinds(model, [(photos[text.photo].image, text.question.question) for text in texts if text.question])
+    _require_one_batch_key(model, [(photos[text.photo].image, text.question.question) for text in texts if text.question])
     inputs = model.preprocess([photos[text.photo].image for text in texts], [question.question for question in questions])
     ids, activations = _generate(model, inputs)
-    words = list(looking.words_of(model, ids.tolist(), texts))
-    targets = [(i, looking.answer_target(question)) for i, question in enumerate(questions)]
-    return Prepared(photos, texts, words, together(model, inputs, ids, activations), targets)
+    words = list(words_of(model, ids.tolist(), texts))
+    targets = [(i, answer_target(question)) for i, question in enumerate(questions)]
+    return TextBatch(photos, texts, words, text_rows(model, inputs, ids, activations), targets)
 
 
-def _refuse_kinds(model: TaskAdapter, rows: Sequence[tuple[Image, str | None]]) -> None:
+def _require_one_batch_key(model: TaskAdapter, rows: Sequence[tuple[Image, str | None]]) -> None:
     """Raises ValueError where a model cannot take all questions about a photo at once: their maps are each other's control."""
     if len(group_by_batch_key(model, rows)) > 1:
         raise ValueError(f"{model.name} takes prompts of one length at once, and the questions about a photo differ in theirs")

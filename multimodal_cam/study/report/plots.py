@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..metrics.calibration import curve, curve_intervals
-from ..metrics.intervals import Interval
-from .measures import WITHOUT_METHOD
+from ...metrics.calibration import curve, curve_intervals
+from ...metrics.intervals import Interval
 
 COLOURS = ("#6a2a9c", "#0f7d6b", "#c4621a", "#2f6fb5", "#a8325e", "#5b6470")
 GREYS = {True: "#6a2a9c", False: "#a8a29c"}  # what is measured, and its controls
 
 
-def bars(groups: Mapping[str, Mapping[str, Interval]], metric: str, path: Path) -> Path:
-    """One panel a group of targets, one dot with its interval for each method and control; writes and returns `path`."""
+def bars(groups: Mapping[str, Mapping[str, Interval]], metric: str, methods: Collection[str], path: Path) -> Path:
+    """One panel a group of targets, one dot with its interval for each method and control; labels of `methods` stand out.
+
+    Writes and returns `path`.
+    """
     longest = max(map(len, groups.values()))
     figure = Figure(figsize=(5.2 * len(groups), 0.9 + 0.27 * longest), layout="constrained")
     panels: Sequence[Any] = figure.subplots(1, len(groups), squeeze=False)[0]
     for panel, (name, found) in zip(panels, groups.items(), strict=True):
         for place, (label, interval) in enumerate(reversed(list(found.items()))):
-            own = ":" not in label and label not in WITHOUT_METHOD
+            own = label in methods
             panel.plot([interval.low, interval.high], [place, place], color=GREYS[own], linewidth=2)
             panel.plot(interval.value, place, "o", color=GREYS[own], markersize=5)
         panel.set_yticks(range(len(found)), list(found)[::-1], fontsize=8)

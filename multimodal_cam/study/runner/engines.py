@@ -7,26 +7,28 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from .measuring import Shard, Worker
-from .memory import keep_freed_memory
-from .settings import Settings
-from .sources import Item
+from ..config import Settings
+from ..sources.photo_list import StudyPhoto
+from .malloc import keep_freed_memory
+from .shard_worker import ShardTables, ShardWorker
 
-Shards = Mapping[int, Sequence[Item]]
-Engine = Callable[[Settings, Shards, int, Callable[[int], None]], Iterator[tuple[int, Shard]]]
+Shards = Mapping[int, Sequence[StudyPhoto]]
+Engine = Callable[[Settings, Shards, int, Callable[[int], None]], Iterator[tuple[int, ShardTables]]]
 
 
-def local(settings: Settings, shards: Shards, workers: int, progress: Callable[[int], None]) -> Iterator[tuple[int, Shard]]:
+def local(settings: Settings, shards: Shards, workers: int, progress: Callable[[int], None]) -> Iterator[tuple[int, ShardTables]]:
     """One shard after the other; no more than one is in memory."""
     if workers != 1:
         raise ValueError(f"the local engine works alone, got {workers} workers: --engine ray has as many as you like")
     keep_freed_memory()
-    worker = Worker(settings)
+    worker = ShardWorker(settings)
     for number, items in shards.items():
         yield number, worker(items, progress)
 
 
-def on_ray(settings: Settings, shards: Shards, workers: int, progress: Callable[[int], None]) -> Iterator[tuple[int, Shard]]:
+def on_ray(
+    settings: Settings, shards: Shards, workers: int, progress: Callable[[int], None]
+) -> Iterator[tuple[int, ShardTables]]:
     """Ray Data streams the shards through `workers` actors, each of which loads the models once.
 
     Joins the cluster that `RAY_ADDRESS` names, or starts one on this machine.
@@ -61,7 +63,7 @@ class _Actor:
 
     def __init__(self, settings: Settings) -> None:
         keep_freed_memory()
-        self.worker = Worker(settings)
+        self.worker = ShardWorker(settings)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         return {"number": row["number"], "shard": pickle.dumps(self.worker(pickle.loads(row["items"])))}

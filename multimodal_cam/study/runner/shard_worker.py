@@ -7,34 +7,35 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .._explain import group_by_batch_key
-from ..adapters.contract import TaskAdapter
-from ..adapters.load import load
-from ..core.files import FULL
-from ..core.hooks import evaluating
-from ..core.spans import Span, join, sentence
-from ..metrics.answers import exact_accuracy
-from ..metrics.localization import WHOLE, coverage, off_centre, others
-from . import targets as looking
-from .explaining import Found, Rows, can, explained, random_twin
-from .faithful import Key, probed
-from .measures import METRICS, blind_maps, measured
-from .preparing import Prepared, prepare
-from .settings import Settings
-from .sources import Item, sharded
-from .targets import LeftOut, Photo
+from ..._explain import group_by_batch_key
+from ...adapters.contract import TaskAdapter
+from ...adapters.load import load
+from ...core.files import FULL
+from ...core.hooks import evaluating
+from ...core.spans import Span, join, sentence
+from ...metrics.localization import others
+from ..config import Settings
+from ..measure.controls import blind_maps
+from ..measure.metric_spec import MetricColumn
+from ..measure.perturbation import MapKey, measure_faithfulness
+from ..measure.placement import METRICS, measure_maps
+from ..measure.row_maps import RowMaps, TextRows, iterate_row_maps, random_twin, supports_method
+from ..measure.text_batch import TextBatch, prepare
+from ..schema import RowFacts, TargetFacts, result_row
+from ..sources.photo_list import StudyPhoto, chunked
+from ..sources.targets import LeftOut, OpenedPhoto, open_photo
 
 Row = dict[str, Any]
 ALTERNATIVES = 2  # the answer itself is the likeliest one, so that one other remains
 
 
 @dataclass
-class Shard:
+class ShardTables:
     """What a shard gave: rows of the table, of own captions' nouns, photos that failed, and how many phrases are no targets."""
 
     results: list[Row] = field(default_factory=list)
@@ -43,7 +44,7 @@ class Shard:
     left_out: list[Row] = field(default_factory=list)
 
 
-class Worker:
+class ShardWorker:
     """Loads the models once, then measures shard after shard."""
 
     def __init__(self, settings: Settings) -> None:
@@ -51,9 +52,9 @@ class Worker:
         self.models = {name: load(name, device=settings.device) for name in settings.models}
         self.twins: dict[str, TaskAdapter | None] = {}
 
-    def __call__(self, items: Sequence[Item], progress: Callable[[int], None] = lambda _: None) -> Shard:
-        shard = Shard()
-        for batch in sharded(items, self.settings.batch_size):
+    def __call__(self, items: Sequence[StudyPhoto], progress: Callable[[int], None] = lambda _: None) -> ShardTables:
+        shard = ShardTables()
+        for batch in chunked(items, self.settings.batch_size):
             photos = [photo for item in batch if (photo := _open(item, self.settings, shard))]
             for name in self.models:
                 with _untouched(self.models[name]):
@@ -62,7 +63,7 @@ class Worker:
             progress(len(batch))
         return shard
 
-    def _model(self, name: str, photos: Sequence[Photo], shard: Shard) -> None:
+    def _model(self, name: str, photos: Sequence[OpenedPhoto], shard: ShardTables) -> None:
         """A batch; when it fails, the photos that fail alone are left out and the others run again together."""
         try:
             self._measure(name, photos, shard)
@@ -75,7 +76,7 @@ class Worker:
                 return
         sound = []
         for photo in photos:
-            tried = Shard()
+            tried = ShardTables()
             self._model(name, [photo], tried)
             shard.errors += tried.errors
             sound += [] if tried.errors else [photo]
@@ -86,7 +87,7 @@ class Worker:
         if sound:
             self._measure(name, sound, shard)
 
-    def _measure(self, name: str, photos: Sequence[Photo], shard: Shard) -> None:
+    def _measure(self, name: str, photos: Sequence[OpenedPhoto], shard: ShardTables) -> None:
         if not photos:
             return
         left_out: LeftOut = Counter()
@@ -96,58 +97,65 @@ class Worker:
             runs = self._runs(name, batch)
             faithful = self._probed(name, batch, runs)
             for scope in batch.scopes():
-                results += [row | {"model": name} for row in _scope(scope, batch, runs, faithful, self.settings)]
+                results += [row for row in _scope(scope, batch, runs, faithful, self.settings, name)]
             shard.results += results
             shard.nouns += [row | {"model": name} for row in _noun_rows(batch, runs)]
         shard.left_out += [
             {"image": image, "model": name, "why": why, "count": count} for (image, why), count in left_out.items() if count
         ]
 
-    def _runs(self, name: str, batch: Prepared) -> list[Run]:
+    def _runs(self, name: str, batch: TextBatch) -> list[MethodRun]:
         settings, model = self.settings, self.models[name]
         if name not in self.twins and "random_weights" in settings.controls:
             self.twins[name] = random_twin(model, batch.rows, settings.seed)
         return [
-            (method, score, _maps(model, self.twins.get(name), batch, method, score, settings))
+            MethodRun(method, score, _maps(model, self.twins.get(name), batch, method, score, settings))
             for method in settings.methods
-            if can(model, method)
+            if supports_method(model, method)
             for score in settings.scores
             if settings.wanted(name, method, score)
         ]
 
-    def _probed(self, name: str, batch: Prepared, runs: Sequence[Run]) -> dict[Key, dict[str, float]]:
+    def _probed(self, name: str, batch: TextBatch, runs: Sequence[MethodRun]) -> dict[MapKey, dict[str, float]]:
         settings = self.settings
         spans = [maps.spans for _, _, maps in runs]
-        return probed(self.models[name], batch, spans, settings.metrics, settings.controls, settings.canvas)
+        return measure_faithfulness(self.models[name], batch, spans, settings.metrics, settings.controls, settings.canvas)
 
 
 # ---- maps -----------------------------------------------------------------------------------------------------------------
 
 
 @dataclass
-class Maps:
-    """Of one method: for each target and kind of span, its map (by the name "") and controls, and numbers of the span; and
+class MethodMaps:
+    """Of one method: for each target and kind of span, its map (by None) and controls, and numbers of the span; and
     the numbers of each noun."""
 
-    spans: dict[tuple[int, str], dict[str, Tensor]] = field(default_factory=dict)
+    spans: dict[tuple[int, str], dict[str | None, Tensor]] = field(default_factory=dict)
     numbers: dict[tuple[int, str], Row] = field(default_factory=dict)
     nouns: dict[int, Row] = field(default_factory=dict)
 
 
-Run = tuple[str, str, Maps]  # method, score, maps
+class MethodRun(NamedTuple):
+    """A method and a score, and the maps that they gave."""
+
+    method: str
+    score: str
+    maps: MethodMaps
 
 
-def _maps(model: TaskAdapter, twin: TaskAdapter | None, batch: Prepared, method: str, score: str, settings: Settings) -> Maps:
+def _maps(
+    model: TaskAdapter, twin: TaskAdapter | None, batch: TextBatch, method: str, score: str, settings: Settings
+) -> MethodMaps:
     """Every target's map by a method, and its controls that the model has to make."""
-    found = Maps()
+    found = MethodMaps()
     own, nouns = _by_row(batch.targets), _by_row(batch.nouns)
     questions = settings.task == "vqa"
 
-    def explain(of: TaskAdapter, rows: Rows = batch.rows) -> Iterator[tuple[int, Found]]:
+    def explain(of: TaskAdapter, rows: TextRows = batch.rows) -> Iterator[tuple[int, RowMaps]]:
         options = {"n_steps": settings.n_steps, "n_alternatives": ALTERNATIVES if questions else 0}
-        return explained(of, rows, batch.words, method, score, **options)
+        return iterate_row_maps(of, rows, batch.words, method, score, **options)
 
-    def control(name: str, explanations: Iterator[tuple[int, Found]]) -> None:
+    def control(name: str, explanations: Iterator[tuple[int, RowMaps]]) -> None:
         for row, maps in explanations:
             for i in own.get(row, ()):
                 for kind, span in batch.spans(i).items():
@@ -157,7 +165,7 @@ def _maps(model: TaskAdapter, twin: TaskAdapter | None, batch: Prepared, method:
         whole = {"other_answer": maps.alternative()} if questions else {"whole": maps.map(join(batch.words[row]))}
         for i in own.get(row, ()):
             for kind, span in batch.spans(i).items():
-                found.spans[i, kind] = {"": maps.map(span)} | {name: map for name, map in whole.items() if map is not None}
+                found.spans[i, kind] = {None: maps.map(span)} | {name: map for name, map in whole.items() if map is not None}
                 found.numbers[i, kind] = _numbers(maps, span)
         for i in nouns.get(row, ()):
             found.nouns[i] = _numbers(maps, batch.words[row][batch.nouns[i][1].index])
@@ -176,7 +184,7 @@ def _by_row(places: Sequence[tuple[int, Any]]) -> dict[int, list[int]]:
     return found
 
 
-def _numbers(maps: Found, span: Span) -> Row:
+def _numbers(maps: RowMaps, span: Span) -> Row:
     """What may tell whether to trust a span's map."""
     positive = maps.map(span).relu()
     total = float(positive.sum())
@@ -184,7 +192,7 @@ def _numbers(maps: Found, span: Span) -> Row:
     return {"reliance": maps.reliance(span), "log_prob": maps.log_prob(span), "peak": peak}
 
 
-def _blind(batch: Prepared, i: int) -> dict[str, Tensor]:
+def _blind(batch: TextBatch, i: int) -> dict[str, Tensor]:
     """The maps that know no word, for target `i`."""
     row, _ = batch.targets[i]
     activation = batch.rows.mean_activation(row)
@@ -195,48 +203,54 @@ def _blind(batch: Prepared, i: int) -> dict[str, Tensor]:
 
 
 def _scope(
-    scope: Sequence[int], batch: Prepared, runs: Sequence[Run], faithful: Mapping[Key, Mapping[str, float]], settings: Settings
+    scope: Sequence[int],
+    batch: TextBatch,
+    runs: Sequence[MethodRun],
+    faithful: Mapping[MapKey, Mapping[str, float]],
+    settings: Settings,
+    model: str,
 ) -> Iterator[Row]:
     """The rows of targets that are each other's `other_word`; a target's maps are measured all at once."""
-    metrics = [name for name in settings.metrics if name in METRICS]
     rivals = others([batch.targets[i][1].group for i in scope])
     for place, i in enumerate(scope):
-        row, target = batch.targets[i]
-        about, blind, kinds = _about(batch, i), _blind(batch, i), list(batch.spans(i))
-        named: list[tuple[Any, Tensor]] = list(blind.items())
-        for r, (_, _, maps) in enumerate(runs):
-            for kind in kinds:
-                named += [((r, kind, control), map) for control, map in maps.spans[i, kind].items()]
-                named += [((r, kind, "other_word"), maps.spans[scope[j], kind][""]) for j in rivals[place]]
-        named = [(key, map) for key, map in named if (key if key in blind else key[2]) in ("", *settings.controls)]
-        table = measured([map for _, map in named], target.boxes, batch.placement(row), metrics)
-        found: dict[Any, list[int]] = {}
-        for n, (key, _) in enumerate(named):
-            found.setdefault(key, []).append(n)
-        for r, (method, score, maps) in enumerate(runs):
-            for kind in kinds:
-                own = {key: at for key, at in found.items() if key in blind} | {
-                    key[2]: at for key, at in found.items() if key[:2] == (r, kind)
-                }
+        numbers = _placed(batch, i, [scope[j] for j in rivals[place]], runs, settings)
+        facts = TargetFacts(batch, i)
+        for r, run in enumerate(runs):
+            for kind in batch.spans(i):
                 columns = {
-                    f"{metric}__{control}" if control else metric: fmean(values[n] for n in at)
-                    for control, at in own.items()
-                    for metric, values in table.items()
+                    MetricColumn(metric, key.control).name: number
+                    for table in (numbers, faithful)
+                    for key, metrics in table.items()
+                    if (key.target, key.kind) == (i, kind) and key.run in (r, None)
+                    for metric, number in metrics.items()
                 }
-                for control, numbers in _of(faithful, i, kind, r):
-                    columns |= {f"{metric}__{control}" if control else metric: number for metric, number in numbers.items()}
-                run = {"method": method, "score": score, "span": kind}
-                yield about | run | maps.numbers[i, kind] | _drawn(maps.spans[i, kind][""]) | columns
+                own = RowFacts(
+                    facts, model, run.method, run.score, kind, run.maps.spans[i, kind][None], run.maps.numbers[i, kind]
+                )
+                yield result_row(own) | columns
 
 
-def _of(faithful: Mapping[Key, Mapping[str, float]], i: int, kind: str, run: int) -> Iterator[tuple[str, Mapping[str, float]]]:
-    """What was probed of a target's map by a run, and of the controls that no method makes: by the control's name."""
-    for which, control in ((run, ""), (run, "other_word"), (None, "centre"), (None, "random")):
-        if (numbers := faithful.get((i, kind, which, control))) is not None:
-            yield control, numbers
+def _placed(
+    batch: TextBatch, i: int, rivals: Sequence[int], runs: Sequence[MethodRun], settings: Settings
+) -> dict[MapKey, dict[str, float]]:
+    """Every metric of placement of target `i`'s maps and controls; of several maps of other words the mean."""
+    row, target = batch.targets[i]
+    entries: list[tuple[MapKey, Tensor]] = []
+    for kind in batch.spans(i):
+        entries += [(MapKey(i, kind, None, name), map) for name, map in _blind(batch, i).items()]
+        for r, run in enumerate(runs):
+            entries += [(MapKey(i, kind, r, control), map) for control, map in run.maps.spans[i, kind].items()]
+            entries += [(MapKey(i, kind, r, "other_word"), run.maps.spans[j, kind][None]) for j in rivals]
+    entries = [(key, map) for key, map in entries if key.control is None or key.control in settings.controls]
+    metrics = [name for name in settings.metrics if name in METRICS]
+    table = measure_maps([map for _, map in entries], target.boxes, batch.placement(row), metrics)
+    places: dict[MapKey, list[int]] = {}
+    for n, (key, _) in enumerate(entries):
+        places.setdefault(key, []).append(n)
+    return {key: {name: fmean(values[n] for n in own) for name, values in table.items()} for key, own in places.items()}
 
 
-def _noun_rows(batch: Prepared, runs: Sequence[Run]) -> Iterator[Row]:
+def _noun_rows(batch: TextBatch, runs: Sequence[MethodRun]) -> Iterator[Row]:
     """All nouns of own captions, with and without a box."""
     for i, (row, noun) in enumerate(batch.nouns):
         text, words = batch.texts[row], batch.words[row]
@@ -246,50 +260,12 @@ def _noun_rows(batch: Prepared, runs: Sequence[Run]) -> Iterator[Row]:
             yield about | said | {"method": method, "score": score} | maps.nouns[i]
 
 
-def _about(batch: Prepared, i: int) -> Row:
-    """What a target is, and which splits it belongs to."""
-    row, target = batch.targets[i]
-    text, words = batch.texts[row], batch.words[row]
-    photo = batch.photos[text.photo]
-    area = float(coverage(target.boxes, (1, 1), WHOLE))
-    head = words[target.head].text
-    said = photo.said
-    return {
-        "image": photo.item.image,
-        "text": text.number,
-        "caption": sentence(words),
-        "question": text.question.question if text.question else None,
-        "truth": text.question.answer if text.question else None,
-        "right": bool(exact_accuracy(head, text.question.answer)) if text.question else None,
-        "word": head,
-        "phrase": sentence(words[target.start : target.stop]),
-        "head": target.head,
-        "start": target.start,
-        "stop": target.stop,
-        "thing": target.group,
-        "type": target.type,
-        "boxes": [list(box) for box in target.boxes],
-        "area": area,
-        "size": "< 5 %" if area < 0.05 else "< 15 %" if area < 0.15 else "more",
-        "off_centre": off_centre(target.boxes),
-        "in_human_caption": (head in said) if said else None,
-        "frame": list(batch.placement(row).frame),
-    }
-
-
-def _drawn(map: Tensor) -> Row:
-    """The map itself, divided by its largest magnitude: what the gallery draws."""
-    top = float(map.abs().max())
-    scaled = map / top if top > 0 else map
-    return {"map": scaled.flatten().half().numpy(), "grid": list(map.shape), "empty": not bool((map > 0).any())}
-
-
 # ---- what goes wrong ------------------------------------------------------------------------------------------------------
 
 
-def _open(item: Item, settings: Settings, shard: Shard) -> Photo | None:
+def _open(item: StudyPhoto, settings: Settings, shard: ShardTables) -> OpenedPhoto | None:
     try:
-        return looking.open_photo(item, settings)
+        return open_photo(item, settings)
     except Exception as error:
         if _of_the_machine(error):
             raise
@@ -303,7 +279,7 @@ def _of_the_machine(error: Exception) -> bool:
 
 
 def _error(image: str, model: str, error: Exception) -> Row:
-    from ..core.errors import message
+    from ...core.errors import message
 
     return {"image": image, "model": model, "kind": type(error).__name__, "message": message(error)}
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .agreement import rank_correlation
+from .map_correlation import rank_correlation
 
 WINDOW = 5  # cells, in each direction; and maps in -1..1: the authors' figures (issue 2 of adebayoj/sanity_checks_saliency)
 _RANGE = 2.0

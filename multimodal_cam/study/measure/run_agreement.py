@@ -1,6 +1,7 @@
 """Do maps agree, and do those of different words differ? Rank correlations of the maps that `results.parquet` holds.
 
-Spearman's correlation of signed maps (Das et al., EMNLP 2016, as in metrics.agreement), on the finer of two grids. No model runs.
+Spearman's correlation of signed maps (Das et al., EMNLP 2016, as in metrics.map_correlation), on the finer of two grids.
+No model runs.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from ..metrics.agreement import correlation_matrix, rank_correlation
-from ..metrics.intervals import Interval
-from .summary import RUN, interval
+from ...metrics.intervals import Interval, nan_interval
+from ...metrics.map_correlation import correlation_matrix, rank_correlation
+from ..config import RUN
 
-Run = tuple[str, ...]
-Rows = Mapping[Run, Mapping[Hashable, int]]  # of each run, the row of each target
+RunKey = tuple[str, ...]
+RowsByRun = Mapping[RunKey, Mapping[Hashable, int]]  # of each run, the row of each target
 TARGET = ("image", "text", "caption", "start", "stop", "head")  # captions that a model says itself are each its own
 COLUMNS = (*TARGET, *RUN, "thing", "right", "grid", "map")
 
 
 @dataclass
-class Values:
+class Correlations:
     """Correlations, each with the photo that it is of."""
 
     numbers: list[float] = field(default_factory=list)
@@ -36,35 +37,35 @@ class Values:
         self.numbers += numbers
         self.photos += photos
 
-    def interval(self, seed: int, minus: Values | None = None) -> Interval:
+    def interval(self, seed: int, minus: Correlations | None = None) -> Interval:
         """The mean, or that of the paired difference."""
         values = np.array(self.numbers) - (np.array(minus.numbers) if minus else 0.0)
-        return interval(values, np.array(self.photos), seed)
+        return nan_interval(values, np.array(self.photos), seed)
 
 
 @dataclass(frozen=True)
-class Agreement:
+class RunAgreement:
     """`same`: two runs' maps of one word; `other`: the first one's with the second one's of another word of that text, NaN where
     there is none; `words`: of one run, a text's words with each other, their mean."""
 
-    same: dict[tuple[Run, Run], Values] = field(default_factory=dict)
-    other: dict[tuple[Run, Run], Values] = field(default_factory=dict)
-    words: dict[Run, Values] = field(default_factory=dict)
+    same: dict[tuple[RunKey, RunKey], Correlations] = field(default_factory=dict)
+    other: dict[tuple[RunKey, RunKey], Correlations] = field(default_factory=dict)
+    words: dict[RunKey, Correlations] = field(default_factory=dict)
 
 
-def measure_agreement(folder: Path, *, right_only: bool) -> Agreement:
+def measure_agreement(folder: Path, *, right_only: bool) -> RunAgreement:
     """All correlations of a study's maps, a row group at a time: all rows of a photo lie in one."""
-    found = Agreement()
+    found = RunAgreement()
     file = pq.ParquetFile(folder / "results.parquet")
     for group in range(file.num_row_groups):
         _measure(file.read_row_group(group, columns=list(COLUMNS)), right_only, found)
     return found
 
 
-def _measure(table: Any, right_only: bool, found: Agreement) -> None:
+def _measure(table: Any, right_only: bool, found: RunAgreement) -> None:
     columns = {name: table[name].to_pylist() for name in COLUMNS if name != "map"}
     maps = _maps(table["map"], columns["grid"])
-    rows: dict[Run, dict[Hashable, int]] = {}
+    rows: dict[RunKey, dict[Hashable, int]] = {}
     for row in range(len(table)):
         if columns["right"][row] or not right_only:
             run = tuple(columns[name][row] for name in RUN)
@@ -75,16 +76,16 @@ def _measure(table: Any, right_only: bool, found: Agreement) -> None:
     for run, own in texts.items():
         several = [text for text in own if _different(text, columns["thing"]).any()]
         means = [_words(maps, text, columns["thing"]) for text in several]
-        found.words.setdefault(run, Values()).add(means, [image[text[0]] for text in several])
+        found.words.setdefault(run, Correlations()).add(means, [image[text[0]] for text in several])
     for one, other in comparable(rows):
         pairs = [(row, rows[other][key]) for key, row in rows[one].items() if key in rows[other]]
         photos = [image[row] for row, _ in pairs]
-        found.same.setdefault((one, other), Values()).add(_correlate(maps, pairs), photos)
+        found.same.setdefault((one, other), Correlations()).add(_correlate(maps, pairs), photos)
         swapped = [(row, contrast_ids[other].get(theirs, -1)) for row, theirs in pairs]
-        found.other.setdefault((one, other), Values()).add(_correlate(maps, swapped), photos)
+        found.other.setdefault((one, other), Correlations()).add(_correlate(maps, swapped), photos)
 
 
-def comparable(runs: Iterator[Run] | Mapping[Run, Any]) -> Iterator[tuple[Run, Run]]:
+def comparable(runs: Iterator[RunKey] | Mapping[RunKey, Any]) -> Iterator[tuple[RunKey, RunKey]]:
     """Runs of one span (word or phrase) that differ in model, method or score, and in no other."""
     names = sorted(runs)
     for i, one in enumerate(names):

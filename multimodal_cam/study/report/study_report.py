@@ -10,20 +10,22 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from .ablations import ablation_blocks
-from .agreement import measure_agreement
-from .agreement_report import agreement_blocks
-from .document import Block, Grid, Heading, Paragraph, Picture, difference, html, markdown, value
-from .faithful import FAITHFULNESS
+from ..config import RUN
+from ..measure.controls import CONTROLS
+from ..measure.metric_spec import MetricColumn
+from ..measure.run_agreement import measure_agreement
+from ..runner.result_store import read_run
+from ..schema import METRIC_SPECS
+from .ablation_section import ablation_blocks
+from .agreement_section import agreement_blocks
+from .document import Block, DataTable, Heading, Paragraph, Picture, difference, html, markdown, value
 from .gallery import cases, pictures
-from .measures import CONTROLS, MEDIANS, METRICS, WITHOUT_METHOD
 from .plots import bars
-from .sanity import sanity_blocks
-from .store import read_run
-from .summary import RUN, Table, paired, read_table, splits
-from .trust import trust_blocks
+from .reliance_section import reliance_blocks
+from .result_table import ResultTable, paired, read_table, splits
+from .sanity_section import sanity_blocks
 
-Run = tuple[str, ...]
+RunKey = tuple[str, ...]
 PERTURBED = {
     "pixels": "Faithfulness: pixels are removed by the photo's mean colour; insertion begins with the blurred photo (11 pixels, "
     "sigma 5, of the size that the network takes). log p of the word under the fixed prefix, in nats.",
@@ -51,7 +53,7 @@ def write_report(folder: Path) -> Path:
     return page
 
 
-def _blocks(folder: Path, run: dict[str, Any], table: Table) -> Iterator[Block]:
+def _blocks(folder: Path, run: dict[str, Any], table: ResultTable) -> Iterator[Block]:
     metrics, controls = run["settings"]["metrics"], run["settings"]["controls"]
     yield Heading(1, TITLE)
     yield from _what(folder, run, table)
@@ -66,13 +68,12 @@ def _blocks(folder: Path, run: dict[str, Any], table: Table) -> Iterator[Block]:
         yield _main(table, runs, metrics, controls)
     yield Heading(2, "How much more than the controls")
     yield Paragraph("Map minus control on the same target, mean and 95 % interval; n.s. where the interval holds 0.")
-    for metric in [m for m in metrics if m not in MEDIANS]:
+    for metric in _means(metrics):
         yield Heading(3, metric)
-        names = [c for c in controls if any(_has(table, rows, f"{metric}__{c}") for rows in table.runs.values())]
-        rows = [
-            [*key, *(difference(table.interval(metric, own, f"{metric}__{c}")) for c in names)] for key, own in table.runs.items()
-        ]
-        yield Grid([*RUN, *names], rows)
+        own, minus = MetricColumn(metric), [MetricColumn(metric, control) for control in controls]
+        minus = [column for column in minus if any(_has(table, rows, column) for rows in table.runs.values())]
+        lines = [[*key, *(difference(table.interval(own, rows, column)) for column in minus)] for key, rows in table.runs.items()]
+        yield DataTable([*RUN, *(str(column.control) for column in minus)], lines)
     if run["settings"].get("one_at_a_time"):
         yield from ablation_blocks(table, run["settings"])
         return
@@ -80,9 +81,9 @@ def _blocks(folder: Path, run: dict[str, Any], table: Table) -> Iterator[Block]:
     yield from _splits(table, metrics[0], controls)
     agreement = measure_agreement(folder, right_only=run["settings"]["task"] == "vqa")
     yield from agreement_blocks(agreement, table.seed)
-    placed = [m for m in metrics if m in METRICS and m not in MEDIANS]
+    placed = [m for m in _means(metrics) if not METRIC_SPECS[m].perturbs]
     if placed:
-        yield from trust_blocks(folder, table, placed[0])
+        yield from reliance_blocks(folder, table, placed[0])
     yield from sanity_blocks(folder, table.seed)
     yield from _gallery(folder, run, table, metrics)
 
@@ -90,7 +91,7 @@ def _blocks(folder: Path, run: dict[str, Any], table: Table) -> Iterator[Block]:
 # ---- sections -------------------------------------------------------------------------------------------------------------
 
 
-def _what(folder: Path, run: dict[str, Any], table: Table) -> Iterator[Block]:
+def _what(folder: Path, run: dict[str, Any], table: ResultTable) -> Iterator[Block]:
     settings = run["settings"]
     errors, left_out = (pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("errors", "left_out"))
     words = sum(len(rows) for key, rows in table.runs.items() if key == next(iter(table.runs)))
@@ -108,19 +109,21 @@ def _what(folder: Path, run: dict[str, Any], table: Table) -> Iterator[Block]:
     for row in left_out:
         reasons[row["model"], row["why"]] += row["count"]
     if reasons:
-        yield Grid(["model", "not a target, because", "phrases"], [[m, why, str(n)] for (m, why), n in sorted(reasons.items())])
+        yield DataTable(
+            ["model", "not a target, because", "phrases"], [[m, why, str(n)] for (m, why), n in sorted(reasons.items())]
+        )
     for model in settings["models"]:
         lacking = set(settings["methods"]) - {key[1] for key in table.runs if key[0] == model}
         if any(key[0] == model for key in table.runs) and lacking:
             yield Paragraph(f"{model} has no {', '.join(sorted(lacking))}: skipped.")
-    faithful = [name for name in settings["metrics"] if name in FAITHFULNESS]
+    faithful = [name for name in settings["metrics"] if METRIC_SPECS[name].perturbs]
     if faithful:
         yield Paragraph(PERTURBED[settings["canvas"]])
-        yield Grid(["faithfulness", "what it is"], [[name, FAITHFULNESS[name]] for name in faithful])
-    yield Grid(["control", "what it is"], [[name, CONTROLS[name]] for name in settings["controls"]])
+        yield DataTable(["faithfulness", "what it is"], [[name, METRIC_SPECS[name].text] for name in faithful])
+    yield DataTable(["control", "what it is"], [[name, CONTROLS[name].text] for name in settings["controls"]])
 
 
-def _plots(folder: Path, table: Table, metric: str, controls: Sequence[str]) -> Iterator[Block]:
+def _plots(folder: Path, table: ResultTable, metric: str, controls: Sequence[str]) -> Iterator[Block]:
     (folder / "plots").mkdir(exist_ok=True)
     for number, (head, runs) in enumerate(_by(table, ("model", "score", "span"))):
         groups = {}
@@ -131,29 +134,28 @@ def _plots(folder: Path, table: Table, metric: str, controls: Sequence[str]) -> 
                 for label, key, column in _lines(runs, metric, controls)
                 if (found := table.interval(column, chosen[key])).rows
             }
-        path = bars(groups, metric, folder / "plots" / f"{metric}-{number}.png")
+        path = bars(groups, metric, {key[1] for key in runs}, folder / "plots" / f"{metric}-{number}.png")
         yield Picture(path, f"{metric} of {head}, with 95 % intervals over photos", wide=True)
 
 
-def _main(table: Table, runs: Sequence[Run], metrics: Sequence[str], controls: Sequence[str]) -> Grid:
+def _main(table: ResultTable, runs: Sequence[RunKey], metrics: Sequence[str], controls: Sequence[str]) -> DataTable:
     rows = []
-    for label, key, _ in _lines(runs, metrics[0], controls):
-        control = label.rpartition(": ")[2] if label != key[1] else ""
-        columns = [f"{m}__{control}" if control else m for m in metrics]
+    for label, key, first in _lines(runs, metrics[0], controls):
+        columns = [MetricColumn(metric, first.control) for metric in metrics]
         if any(_has(table, table.runs[key], column) for column in columns):
             rows.append([label, *(value(table.interval(column, table.runs[key])) for column in columns)])
-    return Grid(["", *metrics], rows)
+    return DataTable(["", *metrics], rows)
 
 
-def _lines(runs: Sequence[Run], metric: str, controls: Sequence[str]) -> Iterator[tuple[str, Run, str]]:
+def _lines(runs: Sequence[RunKey], metric: str, controls: Sequence[str]) -> Iterator[tuple[str, RunKey, MetricColumn]]:
     """Label, run and column of each line: methods with the controls that are theirs, then those that need no method."""
     for key in runs:
-        yield key[1], key, metric
-        yield from ((f"{key[1]}: {c}", key, f"{metric}__{c}") for c in controls if c not in WITHOUT_METHOD)
-    yield from ((c, runs[0], f"{metric}__{c}") for c in controls if c in WITHOUT_METHOD)
+        yield key[1], key, MetricColumn(metric)
+        yield from ((f"{key[1]}: {c}", key, MetricColumn(metric, c)) for c in controls if CONTROLS[c].by_method)
+    yield from ((c, runs[0], MetricColumn(metric, c)) for c in controls if not CONTROLS[c].by_method)
 
 
-def _versus(table: Table, metrics: Sequence[str]) -> Iterator[Block]:
+def _versus(table: ResultTable, metrics: Sequence[str]) -> Iterator[Block]:
     """Every two runs that differ in one thing."""
     pairs = [
         (one, other)
@@ -163,30 +165,31 @@ def _versus(table: Table, metrics: Sequence[str]) -> Iterator[Block]:
     ]
     if not pairs:
         return
-    names = [m for m in metrics if m not in MEDIANS]
+    names = _means(metrics)
     yield Heading(2, "Methods, models, scores and spans against each other")
     yield Paragraph("First minus second, on the targets that both have.")
-    yield Grid(
+    yield DataTable(
         ["first", "second", *names],
         [[" ".join(one), " ".join(other), *(difference(paired(table, one, other, m)) for m in names)] for one, other in pairs],
     )
 
 
-def _splits(table: Table, metric: str, controls: Sequence[str]) -> Iterator[Block]:
+def _splits(table: ResultTable, metric: str, controls: Sequence[str]) -> Iterator[Block]:
     yield Heading(2, f"For which words: {metric}")
     shown = [c for c in ("other_word", "other_answer", "centre") if c in controls]
+    own, of_controls = MetricColumn(metric), [MetricColumn(metric, c) for c in shown]
     for key, rows in table.runs.items():
         yield Heading(3, " ".join(key))
         lines = []
         for name, part in splits(table, rows):
             if len(part):
-                values = [table.interval(column, part) for column in (metric, *(f"{metric}__{c}" for c in shown))]
-                above = [table.interval(metric, part, f"{metric}__{c}") for c in shown]
+                values = [table.interval(column, part) for column in (own, *of_controls)]
+                above = [table.interval(own, part, column) for column in of_controls]
                 lines.append([name, str(len(part)), *map(value, values), *map(difference, above)])
-        yield Grid(["", "words", "map", *shown, *(f"above {c}" for c in shown)], lines)
+        yield DataTable(["", "words", "map", *shown, *(f"above {c}" for c in shown)], lines)
 
 
-def _gallery(folder: Path, run: dict[str, Any], table: Table, metrics: Sequence[str]) -> Iterator[Block]:
+def _gallery(folder: Path, run: dict[str, Any], table: ResultTable, metrics: Sequence[str]) -> Iterator[Block]:
     metric = "energy" if "energy" in metrics else metrics[0]
     yield Heading(2, f"Best, median and worst by {metric}")
     yield Paragraph(
@@ -205,12 +208,17 @@ def _gallery(folder: Path, run: dict[str, Any], table: Table, metrics: Sequence[
 # ---- what the sections share ----------------------------------------------------------------------------------------------
 
 
-def _by(table: Table, names: Sequence[str]) -> Iterator[tuple[str, list[Run]]]:
-    groups: dict[Run, list[Run]] = {}
+def _by(table: ResultTable, names: Sequence[str]) -> Iterator[tuple[str, list[RunKey]]]:
+    groups: dict[RunKey, list[RunKey]] = {}
     for key in table.runs:
         groups.setdefault(tuple(key[RUN.index(name)] for name in names), []).append(key)
     return ((" ".join(head), runs) for head, runs in groups.items())
 
 
-def _has(table: Table, rows: Any, column: str) -> bool:
-    return bool((~np.isnan(table[column][rows])).any())
+def _has(table: ResultTable, rows: Any, column: MetricColumn) -> bool:
+    return bool((~np.isnan(table[column.name][rows])).any())
+
+
+def _means(metrics: Sequence[str]) -> list[str]:
+    """The metrics that have a mean: their differences do, too."""
+    return [name for name in metrics if not METRIC_SPECS[name].median]

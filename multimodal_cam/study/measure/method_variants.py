@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..methods import METHODS, MethodSpec, find_method
+from ...methods import METHODS, MethodSpec, find_method
 
 OPTIONS = "layer=NAME, n_steps=N (evidence), pool=max or pool=abs (grad_cam), relu=no"
 
@@ -27,7 +27,7 @@ POOLING = {"max": max_pooled, "abs": absolute}
 
 
 @dataclass(frozen=True)
-class Variant:
+class MethodVariant:
     """A method, and what is changed: the layer, the nodes of `evidence`, how gradients are pooled, no ReLU."""
 
     method: str
@@ -46,7 +46,7 @@ class Variant:
         return map if self.relu else map - map.amin()
 
 
-def parse(spec: str) -> Variant:
+def parse_method(spec: str) -> MethodVariant:
     """`method` or `method:option=value:...`. Raises ValueError that lists the choices."""
     method, *options = spec.split(":")
     if method not in METHODS:
@@ -62,4 +62,4 @@ def parse(spec: str) -> Variant:
     )
     if wrong:
         raise ValueError(f"methods: cannot read {spec!r}; a method may be followed by {OPTIONS}, each after a colon")
-    return Variant(method, layer, None if n_steps is None else int(n_steps), pool, relu is None)
+    return MethodVariant(method, layer, None if n_steps is None else int(n_steps), pool, relu is None)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from .agreement import Agreement, Run
-from .document import Block, Grid, Heading, Paragraph, difference, value
-from .summary import RUN
+from ..config import RUN
+from ..measure.run_agreement import RunAgreement, RunKey
+from .document import Block, DataTable, Heading, Paragraph, difference, value
 
 PROTOCOL = (
     "Spearman's rank correlation of signed maps of the same word, mean and 95 % interval over photos; 1 is the same order of "
@@ -15,7 +15,7 @@ PROTOCOL = (
 )
 
 
-def agreement_blocks(agreement: Agreement, seed: int) -> Iterator[Block]:
+def agreement_blocks(agreement: RunAgreement, seed: int) -> Iterator[Block]:
     """Tables of correlations: with attention, between methods and scores, between models, between words."""
     yield Heading(2, "Do the maps agree?")
     yield Paragraph(PROTOCOL)
@@ -34,10 +34,10 @@ def agreement_blocks(agreement: Agreement, seed: int) -> Iterator[Block]:
     rows = [
         [*run, value(found.interval(seed)), str(len(found.numbers))] for run, found in agreement.words.items() if found.numbers
     ]
-    yield Grid([*RUN, "between words", "texts"], rows)
+    yield DataTable([*RUN, "between words", "texts"], rows)
 
 
-def _table(title: str, agreement: Agreement, pairs: Sequence[tuple[Run, Run]], seed: int) -> Iterator[Block]:
+def _table(title: str, agreement: RunAgreement, pairs: Sequence[tuple[RunKey, RunKey]], seed: int) -> Iterator[Block]:
     rows = []
     for pair in pairs:
         same, other = agreement.same[pair], agreement.other[pair]
@@ -46,4 +46,4 @@ def _table(title: str, agreement: Agreement, pairs: Sequence[tuple[Run, Run]], s
             rows.append([*map(" ".join, pair), *cells, str(len(same.numbers))])
     if rows:
         yield Heading(3, title)
-        yield Grid(["", "", "same word", "another word", "difference", "words"], rows)
+        yield DataTable(["", "", "same word", "another word", "difference", "words"], rows)

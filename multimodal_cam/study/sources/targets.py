@@ -10,26 +10,26 @@ from typing import Any
 
 from PIL.Image import Image
 
-from ..adapters.contract import TaskAdapter
-from ..adapters.inputs import PAD
-from ..core.images import load_image
-from ..core.spans import Span, parse_all, regroup
-from ..data.coco import Thing
-from ..data.entities import Box, Phrase, Sentence, read_entities
-from ..data.questions import Question
-from ..models.vocabulary import split_words
-from .settings import Settings
-from .sources import Item
+from ...adapters.contract import TaskAdapter
+from ...adapters.inputs import PAD
+from ...core.images import load_image
+from ...core.spans import Span, parse_all, regroup
+from ...data.coco import Thing
+from ...data.entities import Box, Phrase, Sentence, read_entities
+from ...data.questions import Question
+from ...models.vocabulary import split_words
+from ..config import Settings
+from .photo_list import StudyPhoto
 
 NOUNS = ("NOUN", "PROPN")
 LeftOut = Counter[tuple[str, str]]  # (image, why) -> how many phrases are no targets
 
 
 @dataclass(frozen=True)
-class Photo:
+class OpenedPhoto:
     """A photo that could be opened, with all that is known of it."""
 
-    item: Item
+    item: StudyPhoto
     image: Image
     sentences: tuple[Sentence, ...]
     things: tuple[Thing, ...]
@@ -42,7 +42,7 @@ class Photo:
 
 
 @dataclass(frozen=True)
-class Text:
+class PhotoText:
     """What one row of a batch is about: caption or question `number` of photo `photo` of the batch."""
 
     photo: int
@@ -52,7 +52,7 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Target:
+class WordTarget:
     """Words `start` to `stop` of a text, the noun at `head`, and where that is; targets of one `group` speak of one thing."""
 
     start: int
@@ -64,38 +64,40 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Noun:
+class CaptionNoun:
     """Word `index` of a model's own caption, and whether a human caption of the photo has it; None when there is none."""
 
     index: int
     said: bool | None
 
 
-def open_photo(item: Item, settings: Settings) -> Photo:
+def open_photo(item: StudyPhoto, settings: Settings) -> OpenedPhoto:
     """Raises ValueError or OSError for a photo, or an annotation, that is broken or missing."""
     image = load_image(Path(settings.images) / item.image)
     if settings.entities:
         sentences = tuple(s for s in read_entities(Path(settings.entities), item.image) if s.words)
-        return Photo(item, image, sentences, _things(sentences) if settings.own_captions else ())
+        return OpenedPhoto(item, image, sentences, _things(sentences) if settings.own_captions else ())
     texts = (tuple(split_words(text)) for text in item.captions)
-    return Photo(item, image, tuple(Sentence(words, ()) for words in texts if words), item.things)
+    return OpenedPhoto(item, image, tuple(Sentence(words, ()) for words in texts if words), item.things)
 
 
-def human_texts(photos: Sequence[Photo], settings: Settings) -> list[Text]:
+def human_texts(photos: Sequence[OpenedPhoto], settings: Settings) -> list[PhotoText]:
     """The first `per_photo` human captions of each photo, cut after `max_words`."""
     return [
-        Text(i, number, sentence.words[: settings.max_words])
+        PhotoText(i, number, sentence.words[: settings.max_words])
         for i, photo in enumerate(photos)
         for number, sentence in enumerate(photo.sentences[: settings.per_photo])
     ]
 
 
-def parsed(texts: Sequence[Sequence[str]]) -> list[Any]:
+def parse_texts(texts: Sequence[Sequence[str]]) -> list[Any]:
     """spaCy's parse of each text, in one stream."""
     return [doc for doc, _ in parse_all((words, None) for words in texts)]
 
 
-def targets_of(photo: Photo, text: Text, words: Sequence[Span], doc: Any, settings: Settings, left_out: LeftOut) -> list[Target]:
+def targets_of(
+    photo: OpenedPhoto, text: PhotoText, words: Sequence[Span], doc: Any, settings: Settings, left_out: LeftOut
+) -> list[WordTarget]:
     """The phrases of a caption that have boxes and a noun that the model knows; others are counted in `left_out`, by reason."""
     if photo.sentences and settings.entities and not settings.own_captions:
         found = _marked(photo.sentences[text.number].phrases, text, doc, photo.item.image, left_out)
@@ -106,7 +108,7 @@ def targets_of(photo: Photo, text: Text, words: Sequence[Span], doc: Any, settin
     return known
 
 
-def _marked(phrases: Sequence[Phrase], text: Text, doc: Any, image: str, left_out: LeftOut) -> list[Target]:
+def _marked(phrases: Sequence[Phrase], text: PhotoText, doc: Any, image: str, left_out: LeftOut) -> list[WordTarget]:
     """Phrases that people marked; the head is spaCy's root of the phrase, or its last noun when the root is none."""
     found = []
     for phrase in phrases:
@@ -120,11 +122,11 @@ def _marked(phrases: Sequence[Phrase], text: Text, doc: Any, image: str, left_ou
             left_out[image, "no noun"] += 1
         else:
             head = part.root.i if part.root.i in nouns else nouns[-1]
-            found.append(Target(phrase.start, phrase.stop, head, phrase.chain, phrase.types[0], phrase.boxes))
+            found.append(WordTarget(phrase.start, phrase.stop, head, phrase.chain, phrase.types[0], phrase.boxes))
     return found
 
 
-def _aligned(things: Sequence[Thing], doc: Any, image: str, left_out: LeftOut) -> list[Target]:
+def _aligned(things: Sequence[Thing], doc: Any, image: str, left_out: LeftOut) -> list[WordTarget]:
     """Noun phrases whose head noun names a thing on the photo."""
     found = []
     for chunk in doc.noun_chunks:
@@ -134,7 +136,7 @@ def _aligned(things: Sequence[Thing], doc: Any, image: str, left_out: LeftOut) -
         if own:
             boxes = tuple(dict.fromkeys(box for thing in own for box in thing.boxes))
             group = "+".join(sorted(thing.group for thing in own))
-            found.append(Target(chunk.start, chunk.end, chunk.root.i, group, own[0].type, boxes))
+            found.append(WordTarget(chunk.start, chunk.end, chunk.root.i, group, own[0].type, boxes))
         else:
             left_out[image, "head noun names nothing with a box"] += 1
     return found
@@ -147,19 +149,19 @@ def _names(doc: Any, head: Any) -> set[str]:
     return single | {f"{before} {name}" for name in single if before}
 
 
-def nouns_of(photo: Photo, words: Sequence[Span], doc: Any) -> list[Noun]:
+def nouns_of(photo: OpenedPhoto, words: Sequence[Span], doc: Any) -> list[CaptionNoun]:
     """All nouns of a model's own caption that it knows. One that no human caption has, in whatever number (dog, dogs), may be a
     hallucination; another word for the same thing counts as one, too (CHAIR, Rohrbach et al., EMNLP 2018, has synonyms)."""
     human = [text for text in (*map(split_words, photo.item.captions), *(s.words for s in photo.sentences)) if text]
-    said = {name for own in parsed(human) for token in own for name in (token.text.lower(), token.lemma_.lower())}
+    said = {name for own in parse_texts(human) for token in own for name in (token.text.lower(), token.lemma_.lower())}
     nouns = [token for token in doc if token.pos_ in NOUNS and words[token.i].known]
-    return [Noun(token.i, bool({token.text.lower(), token.lemma_.lower()} & said) if said else None) for token in nouns]
+    return [CaptionNoun(token.i, bool({token.text.lower(), token.lemma_.lower()} & said) if said else None) for token in nouns]
 
 
 def _things(sentences: Sequence[Sentence]) -> tuple[Thing, ...]:
     """What the phrases of all captions of a photo name, and where it is: by the lemma of their last noun."""
     chains: dict[str, tuple[set[str], Phrase]] = {}
-    for doc, sentence in zip(parsed([s.words for s in sentences]), sentences, strict=True):
+    for doc, sentence in zip(parse_texts([s.words for s in sentences]), sentences, strict=True):
         for phrase in sentence.phrases:
             heads = [token for token in doc[phrase.start : phrase.stop] if token.pos_ in NOUNS]
             if phrase.boxes and heads:
@@ -168,25 +170,27 @@ def _things(sentences: Sequence[Sentence]) -> tuple[Thing, ...]:
     return tuple(Thing(frozenset(names), p.boxes, p.types[0], chain) for chain, (names, p) in chains.items())
 
 
-def questions_of(photos: Sequence[Photo]) -> list[Text]:
+def questions_of(photos: Sequence[OpenedPhoto]) -> list[PhotoText]:
     """The questions about the photos of a batch."""
-    return [Text(i, n, question=question) for i, photo in enumerate(photos) for n, question in enumerate(photo.item.questions)]
+    return [
+        PhotoText(i, n, question=question) for i, photo in enumerate(photos) for n, question in enumerate(photo.item.questions)
+    ]
 
 
-def answer_target(question: Question) -> Target:
+def answer_target(question: Question) -> WordTarget:
     """The answer, one word long; questions with the same boxes ask about the same place."""
-    return Target(0, 1, 0, repr(sorted(question.boxes)), question.type, question.boxes)
+    return WordTarget(0, 1, 0, repr(sorted(question.boxes)), question.type, question.boxes)
 
 
-def real(ids: Sequence[int]) -> list[int]:
+def without_padding(ids: Sequence[int]) -> list[int]:
     """One row's ids without its padding."""
     return [i for i in ids if i != PAD]
 
 
-def words_of(model: TaskAdapter, ids: Sequence[Sequence[int]], texts: Sequence[Text]) -> Iterator[list[Span]]:
+def words_of(model: TaskAdapter, ids: Sequence[Sequence[int]], texts: Sequence[PhotoText]) -> Iterator[list[Span]]:
     """The words of each row; those of a human caption as the boxes split it. Raises ValueError when the model reads others."""
     for row, text in zip(ids, texts, strict=True):
-        words = model.spans(real(row), " ".join(text.words) or None)
+        words = model.spans(without_padding(row), " ".join(text.words) or None)
         if text.words and len(words) != len(text.words):
             try:
                 words = regroup(words, text.words)

@@ -11,16 +11,17 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ..metrics.intervals import Interval, cluster_bootstrap, mean_intervals
-from .measures import CONTROLS, MEDIANS
+from ...metrics.intervals import Interval, nan_interval
+from ..config import RUN
+from ..measure.metric_spec import MetricColumn
+from ..schema import BOX_SIZES, METRIC_SPECS, metric_columns
 
 Floats = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-RUN = ("model", "method", "score", "span")
+RELIANCE_BANDS = (("below 0", -np.inf, 0.0), ("0 to 1", 0.0, 1.0), ("above 1", 1.0, np.inf))  # nats
 
 
 @dataclass(frozen=True)
-class Table:
+class ResultTable:
     """`results.parquet` without its maps: columns as arrays, and which rows each run (model, method, score, span) has."""
 
     columns: Mapping[str, NDArray[Any]]
@@ -30,15 +31,16 @@ class Table:
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self.columns[name]
 
-    def interval(self, name: str, rows: NDArray[np.intp], minus: str | None = None) -> Interval:
-        """A column's mean (median where `MEDIANS` says so) over `rows`; of the paired difference with `minus`, the mean."""
-        values = self.columns[name][rows] - (self.columns[minus][rows] if minus else 0.0)
-        return interval(values, self.columns["image"][rows], self.seed, median=name.split("__")[0] in MEDIANS and minus is None)
+    def interval(self, column: MetricColumn, rows: NDArray[np.intp], minus: MetricColumn | None = None) -> Interval:
+        """A column's mean (median where the metric says so) over `rows`; of the paired difference with `minus`, the mean."""
+        values = self.columns[column.name][rows] - (self.columns[minus.name][rows] if minus else 0.0)
+        median = METRIC_SPECS[column.metric].median and minus is None
+        return nan_interval(values, self.columns["image"][rows], self.seed, median=median)
 
 
-def read_table(folder: Path, metrics: Sequence[str], seed: int, *, right_only: bool) -> Table:
+def read_table(folder: Path, metrics: Sequence[str], seed: int, *, right_only: bool) -> ResultTable:
     """The rows of a study, photos as numbers; of a VQA study those that are answered right, with `right_only`."""
-    numbers = [f"{m}__{c}" if c else m for m in metrics for c in ("", *CONTROLS)]
+    numbers = [column.name for column in metric_columns(metrics)]
     names = ["image", "text", "head", "type", "size", "off_centre", "in_human_caption", "right"]
     names += ["reliance", "log_prob", "peak", "area", *RUN]
     found = pq.read_table(folder / "results.parquet", columns=[*names, *numbers])
@@ -50,51 +52,32 @@ def read_table(folder: Path, metrics: Sequence[str], seed: int, *, right_only: b
     for row, key in enumerate(keys):
         if kept[row]:
             runs.setdefault(key, []).append(row)
-    return Table(columns, {key: np.array(rows) for key, rows in sorted(runs.items())}, seed)
+    return ResultTable(columns, {key: np.array(rows) for key, rows in sorted(runs.items())}, seed)
 
 
-def interval(values: Floats, photos: NDArray[Any], seed: int, *, median: bool = False) -> Interval:
-    """Infinite values count in a median, NaN nowhere."""
-    known = ~np.isnan(values)
-    if not known.any():
-        return Interval(float("nan"), float("nan"), float("nan"), 0, 0)
-    values, photos = values[known], photos[known]
-    if not median:
-        return mean_intervals({"": values}, photos, seed=seed)[""]
-    order = np.argsort(values, kind="stable")
-    ranked = values[order]
-
-    def weighted_median(weights: Floats) -> float:
-        cumulated = weights[order].cumsum()
-        return float(ranked[min(np.searchsorted(cumulated, cumulated[-1] / 2), len(ranked) - 1)])
-
-    return cluster_bootstrap(weighted_median, photos, seed=seed)
-
-
-def splits(table: Table, rows: NDArray[np.intp]) -> Iterator[tuple[str, NDArray[np.intp]]]:
+def splits(table: ResultTable, rows: NDArray[np.intp]) -> Iterator[tuple[str, NDArray[np.intp]]]:
     """Names of parts of a run, and their rows: all, away from the centre, by size, type and reliance."""
     yield "all", rows
     yield "off centre", rows[table["off_centre"][rows].astype(bool)]
-    for size in ("< 5 %", "< 15 %", "more"):
+    for size, _ in BOX_SIZES:
         yield f"box {size}", rows[table["size"][rows] == size]
-    for low, high in ((-np.inf, 0.0), (0.0, 1.0), (1.0, np.inf)):
-        reliance = table["reliance"][rows].astype(float)
-        name = {-np.inf: "reliance below 0", 0.0: "reliance 0 to 1", 1.0: "reliance above 1"}[low]
-        yield name, rows[(reliance >= low) & (reliance < high)]
+    reliance = table["reliance"][rows].astype(float)
+    for name, low, high in RELIANCE_BANDS:
+        yield f"reliance {name}", rows[(reliance >= low) & (reliance < high)]
     types = table["type"][rows].astype(str)
     for kind in sorted(set(types)):
         yield f"type {kind}", rows[types == kind]
 
 
-def paired(table: Table, one: tuple[str, ...], other: tuple[str, ...], metric: str) -> Interval:
+def paired(table: ResultTable, one: tuple[str, ...], other: tuple[str, ...], metric: str) -> Interval:
     """The mean difference of two runs on the targets that both have."""
     place: dict[tuple[Any, ...], int] = {_target(table, row): int(row) for row in table.runs[other]}
     pairs = [(int(row), place[key]) for row in table.runs[one] if (key := _target(table, row)) in place]
     if not pairs:
         return Interval(float("nan"), float("nan"), float("nan"), 0, 0)
     mine, theirs = (np.array(side) for side in zip(*pairs, strict=True))
-    return interval(table[metric][mine] - table[metric][theirs], table["image"][mine], table.seed)
+    return nan_interval(table[metric][mine] - table[metric][theirs], table["image"][mine], table.seed)
 
 
-def _target(table: Table, row: Any) -> tuple[Any, ...]:
+def _target(table: ResultTable, row: Any) -> tuple[Any, ...]:
     return tuple(table[name][row] for name in ("image", "text", "head"))
