@@ -39,7 +39,7 @@ def _model_row(model: Any) -> dict[str, Any]:
 
 def family_rows() -> list[dict[str, Any]]:
     """The families of Hugging Face models that `load` takes, from their checkpoints."""
-    from .hf.families import FAMILIES, GENERIC, TESTED
+    from .hf.family_registry import FAMILIES, GENERIC, TESTED
 
     return [
         {
@@ -68,7 +68,7 @@ def layer_rows(model: Any) -> list[dict[str, Any]]:
     from ..core.hooks import evaluation_mode
     from ..scores import log_prob
     from .contract import layer_view_of
-    from .hf.grids import first, with_first
+    from .hf.token_views import first_tensor, with_first_tensor
     from .layer_choice import resolve_layer
 
     questions = ["what is there?"] if "vqa" in model.task else None
@@ -79,14 +79,14 @@ def layer_rows(model: Any) -> list[dict[str, Any]]:
 
     def note(name: str) -> Any:
         def hook(module: Any, _args: Any, output: Any) -> None:
-            tensor: Any = first(output)
+            tensor: Any = first_tensor(output)
             runs[name] = runs.get(name, 0) + 1
             try:
                 rows = len(layer_view_of(model, inputs, module).extract(output))
             except ValueError:
                 return
             if rows == len(inputs):
-                outputs[name] = (module, with_first(output, tensor))  # a copy: some models write on theirs
+                outputs[name] = (module, with_first_tensor(output, tensor))  # a copy: some models write on theirs
 
         return hook
 
@@ -116,13 +116,13 @@ def _below(module: Any, root: Any) -> bool:
 def _used(score: Any, output: Any, view: Any) -> bool | None:
     import torch
 
-    from .hf.grids import first, with_first
+    from .hf.token_views import first_tensor, with_first_tensor
 
-    tensor: Any = first(output)
+    tensor: Any = first_tensor(output)
     if not (score.requires_grad and tensor.requires_grad):
         return None
     (gradient,) = torch.autograd.grad(score, tensor, retain_graph=True, allow_unused=True)
-    return gradient is not None and bool(view.cells(view.extract(with_first(output, gradient))).any())
+    return gradient is not None and bool(view.cells(view.extract(with_first_tensor(output, gradient))).any())
 
 
 def method_rows() -> list[dict[str, Any]]:

@@ -1,0 +1,70 @@
+"""BLIP-2 (Li et al., ICML 2023) and InstructBLIP (Dai et al., NeurIPS 2023): a ViT, a Q-Former, a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from ...inputs import Inputs
+from ..prompted_model import EncoderDecoderModel, PromptedModel
+
+Q_FORMER = ("qformer_input_ids", "qformer_attention_mask")
+
+
+class BLIP2(EncoderDecoderModel):
+    """The ViT's last block. The Q-Former's queries mix its cells, so every image token has seen all of the photo."""
+
+    caption_request = "a photo of"
+
+    def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
+        return self.model.vision_model, self.model.vision_model.encoder.layers[-1]
+
+    def prompt_template(self, asked: str) -> str:
+        return asked if asked == self.caption_request else f"Question: {asked} Answer:"
+
+    def split_processor_output(self, values: dict[str, Tensor], image: Image) -> tuple[Tensor, dict[str, Tensor]]:
+        return values["pixel_values"], {}
+
+    @property
+    def _is_encoder_decoder(self) -> bool:
+        """Whether the language model is a T5; OPT and Vicuna have no encoder."""
+        return not self.model.config.use_decoder_only_language_model
+
+    def decoder_prefix_ids(self) -> list[int]:
+        return super().decoder_prefix_ids() if self._is_encoder_decoder else []
+
+    def teacher_forced_logits(self, inputs: Inputs, ids: Tensor) -> Tensor:
+        if self._is_encoder_decoder:  # T5 keeps no logits back
+            return super().teacher_forced_logits(inputs, ids)[:, -ids.shape[1] :]
+        return PromptedModel.teacher_forced_logits(self, inputs, ids)
+
+    def generate_ids(self, inputs: Inputs, **options: Any) -> Tensor:
+        if self._is_encoder_decoder:
+            return super().generate_ids(inputs, **options)
+        assert inputs.question_ids is not None
+        said: Tensor = self.model.generate(
+            input_ids=inputs.question_ids, **self.forward_kwargs(inputs, inputs.question_ids), **options
+        )
+        prompt = inputs.question_ids.shape[1]
+        repeated = said.shape[1] >= prompt and torch.equal(said[:, :prompt], inputs.question_ids)
+        return said[:, prompt:] if repeated else said
+
+
+class InstructBLIP(BLIP2):
+    """The same, but the Q-Former reads the question, too: in tokens of its own, which shares of words leave out."""
+
+    caption_request = "Write a short description of the photo."
+    shares = False
+
+    def prompt_template(self, asked: str) -> str:
+        return asked
+
+    def split_processor_output(self, values: dict[str, Tensor], image: Image) -> tuple[Tensor, dict[str, Tensor]]:
+        return values["pixel_values"], {name: values[name] for name in Q_FORMER}
+
+    def batch_key(self, image: Image, question: str | None) -> Hashable:
+        return super().batch_key(image, question), len(self.processor.qformer_tokenizer(self.prompt_text(question)).input_ids)

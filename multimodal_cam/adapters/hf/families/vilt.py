@@ -1,0 +1,99 @@
+"""ViLT (Kim et al., ICML 2021): words and patches in one transformer, an answer out of a list."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from ....core.hooks import forward_hooks
+from ...inputs import Inputs
+from ...labels import LabelChooser, Labels
+from ..base_model import HuggingFace
+from ..token_views import TokenView
+
+
+class ViLT(LabelChooser, HuggingFace):
+    """`ViltForQuestionAnswering`. Its answer reads CLS only, so behind the last block no patch counts any more.
+
+    The layer is therefore the first norm of the last block. The whole network runs, overridden there: the residual stream
+    passes it by. ViLT shuffles its patches; here they stand in reading order, and none is left out. Neither the question's
+    tokens nor CLS have a place on the map.
+    """
+
+    task = "vqa"
+    shares = False
+    question_before_layer = True
+    device = HuggingFace.device
+
+    def __init__(self, *parts: Any, **extra: Any) -> None:
+        super().__init__(*parts, **extra)
+        if any(weight.device.type == "meta" for weight in self.model.vilt.embeddings.parameters()):
+            raise ValueError("ViLT's patches are put in order outside its forward: keep its embeddings in memory, not offloaded")
+        names = self.model.config.id2label
+        self.labels = Labels([names[i] for i in range(len(names))])
+
+    def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
+        return self.model.vilt, self.model.vilt.encoder.layer[-1].layernorm_before
+
+    def output_projection(self) -> nn.Module | None:
+        return None
+
+    def question_embedding_layer(self) -> nn.Module | None:
+        layer: nn.Module = self.model.get_input_embeddings()
+        return layer
+
+    def prompt_ids(self, question: str | None, inputs: Inputs) -> list[int] | None:
+        if question is None:
+            raise ValueError(f"{self.name} answers questions: pass question=")
+        ids: list[int] = self.tokenizer(question).input_ids
+        return ids
+
+    def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
+        return super().preprocess(images, questions).expand_images()  # every layer has seen the question, too
+
+    def batch_key(self, image: Image, question: str | None) -> Hashable:
+        return super().batch_key(image, question), image.size
+
+    def grid_shape(self, inputs: Inputs) -> tuple[int, int]:
+        side = self.model.config.patch_size
+        return inputs.pixels.shape[-2] // side, inputs.pixels.shape[-1] // side
+
+    def layer_view(self, inputs: Inputs, layer: nn.Module) -> TokenView:
+        asked = 0 if inputs.question_ids is None else inputs.question_ids.shape[1]
+        return TokenView(asked + 1, shape=self.grid_shape(inputs))
+
+    def baseline_activations(self, inputs: Inputs) -> Tensor:
+        return self.layer_activations(self.baseline_inputs(inputs))
+
+    def run_tower(self, inputs: Inputs) -> None:
+        self._answer_logits(inputs)
+
+    def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
+        if activations is None:
+            return self._answer_logits(inputs)[:, None].expand(-1, ids.shape[1], -1)
+        wanted = torch.is_grad_enabled()
+
+        def override(*_: Any) -> Tensor:
+            torch.set_grad_enabled(wanted)  # until no_grad() below ends: what comes before needs no graph
+            return activations
+
+        with torch.no_grad(), forward_hooks([self.layer], override):
+            answer = self._answer_logits(inputs.repeat(len(activations) // len(inputs)))
+        return answer[:, None].expand(-1, ids.shape[1], -1)
+
+    def _answer_logits(self, inputs: Inputs) -> Tensor:
+        """The answers' logits `(b, v)`, patches in reading order."""
+        assert inputs.question_ids is not None
+        pixels = inputs.pixels
+        mask = torch.ones(len(pixels), *pixels.shape[-2:], dtype=torch.long, device=pixels.device)
+        with torch.random.fork_rng(devices=[]):
+            shuffled, _, (places, (_, width)) = self.model.vilt.embeddings.visual_embed(pixels, mask, max_image_length=-1)
+        order = (places[..., 0] * width + places[..., 1]).argsort(dim=1)[..., None].expand(-1, -1, shuffled.shape[-1])
+        patches = torch.cat([shuffled[:, :1], shuffled[:, 1:].gather(1, order)], dim=1)
+        seen = torch.ones(patches.shape[:2], dtype=torch.long, device=pixels.device)
+        logits: Tensor = self.model(input_ids=inputs.question_ids, image_embeds=patches, pixel_mask=seen).logits
+        return logits
