@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 import multimodal_cam as mc
 from multimodal_cam.adapters.catalog import layer_rows
+from multimodal_cam.adapters.hf.family_spec import Capabilities
 from multimodal_cam.adapters.hf.generic_model import GenericModel, logits_agree
 from multimodal_cam.adapters.hf.probe import (
     GridLayout,
@@ -82,7 +83,8 @@ def test_tower_and_layer_are_found_and_told(checkpoints, caplog, name, tower, la
     (said,) = (record.getMessage() for record in caplog.records)
     assert f"its vision tower was found at {tower!r}, it is explained at layer {layer!r}" in said
     assert "docs/add-a-family.md" in said
-    assert (model.head_alone, model.head_together, model.together) == runs
+    can = model.capabilities
+    assert (can.head_runs_alone, can.head_rows_in_one_batch, can.rows_in_one_batch) == runs
     e = mc.explain(model, noise_image(0, (96, 48)), text=TEXT)
     assert e.layer == layer
     assert e.provenance["tower"] == tower
@@ -135,12 +137,15 @@ def test_row_by_row_is_the_same(loaded):
     model, image = loaded("idefics2"), noise_image(2, (96, 48))
     expected = mc.explain(model, [image, image], text=[TEXT, "two dogs"], method="evidence", n_steps=4)
     other = copy.copy(model)
-    other.shares, other.readout = False, None
-    for other.head_alone, other.head_together, other.together in (
-        (True, False, False),
-        (False, True, True),
-        (False, False, False),
-    ):
+    other.readout = None
+    for alone, head_together, together in ((True, False, False), (False, True, True), (False, False, False)):
+        other.capabilities = Capabilities(
+            head_runs_alone=alone,
+            head_rows_in_one_batch=head_together,
+            rows_in_one_batch=together,
+            tower_shared_by_questions=False,
+            grid_follows_image=True,
+        )
         found = mc.explain(other, [image, image], text=[TEXT, "two dogs"], method="evidence", n_steps=4)
         for one, same in zip(found, expected, strict=True):
             torch.testing.assert_close(one.maps, same.maps, rtol=1e-3, atol=1e-6)
@@ -165,10 +170,10 @@ def test_what_goes_around_the_layer_stays_the_photos(checkpoints):
 
     folder = checkpoints("idefics2")
     model = Around.from_pretrained(folder)
-    assert mc.load(model, processor=AutoProcessor.from_pretrained(folder)).head_alone
+    assert mc.load(model, processor=AutoProcessor.from_pretrained(folder)).capabilities.head_runs_alone
     model.around()
     adapter = mc.load(model, processor=AutoProcessor.from_pretrained(folder))
-    assert not adapter.head_alone
+    assert not adapter.capabilities.head_runs_alone
     image = noise_image(2, (96, 48))
     inputs, ids = adapter.preprocess([image]), adapter.tokenize([TEXT])
     e = mc.explain(adapter, image, text=TEXT, method="hires_cam")

@@ -272,4 +272,4 @@ def test_the_tower_runs_once_a_photo(model, case):
         mc.explain(model, [image, image], text=["a dog", "a red dog"], question=case.question, method="evidence", n_steps=2)
     finally:
         del model.run_tower
-    assert seen == [1] * getattr(model, "shares", True)  # a tower that reads the question runs for each row
+    assert seen == [1] * model.capabilities.tower_shared_by_questions  # a tower that reads the question runs for each row

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 import multimodal_cam as mc
 from multimodal_cam.adapters.catalog import layer_rows
 from multimodal_cam.adapters.hf import detokenization
-from multimodal_cam.adapters.hf.family_registry import FAMILIES, GENERIC, OLDEST
+from multimodal_cam.adapters.hf.family_registry import FAMILIES, OLDEST
+from multimodal_cam.adapters.hf.generic_model import GENERIC
 from multimodal_cam.adapters.hf.token_views import TokenView
 from multimodal_cam.cli.app import app
 from multimodal_cam.core.spans import sentence
@@ -265,7 +266,7 @@ def test_every_family_is_listed_and_has_its_adapter():
     assert [row["family"] for row in families] == [family.name for family in (*FAMILIES, GENERIC)]
     assert all("GB" in row["memory"] and row["transformers"] for row in families)
     for family in (*FAMILIES, GENERIC):
-        assert family.load().teacher_forced_logits
+        assert family.adapter.teacher_forced_logits
     import transformers
 
     assert all(hasattr(transformers, name) for family in FAMILIES for name in family.architectures)

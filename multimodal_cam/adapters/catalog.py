@@ -39,7 +39,8 @@ def _model_row(model: Any) -> dict[str, Any]:
 
 def family_rows() -> list[dict[str, Any]]:
     """The families of Hugging Face models that `load` takes, from their checkpoints."""
-    from .hf.family_registry import FAMILIES, GENERIC, TESTED
+    from .hf.family_registry import FAMILIES, TESTED
+    from .hf.generic_model import GENERIC
 
     return [
         {
@@ -48,7 +49,7 @@ def family_rows() -> list[dict[str, Any]]:
             "layer": family.layer,
             "grid": family.grid,
             "tokenizer": family.tokenizer,
-            "head alone": family.head_alone,
+            "head alone": family.capabilities.head_runs_alone,
             "memory": family.memory,
             "transformers": TESTED,
             "architectures": list(family.architectures),

@@ -18,6 +18,7 @@ from ..contract import Unknown, UnknownWordError, refuse_questions
 from ..inputs import Inputs, deduplicate_images, pad_ids
 from . import detokenization, image_placement, question_location
 from .compute_device import device_of, dtype_of
+from .family_spec import Capabilities
 from .token_views import TokenView
 from .tower_cut import TowerCut
 
@@ -32,6 +33,7 @@ class HuggingFace:
     default_score: ScoreFn = staticmethod(log_prob)
     default_method: str = "grad_cam"
     n_alternatives: int = 0
+    capabilities: Capabilities = Capabilities()
     head_input_layer: nn.Module | None = None
     text_prefix = ""  # what stands before a text when it is made tokens
     tower: nn.Module
@@ -50,6 +52,11 @@ class HuggingFace:
         self._tower_cut = TowerCut(self.tower, self.layer)
         self._placements: dict[tuple[int, int], Placement] = {}
         self._baseline: tuple[Hashable, Tensor] | None = None
+
+    @property
+    def question_before_layer(self) -> bool:
+        """Whether the layer's activations depend on the question: its words' scores then take a run of the whole network."""
+        return self.capabilities.question_before_layer
 
     # ---- what a family says --------------------------------------------------------------------------------------------
 

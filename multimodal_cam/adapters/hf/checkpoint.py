@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from . import broken_versions
-from .family_registry import OLDEST, Family, family_of
+from .family_registry import OLDEST, family_of
+from .family_spec import FamilySpec
 from .memory import check_memory
 
 CPU = torch.device("cpu")
@@ -143,7 +144,9 @@ def _explained_by_version(config: dict[str, Any], folder: Path, *, unknown: bool
         ) from error
 
 
-def adapt(model: Any, processor: Any, name: str, provenance: dict[str, str] | None = None, family: Family | None = None) -> Any:
+def adapt(
+    model: Any, processor: Any, name: str, provenance: dict[str, str] | None = None, family: FamilySpec | None = None
+) -> Any:
     """The adapter of a model that is loaded already, and its processor.
 
     Raises ValueError for an architecture that is not known, TypeError for a processor without image processor or tokenizer,
@@ -164,7 +167,7 @@ def adapt(model: Any, processor: Any, name: str, provenance: dict[str, str] | No
                 "AutoProcessor.from_pretrained(...) gives one"
             )
     more = {"transformers": transformers.__version__, "architecture": type(model).__name__}
-    return family.load()(model, processor, name, (provenance or {}) | more)
+    return family.adapter(model, processor, name, (provenance or {}) | more)
 
 
 def fetch(name: str, *, trust_remote_code: bool = False, pickled: bool = False) -> Path:

@@ -23,6 +23,7 @@ from ...core.hooks import evaluation_mode
 from ..inputs import Inputs
 from .base_model import placeholder_inputs
 from .compute_device import device_of, dtype_of
+from .family_spec import Capabilities, FamilySpec
 from .probe import EXTRA, ModuleCall, find_grid_start, find_layer, find_tower, record_calls, weights_without_gradients
 from .prompted_model import PromptedModel
 from .token_views import OrderedTokenView, TokenView, first_tensor
@@ -40,26 +41,20 @@ NEAR_HALF = 0.1  # the same in half precision, with and without a cache
 class GenericModel(PromptedModel):
     """A model that nobody wrote an adapter for. What the checks found says how it runs.
 
-    `head_alone` is False where something goes around the layer (several layers are read, DeepStack): then the whole network
-    runs, overridden there, and what goes around stays the photo's. `together`, of the whole network, and `head_together` are
-    False where rows cannot be repeated (photos packed into one): then they run one by one. `shares` is False where that is so
-    of the head, or where the tower is not `blind` for the question.
+    Its `capabilities` are found by running it. The head cannot run alone where something goes around the layer (several layers
+    are read, DeepStack): then the whole network runs, overridden there, and what goes around stays the photo's. Rows cannot be
+    repeated where photos are packed into one: then they run one by one.
     """
 
-    grids_differ = True
-    head_alone = True
-    together = True
-    head_together = True
-    blind = True
-    question_before_layer = False
+    capabilities = Capabilities(grid_follows_image=True)
 
     def __init__(self, *parts: Any, **extra: Any) -> None:
         super().__init__(*parts, **extra)
         with evaluation_mode(self.model), torch.no_grad(), torch.random.fork_rng(devices=[]):
             self._check()
         names = {module: name for name, module in self.model.named_modules()}
-        runs = "the head runs alone" if self.head_alone else "the whole network runs, overridden at the layer"
-        runs += "" if self.head_together else ", row by row"
+        runs = "the head runs alone" if self.capabilities.head_runs_alone else "the whole network runs, overridden at the layer"
+        runs += "" if self.capabilities.head_rows_in_one_batch else ", row by row"
         self.provenance |= {"adapter": "generic", "tower": names[self.tower], "runs": runs}
         log.warning(
             "no adapter for %s: its vision tower was found at %r, it is explained at layer %r; %s. Check with `multimodal-cam "
@@ -153,32 +148,35 @@ class GenericModel(PromptedModel):
                 f"forward(input_ids=prompt and text) gives logits {tuple(whole.shape)}, and these are not what generate() chose "
                 f"its {said.shape[1]} tokens by"
             )
-        self.together = self._agrees(
-            lambda: self.teacher_forced_logits(inputs.repeat(2), said.repeat(2, 1)), whole.repeat(2, 1, 1)
-        )
+        together = self._agrees(lambda: self.teacher_forced_logits(inputs.repeat(2), said.repeat(2, 1)), whole.repeat(2, 1, 1))
+        found = self.capabilities = replace(self.capabilities, rows_in_one_batch=together)
         activations = self.layer_activations(inputs)
 
         def as_it_is(copies: int) -> bool:
             rows = activations.repeat(copies, 1, 1)
             return self._agrees(lambda: self.logits(inputs, said.repeat(copies, 1), rows), whole.repeat(copies, 1, 1))
 
-        ways = (True, True), (True, False), (False, self.together)
+        ways = (True, True), (True, False), (False, together)
         for way in ways:
-            self.head_alone, self.head_together = way
+            found = self.capabilities = replace(found, head_runs_alone=way[0], head_rows_in_one_batch=way[1])
             if as_it_is(1) and as_it_is(2):
                 break
         else:
             raise self._refusal("its logits are others when the layer is given the activations that it has anyhow")
         other = self.layer_activations(self.preprocess([noise_photo()], ["what is there?"]))
-        self.blind = logits_agree(other, activations)
-        self.shares = self.head_alone and self.head_together and self.blind
-        once = self.together and self.head_together
+        blind = logits_agree(other, activations)
+        self.capabilities = replace(
+            found,
+            tower_ignores_question=blind,
+            tower_shared_by_questions=found.head_runs_alone and found.head_rows_in_one_batch and blind,
+            question_before_layer=not found.head_runs_alone,
+        )
+        once = together and found.head_rows_in_one_batch
         if not once or seen != [said.shape]:
             self.readout = None  # it is no readout of just the scored positions
         assert inputs.question_ids is not None
-        if not (once and self.blind) or asked != [(1, inputs.question_ids.shape[1] + said.shape[1] - 1)]:
+        if not (once and blind) or asked != [(1, inputs.question_ids.shape[1] + said.shape[1] - 1)]:
             self.question_layer = None  # it runs several times, or is not all that reads the question
-        self.question_before_layer = not self.head_alone
 
     def _generate_with_logits(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """A few tokens that the model says, and the logits by which it chose them."""
@@ -264,7 +262,7 @@ class GenericModel(PromptedModel):
         return self.processed_image(dict(self.processor(images=image, text=self.prompt_text(None), **plain)))
 
     def batch_key(self, image: Image.Image, question: str | None) -> Hashable:
-        return super().batch_key(image, question) if self.together else object()
+        return super().batch_key(image, question) if self.capabilities.rows_in_one_batch else object()
 
     def baseline_inputs(self, inputs: Inputs) -> Inputs:
         """Nearly 0: some take pictures that are 0 everywhere for padding."""
@@ -272,7 +270,11 @@ class GenericModel(PromptedModel):
         return replace(blank, pixels=blank.pixels.clamp(min=1e-6))
 
     def baseline_activations(self, inputs: Inputs) -> Tensor:
-        return super().baseline_activations(inputs) if self.blind else self.layer_activations(self.baseline_inputs(inputs))
+        return (
+            super().baseline_activations(inputs)
+            if self.capabilities.tower_ignores_question
+            else self.layer_activations(self.baseline_inputs(inputs))
+        )
 
     def layer_view(self, inputs: Inputs, layer: nn.Module) -> TokenView:
         height, width = inputs.pixels.shape[-2:]
@@ -286,11 +288,11 @@ class GenericModel(PromptedModel):
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         ids = ids.clamp(min=0)
         if activations is None and inputs.image_index is None:
-            return self._run_rows(self.teacher_forced_logits, self.together, inputs, ids)
+            return self._run_rows(self.teacher_forced_logits, self.capabilities.rows_in_one_batch, inputs, ids)
         if activations is None:
             activations = inputs.to_rows(self.layer_activations(inputs))
-        run = self._run_head_alone if self.head_alone else self._run_whole_network
-        return self._run_rows(run, self.head_together, inputs, ids, activations)
+        run = self._run_head_alone if self.capabilities.head_runs_alone else self._run_whole_network
+        return self._run_rows(run, self.capabilities.head_rows_in_one_batch, inputs, ids, activations)
 
     def _run_rows(self, run: Callable[..., Tensor], together: bool, inputs: Inputs, *rows: Tensor) -> Tensor:
         """`run` on all rows, or on one after the other."""
@@ -317,11 +319,11 @@ class GenericModel(PromptedModel):
             return self.teacher_forced_logits(inputs.repeat(len(ids) // len(inputs)), ids)
 
     def layer_activations(self, inputs: Inputs) -> Tensor:
-        return self._run_rows(super().layer_activations, self.together, inputs)
+        return self._run_rows(super().layer_activations, self.capabilities.rows_in_one_batch, inputs)
 
     def _generate_from_layer(self, inputs: Inputs, **options: Any) -> Tensor:
         """The model's own `generate` on whole inputs: nothing is left out."""
-        if self.together:
+        if self.capabilities.rows_in_one_batch:
             return self.generate_ids(inputs, **options)
         said = [self.generate_ids(_single_row(inputs, i), **options)[0] for i in range(len(inputs))]
         return nn.utils.rnn.pad_sequence(said, batch_first=True, padding_value=min(self.stop_ids(), default=0))
@@ -381,3 +383,15 @@ def _single_row(inputs: Inputs, i: int) -> Inputs:
     return Inputs(
         inputs.pixels[part], inputs.placements[part], question, extra_inputs={k: v[part] for k, v in inputs.extra_inputs.items()}
     )
+
+
+GENERIC = FamilySpec(
+    name="anything else that is prompted with a photo",
+    task="captioning, vqa",
+    architectures=(),
+    adapter=GenericModel,
+    layer="the tower's last that the words depend on, found by a photo of noise",
+    grid="what the layer has",
+    tokenizer="the checkpoint's own",
+    memory="2 GB a billion weights (bfloat16)",
+)

@@ -23,8 +23,6 @@ class PromptedModel(HuggingFace):
 
     task = "captioning, vqa"
     caption_request = "Describe the photo in one sentence."
-    grids_differ = False  # whether photos of different sizes get grids of different sizes
-    shares = True  # whether the tower sees a photo without its question, so that it runs once for all of them
 
     def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
         raise NotImplementedError
@@ -58,7 +56,7 @@ class PromptedModel(HuggingFace):
             values = self._processed(image, self.prompt_text(question))
             prompts.append(values["input_ids"][0].tolist())
             seen.append(self.split_processor_output(values, image))
-        photo = deduplicate_images(images)[1] if self.shares else None
+        photo = deduplicate_images(images)[1] if self.capabilities.tower_shared_by_questions else None
         first = range(len(images)) if photo is None else [photo.tolist().index(i) for i in range(int(photo.max()) + 1)]
         pixels, extra = zip(*(seen[i] for i in first), strict=True)
         device = self.device
@@ -77,7 +75,7 @@ class PromptedModel(HuggingFace):
 
     def batch_key(self, image: Image, question: str | None) -> Hashable:
         kind = super().batch_key(image, self.caption_request if question is None else question), question is None
-        return (kind, image.size) if self.grids_differ else kind
+        return (kind, image.size) if self.capabilities.grid_follows_image else kind
 
     def forward_kwargs(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
         """What the model takes beside the `ids` `(b, n)` of prompt and text."""

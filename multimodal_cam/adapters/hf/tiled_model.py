@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..inputs import Inputs
 from . import image_placement
+from .family_spec import Capabilities
 from .prompted_model import PromptedModel
 from .token_views import OrderedTokenView, TiledTokenView, TokenView
 
@@ -21,13 +22,10 @@ class TiledModel(PromptedModel):
     """The tiles' cells are one grid over the photo; the whole's cells lie on the photo, too, and are handed on to that grid.
 
     `Inputs.pixels` is `(p, n, 3, H, W)`, with `n` parts of each photo: its tiles in reading order, and the whole behind them or,
-    with `whole_first`, before them. A family says with `tiles` how a photo is cut.
+    with `thumbnail_before_tiles`, before them. A family says with `tiles` how a photo is cut.
     """
 
-    grids_differ = True
-    whole_first = False
-    rest_behind = False  # whether a part's tokens without a place stand behind its patches
-    flat = False  # whether the model takes the parts of all photos in one dimension
+    capabilities = Capabilities(grid_follows_image=True)
 
     def __init__(self, *parts: Any, **extra: Any) -> None:
         super().__init__(*parts, **extra)
@@ -49,7 +47,7 @@ class TiledModel(PromptedModel):
 
     def forward_kwargs(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
         kwargs = super().forward_kwargs(inputs, ids)
-        kwargs["pixel_values"] = inputs.pixels.flatten(0, 1) if self.flat else inputs.pixels
+        kwargs["pixel_values"] = inputs.pixels.flatten(0, 1) if self.capabilities.tiles_in_one_dimension else inputs.pixels
         return {name: value for name, value in kwargs.items() if name != "tiles"}
 
     def run_tower(self, inputs: Inputs) -> None:
@@ -74,7 +72,7 @@ class TiledModel(PromptedModel):
         """The tiles `(rows columns, ...)` among a photo's `parts`, and the whole, None where the one tile is all."""
         if len(parts) == shape[0] * shape[1]:
             return parts, None
-        return (parts[1:], parts[0]) if self.whole_first else (parts[:-1], parts[-1])
+        return (parts[1:], parts[0]) if self.capabilities.thumbnail_before_tiles else (parts[:-1], parts[-1])
 
     def thumbnail_frame(self, width: int, height: int) -> Frame:
         """Where the whole lies on the grid of the tiles, 0 to 1 of its width and height."""
@@ -94,7 +92,7 @@ class TiledModel(PromptedModel):
         n = inputs.pixels.shape[1]
         tokens = torch.arange(n * (self.prefix + h * w)).view(n, -1)
         cells, rest = tokens[:, self.prefix :], tokens[:, : self.prefix]
-        if self.rest_behind:
+        if self.capabilities.prefix_after_patches:
             cells, rest = tokens[:, : h * w], tokens[:, h * w :]
         tiles, whole = self._split_thumbnail(cells.view(n, h, w), (rows, columns))
         place = inputs.placements[0]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...inputs import Inputs
 from ..base_model import HuggingFace, shift_right
+from ..family_spec import FamilySpec
 
 
 class BLIPModel(HuggingFace):
@@ -76,3 +77,27 @@ class BLIPAnswerer(BLIPModel):
         assert inputs.question_ids is not None
         said: Tensor = self.model.generate(pixel_values=inputs.pixels, input_ids=inputs.question_ids, **options)
         return said[:, 1:]
+
+
+SPECS = (
+    FamilySpec(
+        name="BLIP captioning",
+        task="captioning",
+        architectures=("BlipForConditionalGeneration",),
+        adapter=BLIPCaptioner,
+        layer="vision_model.encoder.layers[-1]",
+        grid="24 x 24 at 384 px",
+        tokenizer="WordPiece",
+        memory="1 GB (base, float32)",
+    ),
+    FamilySpec(
+        name="BLIP VQA",
+        task="vqa",
+        architectures=("BlipForQuestionAnswering",),
+        adapter=BLIPAnswerer,
+        layer="vision_model.encoder.layers[-1]",
+        grid="24 x 24 at 384 px",
+        tokenizer="WordPiece",
+        memory="1.5 GB (base, float32)",
+    ),
+)

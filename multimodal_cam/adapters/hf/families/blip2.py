@@ -10,6 +10,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from ...inputs import Inputs
+from ..family_spec import Capabilities, FamilySpec
 from ..prompted_model import EncoderDecoderModel, PromptedModel
 
 Q_FORMER = ("qformer_input_ids", "qformer_attention_mask")
@@ -58,7 +59,7 @@ class InstructBLIP(BLIP2):
     """The same, but the Q-Former reads the question, too: in tokens of its own, which shares of words leave out."""
 
     caption_request = "Write a short description of the photo."
-    shares = False
+    capabilities = Capabilities(tower_shared_by_questions=False)
 
     def prompt_template(self, asked: str) -> str:
         return asked
@@ -68,3 +69,27 @@ class InstructBLIP(BLIP2):
 
     def batch_key(self, image: Image, question: str | None) -> Hashable:
         return super().batch_key(image, question), len(self.processor.qformer_tokenizer(self.prompt_text(question)).input_ids)
+
+
+SPECS = (
+    FamilySpec(
+        name="BLIP-2",
+        task="captioning, vqa",
+        architectures=("Blip2ForConditionalGeneration",),
+        adapter=BLIP2,
+        layer="vision_model.encoder.layers[-1]",
+        grid="16 x 16 at 224 px",
+        tokenizer="byte-level BPE (OPT) or SentencePiece (T5)",
+        memory="7.5 GB (OPT-2.7B, float16)",
+    ),
+    FamilySpec(
+        name="InstructBLIP",
+        task="captioning, vqa",
+        architectures=("InstructBlipForConditionalGeneration",),
+        adapter=InstructBLIP,
+        layer="vision_model.encoder.layers[-1]",
+        grid="16 x 16 at 224 px",
+        tokenizer="SentencePiece",
+        memory="16 GB (Vicuna-7B, float16)",
+    ),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from ..family_spec import FamilySpec
 from ..prompted_model import PromptedModel
 
 
@@ -13,3 +14,17 @@ class FastVLM(PromptedModel):
     def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
         tower = self.model.model.vision_tower
         return tower, tower.timm_model.final_conv
+
+
+SPECS = (
+    FamilySpec(
+        name="FastVLM",
+        task="captioning, vqa",
+        architectures=("FastVlmForConditionalGeneration",),
+        adapter=FastVLM,
+        layer="model.vision_tower.timm_model.final_conv",
+        grid="16 x 16 at 1024 px",
+        tokenizer="byte-level BPE",
+        memory="1.5 GB (0.5B, bfloat16)",
+    ),
+)

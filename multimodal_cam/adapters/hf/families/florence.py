@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from ...inputs import Inputs
+from ..family_spec import FamilySpec
 from ..prompted_model import EncoderDecoderModel
 
 
@@ -22,3 +23,17 @@ class Florence(EncoderDecoderModel):
 
     def run_tower(self, inputs: Inputs) -> None:
         self.tower(inputs.pixels)
+
+
+SPECS = (
+    FamilySpec(
+        name="Florence-2",
+        task="captioning, vqa",
+        architectures=("Florence2ForConditionalGeneration",),
+        adapter=Florence,
+        layer="model.vision_tower.blocks[-1][-1]",
+        grid="24 x 24 at 768 px",
+        tokenizer="byte-level BPE",
+        memory="0.9 GB (base, float32)",
+    ),
+)

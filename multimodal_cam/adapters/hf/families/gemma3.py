@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ...inputs import Inputs
 from ..base_model import tower_blocks
+from ..family_spec import FamilySpec
 from ..prompted_model import PromptedModel
 
 
@@ -19,3 +20,17 @@ class Gemma3(PromptedModel):
     def forward_kwargs(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
         """Token types: 1 for the photo's tokens, which attend in both directions."""
         return super().forward_kwargs(inputs, ids) | {"token_type_ids": (ids == self.model.config.image_token_id).long()}
+
+
+SPECS = (
+    FamilySpec(
+        name="Gemma 3",
+        task="captioning, vqa",
+        architectures=("Gemma3ForConditionalGeneration",),
+        adapter=Gemma3,
+        layer="model.vision_tower.encoder.layers[-1]",
+        grid="64 x 64 at 896 px",
+        tokenizer="SentencePiece",
+        memory="9 GB (4B, bfloat16)",
+    ),
+)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...inputs import Inputs
+from ..family_spec import FamilySpec
 from ..prompted_model import PromptedModel
 
 
@@ -22,3 +23,17 @@ class Gemma3n(PromptedModel):
 
     def forward_kwargs(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
         return super().forward_kwargs(inputs, ids) | {"token_type_ids": torch.zeros_like(ids)}
+
+
+SPECS = (
+    FamilySpec(
+        name="Gemma 3n",
+        task="captioning, vqa",
+        architectures=("Gemma3nForConditionalGeneration",),
+        adapter=Gemma3n,
+        layer="model.vision_tower.timm_model.msfa",
+        grid="16 x 16 at 768 px",
+        tokenizer="SentencePiece",
+        memory="11 GB (E2B, bfloat16)",
+    ),
+)

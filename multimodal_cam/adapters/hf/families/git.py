@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...inputs import Inputs
 from ..base_model import HuggingFace
+from ..family_spec import FamilySpec
 
 
 class GIT(HuggingFace):
@@ -38,3 +39,17 @@ class GIT(HuggingFace):
         assert inputs.question_ids is not None
         said: Tensor = self.model.generate(pixel_values=inputs.pixels, input_ids=inputs.question_ids, **options)
         return said[:, inputs.question_ids.shape[1] :]
+
+
+SPECS = (
+    FamilySpec(
+        name="GIT",
+        task="captioning, vqa",
+        architectures=("GitForCausalLM",),
+        adapter=GIT,
+        layer="git.image_encoder.vision_model.encoder.layers[-1]",
+        grid="14 x 14 at 224 px",
+        tokenizer="WordPiece",
+        memory="0.7 GB (base, float32)",
+    ),
+)

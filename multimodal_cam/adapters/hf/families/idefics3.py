@@ -9,6 +9,7 @@ from torch import nn
 
 from ...inputs import Inputs
 from .. import image_placement
+from ..family_spec import FamilySpec
 from ..tiled_model import TiledModel
 
 
@@ -29,3 +30,17 @@ class Idefics3(TiledModel):
     def baseline_inputs(self, inputs: Inputs) -> Inputs:
         """Nearly 0: parts that are 0 everywhere are taken for padding and left out."""
         return replace(inputs, pixels=torch.full_like(inputs.pixels, 1e-6))
+
+
+SPECS = (
+    FamilySpec(
+        name="Idefics3, SmolVLM",
+        task="captioning, vqa",
+        architectures=("Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"),
+        adapter=Idefics3,
+        layer="model.vision_model.encoder.layers[-1]",
+        grid="26 x 26 a tile of 364 px (SmolVLM 32 x 32 of 512)",
+        tokenizer="byte-level BPE",
+        memory="0.5 GB (SmolVLM-256M, bfloat16)",
+    ),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ...inputs import Inputs
+from ..family_spec import FamilySpec
 from ..prompted_model import PromptedModel
 
 
@@ -29,3 +30,17 @@ class Kosmos2(PromptedModel):
         kwargs = super().forward_kwargs(inputs, ids)
         mask = kwargs["image_embeds_position_mask"]
         return kwargs | {"image_embeds_position_mask": nn.functional.pad(mask, (0, ids.shape[1] - mask.shape[1]))}
+
+
+SPECS = (
+    FamilySpec(
+        name="Kosmos-2",
+        task="captioning, vqa",
+        architectures=("Kosmos2ForConditionalGeneration",),
+        adapter=Kosmos2,
+        layer="vision_model.model.encoder.layers[-1]",
+        grid="16 x 16 at 224 px",
+        tokenizer="SentencePiece",
+        memory="6.7 GB (1.7B, float32)",
+    ),
+)

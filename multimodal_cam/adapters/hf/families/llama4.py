@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from ...inputs import Inputs
 from .. import image_placement
+from ..family_spec import Capabilities, FamilySpec
 from ..tiled_model import TiledModel
 
 
 class Llama4(TiledModel):
     """The ViT's last block. The photo stands at the top left of its tiles, with margins to the right or below."""
 
-    rest_behind = True
-    flat = True
+    capabilities = Capabilities(grid_follows_image=True, prefix_after_patches=True, tiles_in_one_dimension=True)
 
     def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
         tower = self.model.vision_model
@@ -29,3 +29,17 @@ class Llama4(TiledModel):
         if options.get("num_beams", 1) > 1:
             raise ValueError("beam: transformers' beam search fails with Llama 4 and a photo: leave it out")
         return super().generate_ids(inputs, **options)
+
+
+SPECS = (
+    FamilySpec(
+        name="Llama 4",
+        task="captioning, vqa",
+        architectures=("Llama4ForConditionalGeneration",),
+        adapter=Llama4,
+        layer="vision_model.model.layers[-1]",
+        grid="24 x 24 a tile of 336 px",
+        tokenizer="byte-level BPE",
+        memory="220 GB (Scout, bfloat16)",
+    ),
+)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ...inputs import Inputs
 from ..base_model import tower_blocks
+from ..family_spec import FamilySpec
 from ..prompted_model import PromptedModel
 
 
@@ -27,3 +28,17 @@ class PaliGemma(PromptedModel):
         assert inputs.question_ids is not None
         types = (torch.arange(ids.shape[1], device=ids.device) >= inputs.question_ids.shape[1]).long()
         return super().forward_kwargs(inputs, ids) | {"token_type_ids": types.expand(len(ids), -1)}
+
+
+SPECS = (
+    FamilySpec(
+        name="PaliGemma",
+        task="captioning, vqa",
+        architectures=("PaliGemmaForConditionalGeneration",),
+        adapter=PaliGemma,
+        layer="model.vision_tower.encoder.layers[-1]",
+        grid="16 x 16 at 224 px",
+        tokenizer="SentencePiece",
+        memory="6 GB (3B, bfloat16)",
+    ),
+)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...inputs import Inputs
 from .. import image_placement
 from ..base_model import HuggingFace, shift_right, tower_blocks
+from ..family_spec import FamilySpec
 from ..token_views import TokenView
 
 
@@ -123,3 +124,17 @@ def _grid(patches: Tensor) -> tuple[int, int]:
     """Rows and columns of patches `(p, n, 2 + d)`."""
     rows, columns = patches[0, :, :2].amax(dim=0).tolist()
     return int(rows), int(columns)
+
+
+SPECS = (
+    FamilySpec(
+        name="Pix2Struct",
+        task="captioning, vqa",
+        architectures=("Pix2StructForConditionalGeneration",),
+        adapter=Pix2Struct,
+        layer="encoder.encoder.layer[-1]",
+        grid="as the photo, 2048 cells at most",
+        tokenizer="SentencePiece",
+        memory="1.1 GB (base, float32)",
+    ),
+)

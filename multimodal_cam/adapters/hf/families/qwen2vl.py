@@ -11,6 +11,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from ...inputs import Inputs
+from ..family_spec import Capabilities, FamilySpec
 from ..prompted_model import PromptedModel
 from ..token_views import OrderedTokenView
 
@@ -18,7 +19,7 @@ from ..token_views import OrderedTokenView
 class Qwen2VL(PromptedModel):
     """The ViT's last block; its merger makes one token of the prompt out of four patches."""
 
-    grids_differ = True
+    capabilities = Capabilities(grid_follows_image=True)
 
     def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
         tower = self.model.model.visual
@@ -87,3 +88,37 @@ class Qwen25VL(Qwen2VL):
         window = rows // side * w + columns // side
         places: Tensor = (window * h * w + found).flatten().argsort().argsort().view(h, w)
         return places
+
+
+SPECS = (
+    FamilySpec(
+        name="Qwen2-VL",
+        task="captioning, vqa",
+        architectures=("Qwen2VLForConditionalGeneration",),
+        adapter=Qwen2VL,
+        layer="model.visual.blocks[-1]",
+        grid="H/14 x W/14, as the photo",
+        tokenizer="byte-level BPE",
+        memory="4.5 GB (2B, bfloat16)",
+    ),
+    FamilySpec(
+        name="Qwen2.5-VL",
+        task="captioning, vqa",
+        architectures=("Qwen2_5_VLForConditionalGeneration",),
+        adapter=Qwen25VL,
+        layer="model.visual.blocks[-1]",
+        grid="H/14 x W/14, as the photo",
+        tokenizer="byte-level BPE",
+        memory="7.5 GB (3B, bfloat16)",
+    ),
+    FamilySpec(
+        name="Qwen3.5",
+        task="captioning, vqa",
+        architectures=("Qwen3_5ForConditionalGeneration",),
+        adapter=Qwen2VL,
+        layer="model.visual.blocks[-1]",
+        grid="H/16 x W/16, as the photo",
+        tokenizer="byte-level BPE",
+        memory="2 GB a billion weights (bfloat16)",
+    ),
+)

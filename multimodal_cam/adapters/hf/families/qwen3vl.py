@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...inputs import Inputs
+from ..family_spec import FamilySpec
 from ..token_views import OrderedTokenView
 from .qwen2vl import Qwen2VL
 
@@ -58,3 +59,17 @@ class DeepStackView(OrderedTokenView):
         sides = activations[:, : self.prefix].flatten(1)[:, : count * merged.numel() // len(activations)]
         deep = sides.reshape(len(activations), count, -1, width).transpose(0, 1).flatten(1, 2)
         return replace(own, pooler_output=merged, deepstack_features=list(deep))
+
+
+SPECS = (
+    FamilySpec(
+        name="Qwen3-VL, Qwen3-VL-MoE",
+        task="captioning, vqa",
+        architectures=("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"),
+        adapter=Qwen3VL,
+        layer="model.visual (its last block)",
+        grid="H/16 x W/16, as the photo",
+        tokenizer="byte-level BPE",
+        memory="4.3 GB (2B, bfloat16)",
+    ),
+)

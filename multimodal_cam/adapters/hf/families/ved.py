@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ...inputs import Inputs
 from ..base_model import HuggingFace, shift_right, tower_blocks
+from ..family_spec import FamilySpec
 
 
 class VisionEncoderDecoder(HuggingFace):
@@ -35,3 +36,17 @@ class VisionEncoderDecoder(HuggingFace):
         choices += [model.config.decoder.bos_token_id]
         start: int = next(choice for choice in choices if choice is not None)
         return start
+
+
+SPECS = (
+    FamilySpec(
+        name="VisionEncoderDecoder (ViT-GPT2, Swin, Donut)",
+        task="captioning",
+        architectures=("VisionEncoderDecoderModel",),
+        adapter=VisionEncoderDecoder,
+        layer="the encoder's last block or stage",
+        grid="H/16 for ViT, H/32 for Swin",
+        tokenizer="byte-level BPE, WordPiece or SentencePiece",
+        memory="1 GB (ViT-GPT2, float32)",
+    ),
+)

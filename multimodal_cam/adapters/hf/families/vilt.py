@@ -10,13 +10,17 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from ....core.hooks import forward_hooks
+from ....core.spans import Span
+from ....scores import ScoreFn, logit
+from ...contract import Unknown
 from ...inputs import Inputs
-from ...labels import LabelChooser, Labels
+from ...labels import Labels
 from ..base_model import HuggingFace
+from ..family_spec import Capabilities, FamilySpec
 from ..token_views import TokenView
 
 
-class ViLT(LabelChooser, HuggingFace):
+class ViLT(HuggingFace):
     """`ViltForQuestionAnswering`. Its answer reads CLS only, so behind the last block no patch counts any more.
 
     The layer is therefore the first norm of the last block. The whole network runs, overridden there: the residual stream
@@ -25,9 +29,9 @@ class ViLT(LabelChooser, HuggingFace):
     """
 
     task = "vqa"
-    shares = False
-    question_before_layer = True
-    device = HuggingFace.device
+    capabilities = Capabilities(head_runs_alone=False, tower_shared_by_questions=False, question_before_layer=True)
+    default_score: ScoreFn = staticmethod(logit)
+    n_alternatives = 5
 
     def __init__(self, *parts: Any, **extra: Any) -> None:
         super().__init__(*parts, **extra)
@@ -85,6 +89,21 @@ class ViLT(LabelChooser, HuggingFace):
             answer = self._answer_logits(inputs.repeat(len(activations) // len(inputs)))
         return answer[:, None].expand(-1, ids.shape[1], -1)
 
+    def generate(self, inputs: Inputs, **options: Any) -> Tensor:
+        """The likeliest answer `(b, 1)`; there are no options."""
+        if options:
+            raise TypeError(f"{self.name} chooses a label, it does not decode: {', '.join(options)} has no meaning here")
+        return self._answer_logits(inputs)[:, None].argmax(dim=-1)
+
+    def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
+        return self.labels.encode(texts, self.device)
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        return self.labels.decode(ids)
+
+    def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
+        return self.labels.spans(ids, text)
+
     def _answer_logits(self, inputs: Inputs) -> Tensor:
         """The answers' logits `(b, v)`, patches in reading order."""
         assert inputs.question_ids is not None
@@ -97,3 +116,17 @@ class ViLT(LabelChooser, HuggingFace):
         seen = torch.ones(patches.shape[:2], dtype=torch.long, device=pixels.device)
         logits: Tensor = self.model(input_ids=inputs.question_ids, image_embeds=patches, pixel_mask=seen).logits
         return logits
+
+
+SPECS = (
+    FamilySpec(
+        name="ViLT",
+        task="vqa",
+        architectures=("ViltForQuestionAnswering",),
+        adapter=ViLT,
+        layer="vilt.encoder.layer[-1].layernorm_before",
+        grid="H/32 x W/32, as the photo",
+        tokenizer="WordPiece; the answer is one of a list",
+        memory="0.5 GB (float32)",
+    ),
+)
