@@ -68,7 +68,7 @@ def test_it_generates_what_the_model_generates_and_scores_just_that(model, case)
         asked = case.ask(model.processor, image, case.question)
     else:
         asked = {"pixel_values": model.image_processor([image], return_tensors="pt").pixel_values}
-    forced = max(len(model.decoder_prefix_ids()) - 1, 0) if hasattr(model, "decoder_prefix_ids") else 0
+    forced = max(len(model.decoder_prefix_ids()) - 1, 0)
     length = {"max_new_tokens": 6 + forced, "min_new_tokens": 1 + forced}
     said = model.model.generate(**asked, **length, output_logits=True, return_dict_in_generate=True, do_sample=False)
     part = slice(forced, forced + len(e.tokens))

@@ -41,7 +41,7 @@ def spoken(model, case, image, **options):
         asked = case.ask(model.processor, image, case.question)
     else:
         asked = {"pixel_values": model.image_processor([image], return_tensors="pt").pixel_values}
-    forced = max(len(model.decoder_prefix_ids()) - 1, 0) if hasattr(model, "decoder_prefix_ids") else 0
+    forced = max(len(model.decoder_prefix_ids()) - 1, 0)
     length = {"max_new_tokens": 6 + forced, "min_new_tokens": 1 + forced}
     said = model.model.generate(**asked, **length, **options, output_logits=True, return_dict_in_generate=True)
     beams = getattr(said, "beam_indices", None)

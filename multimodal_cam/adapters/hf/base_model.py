@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,7 +27,7 @@ MARKUP = re.compile(r"<(?!0x)[^<>\s]+>|\[[^\[\]\s]+\]|<\|.*\|>")
 MAX_NEW_TOKENS = 64  # where neither the caller nor the checkpoint says
 
 
-class HuggingFace:
+class HuggingFace(ABC):
     """A model and its processor. A family gives `tower`, `layer`, `read` and `say`, and what else it has of its own."""
 
     task = "captioning"
@@ -60,9 +61,9 @@ class HuggingFace:
 
     # ---- what a family says --------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
         """The vision tower and the layer in it that is tapped."""
-        raise NotImplementedError
 
     def output_projection(self) -> nn.Module | None:
         """What makes logits of hidden states, position by position, just where they are scored; None where there is no such."""
@@ -77,13 +78,17 @@ class HuggingFace:
         """Runs the tower on every distinct image."""
         self.tower(pixel_values=inputs.pixels)
 
+    @abstractmethod
     def teacher_forced_logits(self, inputs: Inputs, ids: Tensor) -> Tensor:
         """The model's own forward under teacher forcing: logits `(b, t, v)`, position `i` scores `ids[:, i]`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def generate_ids(self, inputs: Inputs, **options: Any) -> Tensor:
         """The model's own `generate`: what comes after the prompt and the start token, `(b, t)`."""
-        raise NotImplementedError
+
+    def decoder_prefix_ids(self) -> list[int]:
+        """Ids that the decoder of a prompted encoder-decoder starts with; empty where the text follows the prompt."""
+        return []
 
     def prompt_ids(self, question: str | None, inputs: Inputs) -> list[int] | None:
         """The ids that the text follows; None for a family that starts from nothing."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Hashable
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ...core.hooks import evaluation_mode
+from ...core.hooks import evaluation_mode, forward_hooks, forward_pre_hooks, overridden_output
 from ..inputs import Inputs
 from .base_model import placeholder_inputs
 from .compute_device import device_of, dtype_of
@@ -136,12 +135,12 @@ class GenericModel(PromptedModel):
         said, logits = self._generate_with_logits(inputs)
         readout, seen = self.readout, []  # the shapes that the vocabulary layer is given
         embeddings, asked = self.question_layer, []  # and those that tokens' embeddings have
-        with ExitStack() as stack:
-            if embeddings is not None:
-                stack.callback(embeddings.register_forward_hook(lambda _m, _args, out: asked.append(out.shape[:-1])).remove)
-            if readout is not None:
-                hook = readout.register_forward_pre_hook(lambda _m, args: seen.append(args[0].shape[:-1] if args else None))
-                stack.callback(hook.remove)
+        with (
+            forward_hooks([] if embeddings is None else [embeddings], lambda _m, _args, out: asked.append(out.shape[:-1])),
+            forward_pre_hooks(
+                [] if readout is None else [readout], lambda _m, args: seen.append(args[0].shape[:-1] if args else None)
+            ),
+        ):
             whole = self.teacher_forced_logits(inputs, said)
         if not logits_agree(whole, logits):
             raise self._refusal(
@@ -307,15 +306,8 @@ class GenericModel(PromptedModel):
             return self.teacher_forced_logits(placeholder_inputs(inputs, len(ids)), ids)
 
     def _run_whole_network(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor:
-        wanted, view = torch.is_grad_enabled(), self.layer_view(inputs, self.layer)
-
-        def override(_module: nn.Module, _args: Any, output: Any) -> Any:
-            torch.set_grad_enabled(wanted)  # until no_grad() below ends: what comes before needs no graph
-            return view.inject(activations, output)
-
-        with torch.no_grad(), ExitStack() as stack:
-            # first of all hooks: transformers collects hidden states by hooks of its own, and some heads read those
-            stack.callback(self.layer.register_forward_hook(override, prepend=True).remove)
+        view = self.layer_view(inputs, self.layer)
+        with overridden_output(self.layer, lambda output: view.inject(activations, output)):
             return self.teacher_forced_logits(inputs.repeat(len(ids) // len(inputs)), ids)
 
     def layer_activations(self, inputs: Inputs) -> Tensor:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ...core.hooks import hooks_around
 from ..head_extraction import PASSED_OVER
 from .base_model import tower_blocks
 from .token_views import first_tensor
@@ -114,10 +115,7 @@ def record_calls(root: nn.Module, run: Callable[[], Tensor]) -> tuple[Tensor, li
         one, tensor = waiting.pop(), first_tensor(output)
         one.output, one.ended, done = tensor, done, done + 1
 
-    with ExitStack() as stack:
-        for module in root.modules():
-            stack.callback(module.register_forward_pre_hook(begin, with_kwargs=True).remove)
-            stack.callback(module.register_forward_hook(end, prepend=True).remove)
+    with hooks_around(list(root.modules()), begin, end):
         return run(), ran
 
 

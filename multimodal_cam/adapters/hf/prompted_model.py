@@ -24,9 +24,6 @@ class PromptedModel(HuggingFace):
     task = "captioning, vqa"
     caption_request = "Describe the photo in one sentence."
 
-    def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
-        raise NotImplementedError
-
     def question_embedding_layer(self) -> nn.Module | None:
         layer: nn.Module | None = self.model.get_input_embeddings()
         return layer
@@ -107,31 +104,44 @@ class EncoderDecoderModel(PromptedModel):
     """The same with an encoder and a decoder: the prompt is the encoder's, the text begins with the decoder's start."""
 
     def decoder_prefix_ids(self) -> list[int]:
-        """What the decoder is given to begin with: its start token, and the token that it is forced to say first."""
-        generation, config = self.model.generation_config, self.model.config.get_text_config()
-        start, first = generation.decoder_start_token_id, generation.forced_bos_token_id
-        start = config.decoder_start_token_id if start is None else start
-        return [start] if first is None else [start, first]
+        return start_and_forced_ids(self.model)
 
     def teacher_forced_logits(self, inputs: Inputs, ids: Tensor) -> Tensor:
-        assert inputs.question_ids is not None
-        opening = ids.new_tensor(self.decoder_prefix_ids()).expand(len(ids), -1)
-        logits: Tensor = self.model(
-            input_ids=inputs.question_ids,
-            decoder_input_ids=torch.cat([opening, ids[:, :-1]], dim=1),
-            use_cache=False,
-            logits_to_keep=ids.shape[1],
-            **self.forward_kwargs(inputs, inputs.question_ids),
-        ).logits
-        return logits
+        return encoder_decoder_logits(self, inputs, ids)
 
     def generate_ids(self, inputs: Inputs, **options: Any) -> Tensor:
-        assert inputs.question_ids is not None
-        opening = len(self.decoder_prefix_ids())
-        for limit in ("min_new_tokens", "max_new_tokens"):
-            if limit in options:
-                options[limit] += opening - 1  # what is forced counts for generate, and is no word
-        said: Tensor = self.model.generate(
-            input_ids=inputs.question_ids, **self.forward_kwargs(inputs, inputs.question_ids), **options
-        )
-        return said[:, opening:]
+        return generate_with_encoder(self, inputs, **options)
+
+
+def start_and_forced_ids(model: Any) -> list[int]:
+    """What a decoder is given to begin with: its start token, and the token that it is forced to say first."""
+    generation, config = model.generation_config, model.config.get_text_config()
+    start, forced = generation.decoder_start_token_id, generation.forced_bos_token_id
+    start = config.decoder_start_token_id if start is None else start
+    return [start] if forced is None else [start, forced]
+
+
+def encoder_decoder_logits(adapter: PromptedModel, inputs: Inputs, ids: Tensor) -> Tensor:
+    """Teacher-forced logits `(b, t, v)` where the prompt goes into an encoder, and the `ids` `(b, t)` into a decoder."""
+    assert inputs.question_ids is not None
+    prefix = ids.new_tensor(adapter.decoder_prefix_ids()).expand(len(ids), -1)
+    logits: Tensor = adapter.model(
+        input_ids=inputs.question_ids,
+        decoder_input_ids=torch.cat([prefix, ids[:, :-1]], dim=1),
+        use_cache=False,
+        logits_to_keep=ids.shape[1],
+        **adapter.forward_kwargs(inputs, inputs.question_ids),
+    ).logits
+    return logits[:, -ids.shape[1] :]  # some, T5 among them, keep none back
+
+
+def generate_with_encoder(adapter: PromptedModel, inputs: Inputs, **options: Any) -> Tensor:
+    """The ids `(b, t)` that an encoder-decoder's `generate` gives behind the decoder's prefix."""
+    assert inputs.question_ids is not None
+    prefix = len(adapter.decoder_prefix_ids())
+    for limit in ("min_new_tokens", "max_new_tokens"):
+        if limit in options:
+            options[limit] += prefix - 1  # what is forced counts for generate, and is no word
+    kwargs = adapter.forward_kwargs(inputs, inputs.question_ids)
+    generated: Tensor = adapter.model.generate(input_ids=inputs.question_ids, **kwargs, **options)
+    return generated[:, prefix:]

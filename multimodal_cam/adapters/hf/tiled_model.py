@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -32,9 +33,9 @@ class TiledModel(PromptedModel):
         self._shapes: dict[tuple[int, int], tuple[int, int]] = {}
         self._frames: dict[tuple[int, int], Frame] = {}
 
+    @abstractmethod
     def tile_grid(self, width: int, height: int) -> tuple[int, int]:
         """Rows and columns of tiles of a photo of that size; one of each where it is not cut."""
-        raise NotImplementedError
 
     def _cached_tile_grid(self, image: Image) -> tuple[int, int]:
         if image.size not in self._shapes:

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ...core.hooks import forward_hooks_with_kwargs, replaced_forward
 from .token_views import TokenView
 
 Recording = dict[nn.Module, list[tuple[Any, int, int]]]  # what each module gave, in order; for how many rows, of how many images
@@ -53,10 +54,7 @@ class TowerCut:
             note(self.layer, args, options, output)
             raise LayerReached(output)
 
-        with ExitStack() as stack:
-            for module in self._modules_before:
-                stack.callback(module.register_forward_hook(note, with_kwargs=True).remove)
-            stack.enter_context(_instead(self.layer, stop))
+        with forward_hooks_with_kwargs(self._modules_before, note), replaced_forward(self.layer, stop):
             try:
                 run()
             except LayerReached as reached:
@@ -75,7 +73,7 @@ class TowerCut:
                 forward = _replaying_forward(outputs, activations)
                 if module is self.layer:
                     forward = _injecting_forward(forward, outputs[0], activations, view)
-                stack.enter_context(_instead(module, forward))
+                stack.enter_context(replaced_forward(module, forward))
             yield
 
 
@@ -129,20 +127,6 @@ def _injecting_forward(
 def _count_rows(args: Any, options: dict[str, Any], otherwise: int) -> int:
     """How many rows a module is given: those of the first tensor among its arguments."""
     return next((len(arg) for arg in (*args, *options.values()) if isinstance(arg, Tensor) and arg.ndim), otherwise)
-
-
-@contextmanager
-def _instead(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Another `forward` for this one module, as long as this lasts."""
-    own = module.__dict__.get("forward")
-    module.__dict__["forward"] = forward
-    try:
-        yield
-    finally:
-        if own is None:
-            del module.__dict__["forward"]
-        else:
-            module.__dict__["forward"] = own
 
 
 def _without_values(output: Any) -> Any:

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from ...inputs import Inputs
 from ..family_spec import Capabilities, FamilySpec
-from ..prompted_model import EncoderDecoderModel, PromptedModel
+from ..prompted_model import PromptedModel, encoder_decoder_logits, generate_with_encoder, start_and_forced_ids
 
 Q_FORMER = ("qformer_input_ids", "qformer_attention_mask")
 
 
-class BLIP2(EncoderDecoderModel):
+class BLIP2(PromptedModel):
     """The ViT's last block. The Q-Former's queries mix its cells, so every image token has seen all of the photo."""
 
     caption_request = "a photo of"
@@ -36,23 +36,22 @@ class BLIP2(EncoderDecoderModel):
         return not self.model.config.use_decoder_only_language_model
 
     def decoder_prefix_ids(self) -> list[int]:
-        return super().decoder_prefix_ids() if self._is_encoder_decoder else []
+        return start_and_forced_ids(self.model) if self._is_encoder_decoder else []
 
     def teacher_forced_logits(self, inputs: Inputs, ids: Tensor) -> Tensor:
-        if self._is_encoder_decoder:  # T5 keeps no logits back
-            return super().teacher_forced_logits(inputs, ids)[:, -ids.shape[1] :]
-        return PromptedModel.teacher_forced_logits(self, inputs, ids)
+        if self._is_encoder_decoder:
+            return encoder_decoder_logits(self, inputs, ids)
+        return super().teacher_forced_logits(inputs, ids)
 
     def generate_ids(self, inputs: Inputs, **options: Any) -> Tensor:
         if self._is_encoder_decoder:
-            return super().generate_ids(inputs, **options)
+            return generate_with_encoder(self, inputs, **options)
         assert inputs.question_ids is not None
-        said: Tensor = self.model.generate(
-            input_ids=inputs.question_ids, **self.forward_kwargs(inputs, inputs.question_ids), **options
-        )
+        kwargs = self.forward_kwargs(inputs, inputs.question_ids)
+        generated: Tensor = self.model.generate(input_ids=inputs.question_ids, **kwargs, **options)
         prompt = inputs.question_ids.shape[1]
-        repeated = said.shape[1] >= prompt and torch.equal(said[:, :prompt], inputs.question_ids)
-        return said[:, prompt:] if repeated else said
+        repeated = generated.shape[1] >= prompt and torch.equal(generated[:, :prompt], inputs.question_ids)
+        return generated[:, prompt:] if repeated else generated
 
 
 class InstructBLIP(BLIP2):

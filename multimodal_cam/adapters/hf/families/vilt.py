@@ -9,7 +9,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from ....core.hooks import forward_hooks
+from ....core.hooks import overridden_output
 from ....core.spans import Span
 from ....scores import ScoreFn, logit
 from ...contract import Unknown
@@ -78,22 +78,21 @@ class ViLT(HuggingFace):
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         if activations is None:
-            return self._answer_logits(inputs)[:, None].expand(-1, ids.shape[1], -1)
-        wanted = torch.is_grad_enabled()
+            return self.teacher_forced_logits(inputs, ids)
+        with overridden_output(self.layer, lambda _: activations):
+            return self.teacher_forced_logits(inputs.repeat(len(activations) // len(inputs)), ids)
 
-        def override(*_: Any) -> Tensor:
-            torch.set_grad_enabled(wanted)  # until no_grad() below ends: what comes before needs no graph
-            return activations
+    def teacher_forced_logits(self, inputs: Inputs, ids: Tensor) -> Tensor:
+        return self._answer_logits(inputs)[:, None].expand(-1, ids.shape[1], -1)
 
-        with torch.no_grad(), forward_hooks([self.layer], override):
-            answer = self._answer_logits(inputs.repeat(len(activations) // len(inputs)))
-        return answer[:, None].expand(-1, ids.shape[1], -1)
+    def generate_ids(self, inputs: Inputs, **options: Any) -> Tensor:
+        return self._answer_logits(inputs)[:, None].argmax(dim=-1)
 
     def generate(self, inputs: Inputs, **options: Any) -> Tensor:
         """The likeliest answer `(b, 1)`; there are no options."""
         if options:
             raise TypeError(f"{self.name} chooses a label, it does not decode: {', '.join(options)} has no meaning here")
-        return self._answer_logits(inputs)[:, None].argmax(dim=-1)
+        return self.generate_ids(inputs)
 
     def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
         return self.labels.encode(texts, self.device)
