@@ -82,7 +82,7 @@ def test_the_tokens_are_those_of_the_question(loaded, case):
             continue
         own, *around = found
         assert around == expected
-        if model.unknown_id not in own:
+        if model.text.unknown_id not in own:
             said = model.tokenizer.decode(own).replace(" ", "")
             assert said in (question.replace(" ", ""), question.replace(" ", "").lower())
         spans = model.question_spans(question)

@@ -1,8 +1,7 @@
-"""What all families share: photos in, words out, and the head on its own. A family says where its tower is and how it speaks."""
+"""Adapter of all Hugging Face families: images in, text out, and the head on its own. A family adds its tower and prompt."""
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
@@ -20,15 +19,15 @@ from ..inputs import Inputs, deduplicate_images, pad_ids
 from . import detokenization, image_placement, question_location
 from .compute_device import device_of, dtype_of
 from .family_spec import Capabilities
+from .text import TextTokenizer
 from .token_views import TokenView
 from .tower_cut import TowerCut
 
-MARKUP = re.compile(r"<(?!0x)[^<>\s]+>|\[[^\[\]\s]+\]|<\|.*\|>")
 MAX_NEW_TOKENS = 64  # where neither the caller nor the checkpoint says
 
 
 class HuggingFace(ABC):
-    """A model and its processor. A family gives `tower`, `layer`, `read` and `say`, and what else it has of its own."""
+    """A model and its processor. A family implements `vision_tower_and_layer`, `teacher_forced_logits` and `generate_ids`."""
 
     task = "captioning"
     default_score: ScoreFn = staticmethod(log_prob)
@@ -36,7 +35,7 @@ class HuggingFace(ABC):
     n_alternatives: int = 0
     capabilities: Capabilities = Capabilities()
     head_input_layer: nn.Module | None = None
-    text_prefix = ""  # what stands before a text when it is made tokens
+    text_prefix = ""  # put before a text when it is tokenized
     tower: nn.Module
     layer: nn.Module
 
@@ -44,6 +43,7 @@ class HuggingFace(ABC):
         self.model, self.processor, self.name = model, processor, name
         self.module: nn.Module = model
         self.tokenizer: Any = getattr(processor, "tokenizer", processor)
+        self.text = TextTokenizer(self.tokenizer)
         self.image_processor: Any = getattr(processor, "image_processor", processor)
         self.provenance = dict(provenance or {})
         self.tower, self.layer = self.vision_tower_and_layer()
@@ -59,23 +59,23 @@ class HuggingFace(ABC):
         """Whether the layer's activations depend on the question: its words' scores then take a run of the whole network."""
         return self.capabilities.question_before_layer
 
-    # ---- what a family says --------------------------------------------------------------------------------------------
+    # ---- what a family declares --------------------------------------------------------------------------------------------
 
     @abstractmethod
     def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
-        """The vision tower and the layer in it that is tapped."""
+        """The vision tower, and the layer of it that is explained by default."""
 
     def output_projection(self) -> nn.Module | None:
-        """What makes logits of hidden states, position by position, just where they are scored; None where there is no such."""
+        """Output projection: hidden states `(b, t, d)` of the scored positions to logits; None if it cannot be hooked."""
         layer: nn.Module | None = self.model.get_output_embeddings()
         return layer
 
     def question_embedding_layer(self) -> nn.Module | None:
-        """What makes vectors `(b, n, d)` of a question's tokens, once in a forward; None for a family that takes none."""
+        """Embedding layer of the question's tokens, `(b, n, d)`, run once in a forward; None for a family without questions."""
         return None
 
     def run_tower(self, inputs: Inputs) -> None:
-        """Runs the tower on every distinct image."""
+        """Run the vision tower on every distinct image."""
         self.tower(pixel_values=inputs.pixels)
 
     @abstractmethod
@@ -84,7 +84,7 @@ class HuggingFace(ABC):
 
     @abstractmethod
     def generate_ids(self, inputs: Inputs, **options: Any) -> Tensor:
-        """The model's own `generate`: what comes after the prompt and the start token, `(b, t)`."""
+        """The model's own `generate`: ids `(b, t)` behind the prompt and the start token."""
 
     def decoder_prefix_ids(self) -> list[int]:
         """Ids that the decoder of a prompted encoder-decoder starts with; empty where the text follows the prompt."""
@@ -97,7 +97,7 @@ class HuggingFace(ABC):
         return None
 
     def prompt_text(self, question: str | None) -> str:
-        """The text that a question's tokens are made of."""
+        """The prompt's text, with the question in it."""
         return question or ""
 
     def grid_shape(self, inputs: Inputs) -> tuple[int, int] | None:
@@ -108,7 +108,7 @@ class HuggingFace(ABC):
 
     @property
     def device(self) -> torch.device:
-        """The tower's: what else a model that is spread over several needs elsewhere, it hands on itself."""
+        """Device of the vision tower; sharded models move other inputs themselves."""
         return device_of(self.tower)
 
     @property
@@ -131,7 +131,7 @@ class HuggingFace(ABC):
         return inputs.with_questions(pad_ids(asked, device), self._question_slice(each, asked)) if asked else inputs
 
     def process_images(self, images: Sequence[Image]) -> tuple[Tensor, dict[str, Tensor]]:
-        """What the image processor makes of photos of one kind: pixels `(p, 3, H, W)` and what else the model takes of them."""
+        """The image processor's pixels `(p, 3, H, W)`, and the further model inputs of each image."""
         values = self.image_processor(list(images), return_tensors="pt")
         return values["pixel_values"], {}
 
@@ -141,25 +141,25 @@ class HuggingFace(ABC):
         return self._placements[width, height]
 
     def _unnormalized_image(self, image: Image) -> Tensor:
-        """What the tower sees of a photo, `(3, H, W)` in 0..255."""
+        """The image as the tower gets it, `(3, H, W)`, but in 0..255: resized and cropped, not normalized."""
         return self.processed_image(
             dict(self.image_processor([image], return_tensors="pt", do_rescale=False, do_normalize=False))
         )
 
     def processed_image(self, values: Mapping[str, Tensor]) -> Tensor:
-        """The pixels `(3, H, W)` of one photo, from what the image processor gave."""
+        """The pixels `(3, H, W)` of one image in the image processor's output."""
         return values["pixel_values"][0].float()
 
     def batch_key(self, image: Image, question: str | None) -> Hashable:
-        """Rows of one batch are alike in this: the prompt's length, and where in it the question stands."""
+        """Rows of one batch have this in common: the prompt's length, and where in it the question stands."""
         if question is None:
             return 0
         found = self._locate_question(question)
         where = found and (found.start, found.stop)
-        return len(self._tokenize_prompt(self.prompt_text(question))[1]), where
+        return len(self.text.prompt_tokens(self.prompt_text(question))[1]), where
 
     def baseline_inputs(self, inputs: Inputs) -> Inputs:
-        """A mean-colour image in every place: 0 once the mean is taken off, else grey."""
+        """Mean-colour images: 0 after normalization, grey without."""
         normalized = getattr(self.image_processor, "do_normalize", True)
         return replace(inputs, pixels=torch.full_like(inputs.pixels, 0 if normalized else 0.5))
 
@@ -174,7 +174,7 @@ class HuggingFace(ABC):
     # ---- the layer -----------------------------------------------------------------------------------------------------
 
     def layer_view(self, inputs: Inputs, layer: nn.Module) -> TokenView:
-        """How `layer` is seen: a grid of the photo's proportions, and in front of it the tokens that have no place."""
+        """View of `layer`: a grid of the image's proportions behind the prefix tokens, which have no place."""
         ratio = inputs.pixels.shape[-2] / inputs.pixels.shape[-1]
         return TokenView(self.prefix, ratio, self.grid_shape(inputs) if layer is self.layer else None)
 
@@ -222,13 +222,13 @@ class HuggingFace(ABC):
         return pad_ids(rows, said.device)
 
     def _generate_from_layer(self, inputs: Inputs, **options: Any) -> Tensor:
-        """What `say` says of the photos; the tower runs once for each of them, and not in `generate`."""
+        """What `generate_ids` gives for the photos; the tower runs once for each of them, and not in `generate`."""
         activations = inputs.to_rows(self.layer_activations(inputs))
         with self.run_head_from(inputs, activations):
             return self.generate_ids(placeholder_inputs(inputs, len(inputs)), **options)
 
     def length_limits(self) -> dict[str, Any]:
-        """How long a text may get: what the checkpoint says, or `MAX_NEW_TOKENS`; transformers puts 20 where it is silent."""
+        """Length limit of `generate`: the checkpoint's, or `MAX_NEW_TOKENS` where that is transformers' default of 20."""
         own = getattr(self.model, "generation_config", None)
         if getattr(own, "max_new_tokens", None) is None and getattr(own, "max_length", None) not in (None, 20):
             return {}
@@ -243,20 +243,8 @@ class HuggingFace(ABC):
             ends += value if isinstance(value, list) else [value]
         return {end for end in ends if end is not None}
 
-    def special_ids(self) -> set[int]:
-        """The tokens that are no words: start, end, image, chat markup."""
-        added = self.tokenizer.added_tokens_decoder.items()
-        marks = {i for i, token in added if token.special or MARKUP.fullmatch(token.content)}
-        return marks | set(self.tokenizer.all_special_ids)
-
-    @property
-    def unknown_id(self) -> int | None:
-        """The id that the tokenizer gives to what it cannot read, if it is used for nothing else."""
-        unk: int | None = self.tokenizer.unk_token_id
-        return None if unk in (self.tokenizer.eos_token_id, self.tokenizer.bos_token_id) else unk
-
     def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
-        rows = [self._token_ids(text) for text in texts]
+        rows = [self.text.ids(self.text_prefix + text) for text in texts]
         for text, row in zip(texts, rows, strict=True):
             if not row:
                 raise ValueError(f"expected a text with words, got {text!r}")
@@ -268,40 +256,22 @@ class HuggingFace(ABC):
                 )
         return pad_ids(rows, self.device)
 
-    def _token_ids(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(self.text_prefix + text, add_special_tokens=False).input_ids
-        return ids
-
     def tokens(self, ids: Sequence[int]) -> list[str]:
-        found: list[str] = self.tokenizer.convert_ids_to_tokens(list(ids))
-        return found
+        return self.text.tokens(ids)
 
     def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
-        placed = None if text is None else self._ranges_in_text(text, ids)
-        if placed is None:
-            text, placed = detokenization.token_ranges(ids, self._decode, self.special_ids())
-        assert text is not None
-        found = detokenization.word_spans(text, placed)
-        return [replace(span, known=self.unknown_id not in ids[span.start : span.stop]) for span in found]
+        return self.text.spans(ids, text, self.text_prefix)
 
     def replace_word(self, ids: Sequence[int], word: Span, other: str) -> list[int]:
         """The ids with `other` said in the place of `word`, what comes before it unchanged."""
-        text, placed = detokenization.token_ranges(ids, self._decode, self.special_ids())
-        own = [token for token in placed[word.start : word.stop] if token]
-        start, stop = own[0][0], own[-1][1]
-        start += len(text[start:stop]) - len(text[start:stop].lstrip())
-        theirs: list[int] = self.tokenizer(text[:start] + other + text[stop:], add_special_tokens=False).input_ids
-        if theirs[: word.start] != list(ids[: word.start]):
-            raise ValueError(f"instead_of: with {other!r} the tokens before {word.text!r} change, so there is nothing to compare")
-        return theirs
+        return self.text.replace_word(ids, word, other)
 
     def question_spans(self, question: str) -> list[Span]:
         found = self._locate_question(question)
         if found is None:
             return []
         own = found.ids[found.start : found.stop]
-        spans = detokenization.word_spans(found.text, found.ranges)
-        return [replace(span, known=self.unknown_id not in own[span.start : span.stop]) for span in spans]
+        return self.text.mark_unknown(detokenization.word_spans(found.text, found.ranges), own)
 
     def question_view(self, inputs: Inputs) -> question_location.QuestionView | None:
         return None if inputs.question_slice is None else question_location.QuestionView(*inputs.question_slice)
@@ -316,37 +286,7 @@ class HuggingFace(ABC):
 
     def _locate_question(self, question: str) -> question_location.QuestionLocation | None:
         before, _, _ = self.prompt_text(question_location.QUESTION_MARK).partition(question_location.QUESTION_MARK)
-        return question_location.locate(question, before, *self._tokenize_prompt(self.prompt_text(question)))
-
-    def _tokenize_prompt(self, text: str) -> tuple[str, list[int], list[detokenization.Range | None]]:
-        """A prompt's text, its tokens, and which of its characters each stands for."""
-        special = self._special_token_options(text)
-        if getattr(self.tokenizer, "is_fast", False):
-            read = self.tokenizer(text, return_offsets_mapping=True, **special)
-            return text, read.input_ids, list(read.offset_mapping)
-        ids = self.tokenizer(text, **special).input_ids
-        text, placed = detokenization.token_ranges(ids, self._decode, self.special_ids())
-        return text, ids, placed
-
-    def _special_token_options(self, text: str) -> dict[str, bool]:
-        """Whether the tokenizer puts special tokens around a prompt: no start token where the chat template wrote one."""
-        start = self.tokenizer.bos_token
-        return {"add_special_tokens": False} if start and text.startswith(start) else {}
-
-    def _ranges_in_text(self, text: str, ids: Sequence[int]) -> list[detokenization.Range | None] | None:
-        """The tokens' ranges in the user's own wording, where that gives these very tokens."""
-        if not getattr(self.tokenizer, "is_fast", False):
-            return None
-        read = self.tokenizer(self.text_prefix + text, add_special_tokens=False, return_offsets_mapping=True)
-        if list(read.input_ids) != list(ids):
-            return None
-        shift, special = len(self.text_prefix), self.special_ids() - {self.unknown_id}
-        ranges = [(max(a - shift, 0), max(b - shift, 0)) for a, b in read.offset_mapping]
-        return [None if i in special else own for i, own in zip(ids, ranges, strict=True)]
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text
+        return question_location.locate(question, before, *self.text.prompt_tokens(self.prompt_text(question)))
 
 
 def count_prefix_tokens(tower: nn.Module) -> int:
@@ -374,7 +314,7 @@ def tower_blocks(tower: nn.Module) -> nn.ModuleList:
 
 
 def shift_right(start: int, ids: Tensor) -> Tensor:
-    """What a decoder reads when it says `ids` `(b, t)`: the start token, then all but the last."""
+    """Decoder inputs under teacher forcing of `ids` `(b, t)`: the start token, then all but the last."""
     return torch.cat([torch.full_like(ids[:, :1], start), ids[:, :-1]], dim=1)
 
 
@@ -385,7 +325,7 @@ def _first_images(inputs: Inputs, count: int) -> Inputs:
 
 
 def placeholder_inputs(inputs: Inputs, rows: int) -> Inputs:
-    """As many rows, their photos' place taken by ones: nobody reads them, but their shape counts."""
+    """Inputs of `rows` rows whose pixels are ones: the head reads their shape, never their values."""
     copies = rows // len(inputs)
     pixels = inputs.pixels.new_ones(()).expand(rows, *inputs.pixels.shape[1:])
     one = replace(

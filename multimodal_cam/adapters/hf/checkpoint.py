@@ -1,4 +1,4 @@
-"""Folders and hub names -> models of the known families, with errors that say what to do."""
+"""Checkpoints from folders and the hub: files are checked, loaded and given their family's adapter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a network computes and in which numbers: its weights may lie elsewhere (accelerate) or be packed (quantised)."""
+"""Device and dtype in which a network computes: its weights may be offloaded (accelerate) or packed (quantised)."""
 
 from __future__ import annotations
 

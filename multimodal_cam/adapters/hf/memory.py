@@ -1,4 +1,4 @@
-"""Whether a checkpoint fits into memory, from the heads of its files: said before anything is loaded."""
+"""Memory that a checkpoint needs, read from the headers of its files before anything is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is found of an unknown network by looking on: where the photo goes in, which layers are grids, which of them count."""
+"""Probe an unknown network: where the image goes in, which layers are grids, and on which of them the words depend."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class ModuleCall:
 
 
 def record_calls(root: nn.Module, run: Callable[[], Tensor]) -> tuple[Tensor, list[ModuleCall]]:
-    """What `run` gives, and the calls of `root` and all its parts, in the order in which they begin."""
+    """The result of `run`, and the calls of `root` and its submodules in the order in which they begin."""
     ran: list[ModuleCall] = []
     waiting: list[ModuleCall] = []
     done = 0
@@ -121,7 +121,7 @@ def record_calls(root: nn.Module, run: Callable[[], Tensor]) -> tuple[Tensor, li
 
 @contextmanager
 def weights_without_gradients(module: nn.Module) -> Iterator[None]:
-    """No weight asks for a gradient inside, so that only what comes of the photo does."""
+    """Inside, no weight requires a gradient: only what depends on the image does."""
     asking = [weight for weight in module.parameters() if weight.requires_grad]
     try:
         for weight in asking:
@@ -134,7 +134,7 @@ def weights_without_gradients(module: nn.Module) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class GridLayout:
-    """How a layer's output lies on the photo: its grid, how many tokens have no place in it, and whether it is of tokens."""
+    """Layout of a layer's output on the image: its grid, the number of tokens without a place, and whether it is of tokens."""
 
     shape: tuple[int, int]
     extra: int

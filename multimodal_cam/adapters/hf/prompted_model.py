@@ -68,7 +68,7 @@ class PromptedModel(HuggingFace):
 
     def _processed(self, image: Image, text: str) -> dict[str, Tensor]:
         """All that the processor makes of both."""
-        return dict(self.processor(images=image, text=text, return_tensors="pt", **self._special_token_options(text)))
+        return dict(self.processor(images=image, text=text, return_tensors="pt", **self.text.prompt_options(text)))
 
     def batch_key(self, image: Image, question: str | None) -> Hashable:
         kind = super().batch_key(image, self.caption_request if question is None else question), question is None

@@ -1,4 +1,4 @@
-"""Photos cut into tiles, and seen once more as a whole, small: what the families that do so share."""
+"""Models that see an image in tiles, and once more as a whole: the thumbnail."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Frame = tuple[float, float, float, float]
 
 
 class TiledModel(PromptedModel):
-    """The tiles' cells are one grid over the photo; the whole's cells lie on the photo, too, and are handed on to that grid.
+    """The tiles' cells are one grid over the image; thumbnail cells are redistributed onto it.
 
-    `Inputs.pixels` is `(p, n, 3, H, W)`, with `n` parts of each photo: its tiles in reading order, and the whole behind them or,
+    `Inputs.pixels` is `(p, n, 3, H, W)`, with `n` parts of each photo: its tiles in reading order, and the thumbnail behind or,
     with `thumbnail_before_tiles`, before them. A family says with `tiles` how a photo is cut.
     """
 
@@ -60,9 +60,9 @@ class TiledModel(PromptedModel):
 
     def _thumbnail(self, image: Image) -> Tensor:
         """What the tower sees of a photo at once, `(3, H, W)` in 0..255."""
-        _, whole = self._split_thumbnail(self._raw_parts(image), self._cached_tile_grid(image))
-        assert whole is not None
-        return whole
+        _, thumbnail = self._split_thumbnail(self._raw_parts(image), self._cached_tile_grid(image))
+        assert thumbnail is not None
+        return thumbnail
 
     def _raw_parts(self, image: Image) -> Tensor:
         """All parts of a photo, `(n, 3, H, W)` in 0..255."""
@@ -70,13 +70,13 @@ class TiledModel(PromptedModel):
         return _parts(self.processor(images=image, text=self.prompt_text(None), return_tensors="pt", **plain)).float()
 
     def _split_thumbnail(self, parts: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
-        """The tiles `(rows columns, ...)` among a photo's `parts`, and the whole, None where the one tile is all."""
+        """The tiles `(rows columns, ...)` among an image's `parts`, and the thumbnail; None where there is one tile only."""
         if len(parts) == shape[0] * shape[1]:
             return parts, None
         return (parts[1:], parts[0]) if self.capabilities.thumbnail_before_tiles else (parts[:-1], parts[-1])
 
     def thumbnail_frame(self, width: int, height: int) -> Frame:
-        """Where the whole lies on the grid of the tiles, 0 to 1 of its width and height."""
+        """Where the thumbnail lies on the grid of the tiles, 0 to 1 of its width and height."""
         if (width, height) not in self._frames:
             x0, y0, x1, y1 = image_placement.measure(width, height, self._thumbnail).frame
             left, top, right, bottom = self.placement(width, height).frame
@@ -95,10 +95,10 @@ class TiledModel(PromptedModel):
         cells, rest = tokens[:, self.prefix :], tokens[:, : self.prefix]
         if self.capabilities.prefix_after_patches:
             cells, rest = tokens[:, : h * w], tokens[:, h * w :]
-        tiles, whole = self._split_thumbnail(cells.view(n, h, w), (rows, columns))
+        tiles, thumbnail = self._split_thumbnail(cells.view(n, h, w), (rows, columns))
         place = inputs.placements[0]
-        frame = (0.0, 0.0, 1.0, 1.0) if whole is None else self.thumbnail_frame(place.width, place.height)
-        return tiled_view(side_by_side(tiles, (rows, columns)), whole, frame, rest)
+        frame = (0.0, 0.0, 1.0, 1.0) if thumbnail is None else self.thumbnail_frame(place.width, place.height)
+        return tiled_view(side_by_side(tiles, (rows, columns)), thumbnail, frame, rest)
 
     def cache_key(self, inputs: Inputs) -> Hashable:
         return super().cache_key(inputs), tuple(inputs.extra_inputs["tiles"][0].tolist())
@@ -109,18 +109,18 @@ def side_by_side(tiles: Tensor, shape: tuple[int, int]) -> Tensor:
     return tiles.unflatten(-3, shape).transpose(-3, -2).flatten(-2).flatten(-3, -2)  # type: ignore[no-untyped-call, no-any-return]
 
 
-def tiled_view(tiles: Tensor, whole: Tensor | None, frame: Frame = (0, 0, 1, 1), rest: Tensor | None = None) -> TokenView:
-    """The view of cells `tiles` `(h, w)` and `whole` `(h, w)`: where each stands among the tokens of its photo.
+def tiled_view(tiles: Tensor, thumbnail: Tensor | None, frame: Frame = (0, 0, 1, 1), rest: Tensor | None = None) -> TokenView:
+    """The view of cells `tiles` `(h, w)` and `thumbnail` `(h, w)`: where each stands among the tokens of its photo.
 
-    `rest` are the tokens that have no place. A photo that is seen but once has no `whole`.
+    `rest` are the tokens that have no place. An image that is seen but once has no `thumbnail`.
     """
     h, w = tiles.shape
     none = torch.empty(0, dtype=torch.long)
     placeless = none if rest is None else rest.flatten()
-    if whole is None:
+    if thumbnail is None:
         return OrderedTokenView(prefix=len(placeless), shape=(h, w), order=torch.cat([placeless, tiles.flatten()]))
-    order = torch.cat([placeless, tiles.flatten(), whole.flatten()])
-    return TiledTokenView(shape=(h, w), order=order, whole=(whole.shape[0], whole.shape[1]), frame=frame)
+    order = torch.cat([placeless, tiles.flatten(), thumbnail.flatten()])
+    return TiledTokenView(shape=(h, w), order=order, thumbnail=(thumbnail.shape[0], thumbnail.shape[1]), frame=frame)
 
 
 def _parts(values: Mapping[str, Tensor]) -> Tensor:

@@ -90,14 +90,14 @@ class OrderedTokenView(TokenView):
 
 @dataclass(frozen=True)
 class TiledTokenView(OrderedTokenView):
-    """Tiles that are one grid `shape` over the photo, and behind them the photo seen once more as a whole, in a grid `whole`.
+    """Tiles that are one grid `shape` over the image, and behind them the whole image once more, in a grid `thumbnail`.
 
-    The cells are `(..., c, n, 1)`, those of the tiles first. `lay` hands the number of each of the whole's cells on to the tiles'
-    cells that it covers, in shares of its area, so that maps add up to what they did. `frame` `(x0, y0, x1, y1)` is where the
-    whole lies on the grid of the tiles, 0 to 1 of its width and height.
+    The cells are `(..., c, n, 1)`, those of the tiles first. `to_image` redistributes each thumbnail cell onto the tile cells
+    that it covers, in shares of its area, so that maps add up to what they did. `frame` `(x0, y0, x1, y1)` is where the
+    thumbnail lies on the grid of the tiles, 0 to 1 of its width and height.
     """
 
-    whole: tuple[int, int] = (1, 1)
+    thumbnail: tuple[int, int] = (1, 1)
     frame: tuple[float, float, float, float] = (0, 0, 1, 1)
 
     def cells(self, activations: Tensor) -> Tensor:
@@ -110,15 +110,15 @@ class TiledTokenView(OrderedTokenView):
     def to_image(self, maps: Tensor) -> Tensor:
         assert self.shape is not None
         (h, w), (x0, y0, x1, y1) = self.shape, self.frame
-        tiles, whole = maps[..., : h * w, 0], maps[..., h * w :, 0]
-        down = overlap_shares(self.whole[0], h, y0, y1).to(maps)
-        across = overlap_shares(self.whole[1], w, x0, x1).to(maps)
-        handed: Tensor = down @ whole.unflatten(-1, self.whole) @ across.T  # type: ignore[no-untyped-call]
+        tiles, thumbnail = maps[..., : h * w, 0], maps[..., h * w :, 0]
+        down = overlap_shares(self.thumbnail[0], h, y0, y1).to(maps)
+        across = overlap_shares(self.thumbnail[1], w, x0, x1).to(maps)
+        handed: Tensor = down @ thumbnail.unflatten(-1, self.thumbnail) @ across.T  # type: ignore[no-untyped-call]
         return tiles.unflatten(-1, (h, w)) + handed  # type: ignore[no-untyped-call, no-any-return]
 
     def _unplaced(self, activations: Tensor) -> int:
         assert self.shape is not None
-        return activations.shape[-2] - self.shape[0] * self.shape[1] - self.whole[0] * self.whole[1]
+        return activations.shape[-2] - self.shape[0] * self.shape[1] - self.thumbnail[0] * self.thumbnail[1]
 
 
 def overlap_shares(coarse: int, fine: int, start: float, stop: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""The rest of a network behind one of its layers, by its own `forward`: what comes before the layer is not computed.
+"""Run a network from one of its layers on, by its own `forward`: what comes before the layer is not computed.
 
 A head seldom stands alone in transformers: what lies between the vision tower and the words (projections, prompts with places
 for the image, positions, masks) is spread over several forwards. So the model's own forward runs, and the modules that would
@@ -21,14 +21,14 @@ Recording = dict[nn.Module, list[tuple[Any, int, int]]]  # what each module gave
 
 
 class LayerReached(Exception):  # noqa: N818 - no error
-    """The tower came to the layer, whose `output` this is, and shall go no further."""
+    """Stops the tower at the layer, whose `output` it carries."""
 
     def __init__(self, output: Any) -> None:
         self.output = output
 
 
 class TowerCut:
-    """Into `tower` at `layer`. The tower has to run `up_to` the layer for each `kind` of input before it can be taken."""
+    """A cut of `tower` at `layer`. For each `kind` of input, `run_to_layer` records what `run_from_layer` needs."""
 
     def __init__(self, tower: nn.Module, layer: nn.Module) -> None:
         self.tower, self.layer = tower, layer
@@ -64,7 +64,7 @@ class TowerCut:
 
     @contextmanager
     def run_from_layer(self, kind: Hashable, activations: Tensor, view: TokenView) -> Iterator[None]:
-        """While this lasts, the layer gives `activations` `(rows, n, c)` and nothing before it is computed.
+        """Inside, the layer gives `activations` `(rows, n, c)`, and nothing before it is computed.
 
         Where a network runs on each row several times in a row (beams), so does it here.
         """
