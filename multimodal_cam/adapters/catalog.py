@@ -40,7 +40,8 @@ def _model_row(model: Any) -> dict[str, Any]:
 
 def family_rows() -> list[dict[str, Any]]:
     """The families of Hugging Face models that `load` takes, from their checkpoints."""
-    from .hf.families import FAMILIES, GENERIC, TESTED
+    from .hf.family_registry import FAMILIES, TESTED
+    from .hf.generic_model import GENERIC
 
     return [
         {
@@ -49,7 +50,7 @@ def family_rows() -> list[dict[str, Any]]:
             "layer": family.layer,
             "grid": family.grid,
             "tokenizer": family.tokenizer,
-            "head alone": family.head_alone,
+            "head alone": family.capabilities.head_runs_alone,
             "memory": family.memory,
             "transformers": TESTED,
             "architectures": list(family.architectures),
@@ -102,23 +103,25 @@ def _score_and_layer_calls(model: Any, inputs: Any) -> tuple[Any, list[LayerCall
 
     from ..core.hooks import evaluation_mode, forward_hooks
     from ..scores import log_prob
-    from .contract import layer_view_of
-    from .hf.grids import first, with_first
+    from .contract import HasVisionTower, layer_view_of
+    from .hf.token_views import first_tensor, with_first_tensor
 
-    inside = set(getattr(model, "tower", model.module).modules())
+    inside = set((model.tower if isinstance(model, HasVisionTower) else model.module).modules())
     names = {module: name for name, module in model.module.named_modules() if name and module in inside}
     runs: Counter[Any] = Counter()
     calls: list[LayerCall] = []
 
     def record_call(module: Any, _args: Any, output: Any) -> None:
-        tensor: Any = first(output)
+        tensor: Any = first_tensor(output)
         runs[module] += 1
         try:
             rows = len(layer_view_of(model, inputs, module).extract(output))
         except ValueError:  # no grid
             return
         if rows == len(inputs):
-            calls.append(LayerCall(names[module], module, with_first(output, tensor)))  # some models write on theirs in place
+            calls.append(
+                LayerCall(names[module], module, with_first_tensor(output, tensor))
+            )  # some models write on theirs in place
 
     ids = torch.zeros(1, 1, dtype=torch.long, device=inputs.pixels.device)
     with (
@@ -136,13 +139,13 @@ def _has_gradient(score: Any, output: Any, view: Any) -> bool | None:
     """Whether the gradient of `score` on the grid of `output` is not zero; None without a graph."""
     import torch
 
-    from .hf.grids import first, with_first
+    from .hf.token_views import first_tensor, with_first_tensor
 
-    tensor: Any = first(output)
+    tensor: Any = first_tensor(output)
     if not (score.requires_grad and tensor.requires_grad):
         return None
     (gradient,) = torch.autograd.grad(score, tensor, retain_graph=True, allow_unused=True)
-    return gradient is not None and bool(view.cells(view.extract(with_first(output, gradient))).any())
+    return gradient is not None and bool(view.cells(view.extract(with_first_tensor(output, gradient))).any())
 
 
 def method_rows() -> list[dict[str, Any]]:

@@ -78,6 +78,13 @@ class HasAttention(Protocol):
 
 
 @runtime_checkable
+class HasVisionTower(Protocol):
+    """A model whose images pass through a module of their own."""
+
+    tower: nn.Module  # the vision tower: layers outside of it are not on the image
+
+
+@runtime_checkable
 class HasLayerView(Protocol):
     """A model whose layers output something else than `(b, c, h, w)`."""
 
