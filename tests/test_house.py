@@ -66,6 +66,23 @@ def test_exported_member_is_documented(name: str) -> None:
     assert re.search(rf"\b{name}\b", pages), f"neither README nor docs mention {name}"
 
 
+@pytest.mark.parametrize(
+    "page",
+    [page for page in sorted(ROOT.glob("docs/how-to/*.md")) if "```python" in page.read_text()],
+    ids=lambda page: page.stem,
+)
+def test_examples_run(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    exec(compile(block, page, "exec"), {})
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/**/*.md")), ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / link).exists(), link
+
+
 def test_unknown_member_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'gradcam'"):
         mc.gradcam  # noqa: B018
