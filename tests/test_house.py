@@ -66,6 +66,7 @@ def test_exported_member_is_documented(name: str) -> None:
     assert re.search(rf"\b{name}\b", pages), f"neither README nor docs mention {name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [page for page in sorted(ROOT.glob("docs/how-to/*.md")) if "```python" in page.read_text()],
