@@ -84,6 +84,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / link).exists(), link
 
 
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/how-to/*.md"))], ids=lambda page: page.stem)
+def test_files_that_pages_name_are_there(page: Path) -> None:
+    for path in re.findall(r"`((?:multimodal_cam|tests)/[\w/.]*)`", page.read_text()):
+        assert (ROOT / path).exists(), path
+
+
 def test_unknown_member_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'gradcam'"):
         mc.gradcam  # noqa: B018
