@@ -20,12 +20,15 @@ from ._contrast import contrast_tokens, replacements
 from .adapters.contract import HasAttention, TaskAdapter, Unknown, batch_key_of, layer_view_of, question_spans_of
 from .adapters.inputs import PAD, Inputs
 from .adapters.layer_choice import resolve_layer
-from .core.attribution import AttributionRequest, TokenMaps, attribute, rows_of_tap
+from .core.attribution import TokenMaps, attribute
+from .core.cut_model import rows_of_tap
+from .core.forward_pass import AttributionRequest
 from .core.hooks import LayerTap, unchanged_state
 from .core.images import load_image
 from .core.spans import Span, join, noun_phrases, sentence
 from .methods.spec import METHODS, CamMethod, find_method
 from .results.explanation import Explanation
+from .results.records import Failure
 from .scores import ScoreFn, find_score, score_name
 
 if TYPE_CHECKING:
@@ -34,14 +37,6 @@ if TYPE_CHECKING:
     from .core.images import ImageSource
 
 OnError = Literal["raise", "skip"]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Stands in the place of an Explanation that could not be made (`on_error="skip"`)."""
-
-    image: Any
-    error: Exception
 
 
 class GenerationOptions(TypedDict, total=False):
@@ -130,25 +125,33 @@ def explain(
 ) -> Any:
     """Where `model` looked for each word that it says about an image, for each word of `text`, or for its answer to `question`.
 
-    One image (path, PIL image, or uint8 array `(H, W, 3)`) gives an Explanation, a list gives a list; `text` and `question`
-    are then one for all or a list. A list of questions (or texts) about one image gives a list, too; the backbone runs once
-    for an image, however many they are. `text` is what is explained in the place of what the model says itself: a caption, an
-    answer, a class.
+    Args:
+        model: What `load`, `captioner`, `vqa` or `classifier` gave.
+        images: One image (path, PIL image, or uint8 array `(H, W, 3)`) or a list of them.
+        text: What is explained instead of the model's own words: a caption, an answer, a class. One for all images, or a list.
+        question: One for all images, or a list; the backbone runs once for an image, however many questions it has.
+        instead_of: `"ball"` explains by how much the answer beats another one (the difference of the two logits, in nats);
+            `{"dog": "cat"}` does so for a word of a caption, at its place; other words are contrasted with their likeliest rival.
+        counterfactual: Reverses the score's sign: what speaks against the words (Selvaraju et al., IJCV 2020, sec. 3.3).
+        method: A name of `METHODS` (`attention` for models that have it) or a function
+            `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`; the model's default for None.
+        score: A name of `SCORES` or a function `(logits (b, t, v), ids (b, t)) -> (b, t)` whose value at a position depends on
+            the logits there only; the model's default for None.
+        layer: A module of the model or its dotted name; the backbone's last spatial layer for None.
+        n_steps: Steps of the path of `evidence`.
+        unknown: `"unk"` feeds words outside the vocabulary as `<unk>` and gives them NaN maps; `"error"` refuses them.
+        batch_size: Rows that run together.
+        progress: Shows a progress bar on stderr.
+        on_error: With `"skip"`, a photo that fails leaves a `Failure` in its place.
+        generation: Options of the model's decoder (`beam=3`, `do_sample=True`). The random state is put back afterwards, so a
+            sampled text differs only after another `torch.manual_seed`.
 
-    `instead_of="ball"` explains by how much the answer beats another one (the difference of the two logits, in nats);
-    `instead_of={"dog": "cat"}` does so for a word of a caption, at its place, other words are compared with their likeliest
-    rivals. `counterfactual=True` shows what speaks against: the score's sign is reversed (Selvaraju et al., IJCV 2020,
-    sec. 3.3).
+    Returns:
+        An `Explanation` for one image, a list for a list of images, questions or texts.
 
-    `method`: a name of `METHODS` (`attention` for models that have it) or a function
-    `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`. `score`: `log_prob`, `logit`, `contrast` or a function
-    `(logits (b, t, v), ids (b, t)) -> (b, t)` whose value at a position depends on the logits there only. `layer`: a module or
-    its dotted name. `n_steps`: steps of `evidence`. `unknown="unk"` feeds words outside the vocabulary as `<unk>` and gives them
-    NaN maps. `generation` goes to the model's decoder (`beam=3`, `do_sample=True`); the random state is put back afterwards, so
-    what is drawn is another text only after another `torch.manual_seed`.
-
-    Raises TypeError or ValueError for bad input, FileNotFoundError for a missing photo; with `on_error="skip"` a photo that
-    fails leaves a `Failure` in its place.
+    Raises:
+        TypeError, ValueError: Bad input, or a layer that the text does not depend on.
+        FileNotFoundError: A photo that is not there.
     """
     single = not isinstance(images, (list, tuple))
     sources: Sequence[ImageSource] = [images] if single else images  # type: ignore[assignment, list-item]
@@ -242,7 +245,7 @@ class _ExplainCall:
         linear = found.maps is not None
         phrases = () if linear or len(words) == 1 else tuple(noun_phrases(words))
         asked = question_spans_of(self.model, question)
-        explanation = Explanation(
+        return Explanation(
             image=image,
             text=sentence(words) if text is None else text,
             tokens=tuple(self.model.tokens(tokens)),
@@ -250,13 +253,15 @@ class _ExplainCall:
             placement=inputs.placements[i],
             model=self.model.name,
             method=request.method.name,
-            score=("-" if request.counterfactual else "") + request.score.name,
+            score=request.score.name,
+            counterfactual=request.counterfactual,
             unit=request.score.unit,
             layer=request.layer_name,
             token_scores=_result(found.scores[0, i, :t]),
             token_log_probs=_result(found.log_probs[0, i, :t]),
             token_reliance=_result(found.reliance[i, :t]),
             token_maps=_result(found.maps[0, :t, i]) if found.maps is not None else None,
+            parsed_phrases=None if linear else phrases,
             span_maps={} if linear else self._span_maps(found, i, [*words, *phrases, join(words)]),
             token_changes=None if found.changes is None else _result(found.changes[i, :t]),
             token_unplaced=None if found.unplaced is None else _result(found.unplaced[i, :t]),
@@ -269,9 +274,6 @@ class _ExplainCall:
             else {},
             provenance=_versions() | self.model.provenance | found.notes | {"n_steps": str(request.n_steps)},
         )
-        if not linear:
-            explanation.__dict__["phrase_spans"] = phrases
-        return explanation
 
     def _alternatives(self, found: TokenMaps, i: int, t: int) -> dict[str, Any]:
         """The other columns of a row: what else could have been said at each position, and its maps."""

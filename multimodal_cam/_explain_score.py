@@ -25,17 +25,26 @@ def explain_score(
 ) -> Tensor:
     """One map for each score: where in `layer`'s grid the numbers come from that `fn(*inputs)` returns.
 
-    `fn` runs the network once and returns a score for each of `b` images, `(b,)`, or several, `(b, m)` (a plain number is one
-    image's). A row's scores may depend on that image only. The result has the scores' shape and the grid behind it, `(b, h, w)`
-    or `(b, m, h, w)`: signed, raw, float32, on the CPU. All gradients come from one forward pass, in one batched product.
+    All gradients come from one forward pass, in one batched product. Modules are in evaluation mode while they run; nothing else
+    of the network is touched, no `.grad` either.
 
-    `method`: a name of `METHODS`, a function, or `evidence`, integrated gradients from `baseline`, the inputs that stand for
-    nothing (a black screen, a mean image), in `n_steps` steps of one forward pass each: its maps add up to
-    `fn(*inputs) - fn(*baseline)`. `geometry.place` draws a map on an image.
+    Args:
+        fn: Runs the network once and returns a score for each of `b` images, `(b,)`, or several, `(b, m)`; a plain number is one
+            image's. The scores of a row may depend on that image only.
+        layer: A module that outputs `(b, c, h, w)` once in a forward pass.
+        inputs: The arguments of `fn`; a tensor is its only one.
+        method: A name of `METHODS`, or a function `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`.
+        baseline: For `evidence`: the inputs that stand for nothing (a black screen, a mean image). The maps add up to
+            `fn(*inputs) - fn(*baseline)`.
+        n_steps: Steps of the path of `evidence`, one forward pass each.
 
-    The modules that run are in evaluation mode for that time; nothing else of theirs is touched, no `.grad` either. Raises
-    ValueError when the scores have another shape or do not depend on `layer`, and when `layer` gives no grid, does not run or
-    runs more than once.
+    Returns:
+        Maps of the scores' shape and the grid behind it, `(b, h, w)` or `(b, m, h, w)`: signed, raw, float32, on the CPU.
+        `geometry.place` draws a map on an image.
+
+    Raises:
+        ValueError: The scores have another shape or do not depend on `layer`; or `layer` outputs no grid, does not run, or runs
+            more than once.
     """
     spec = _method(method, baseline)
     if n_steps < 1:
@@ -93,12 +102,15 @@ def _path_gradients(
 ) -> Tensor:
     """Mean gradients `(m, b, c, h, w)` from `start` to `activations`: the whole network runs for each step, overridden there."""
 
-    def gradients_at(points: Tensor) -> Tensor:
+    def gradients_at(points: Tensor) -> tuple[Tensor]:
         leaf = points[0].detach().requires_grad_()
         with torch.enable_grad(), LayerTap(layer, replace=leaf.clone()):  # a clone: what follows may write on it
-            return _gradients(fn(*_arguments(inputs)), leaf, log)
+            return (_gradients(fn(*_arguments(inputs)), leaf, log),)
 
-    return mean_gradients(gradients_at, activations, start.expand_as(activations), n_steps=n_steps, steps_at_once=lambda: 1)
+    (gradients,) = mean_gradients(
+        gradients_at, activations, start.expand_as(activations), n_steps=n_steps, steps_at_once=lambda: 1
+    )
+    return gradients
 
 
 def _arguments(inputs: Any) -> Sequence[Any]:
@@ -108,4 +120,5 @@ def _arguments(inputs: Any) -> Sequence[Any]:
 def _gradients(scores: Tensor, leaf: Tensor, log: ProductLog) -> Tensor:
     """The gradient of each score `(m, b, c, h, w)`, at least float32."""
     with ReadoutTap(None) as cut:
-        return score_gradients(scores.reshape(len(leaf), -1, 1), leaf, cut, log.check, log)[:, 0]
+        (gradients,) = score_gradients(scores.reshape(len(leaf), -1, 1), leaf, cut, log.checked, log)
+    return gradients[:, 0]

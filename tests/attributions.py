@@ -1,6 +1,7 @@
 """The engine without `explain`: a batch and what is asked of it."""
 
-from multimodal_cam.core.attribution import AttributionRequest, attribute
+from multimodal_cam.core.attribution import attribute
+from multimodal_cam.core.forward_pass import AttributionRequest
 from multimodal_cam.methods import find_method
 from multimodal_cam.scores import find_score
 

@@ -138,7 +138,7 @@ def test_chunks_of_nodes_and_tokens_change_nothing(monkeypatch):
     model = small_captioner()
     whole = batch(model, [noise_image()], [TEXT], method="evidence").explain()
     monkeypatch.setattr(gradients, "MAX_PRODUCT_NUMEL", 1)
-    monkeypatch.setattr("multimodal_cam.core.attribution.MAX_GRAPH_NUMEL", 1)
+    monkeypatch.setattr("multimodal_cam.core.path_attribution.MAX_GRAPH_NUMEL", 1)
     pieces = batch(model, [noise_image()], [TEXT], method="evidence").explain()
     torch.testing.assert_close(pieces.maps, whole.maps, rtol=1e-5, atol=1e-7)
 

@@ -10,7 +10,9 @@ import torch
 from PIL import ImageOps
 from torch import Tensor
 
-from ..core.attribution import AttributionRequest, ScoredTokens, attribute, tap_layer
+from ..core.attribution import attribute
+from ..core.cut_model import tap_layer
+from ..core.forward_pass import AttributionRequest, ScoredTokens
 from ..core.hooks import unchanged_state
 from ..core.images import load_image
 from ..methods import METHODS, find_method

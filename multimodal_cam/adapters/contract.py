@@ -17,6 +17,10 @@ from .inputs import Inputs
 Unknown = Literal["error", "unk"]
 
 
+class UnknownModelError(ValueError):
+    """No model has the name that `load` was given."""
+
+
 class TaskAdapter(Protocol):
     """A model as the engine sees it. `b` rows, `t` tokens, `v` vocabulary, `(c, h, w)` the layer."""
 

@@ -90,6 +90,7 @@ def _checkpoint(name: str, code: dict[str, Any], **options: Any) -> TaskAdapter:
 def _find(name: str, weights: Path | None) -> TaskAdapter | None:
     """Every other model, somewhere; None for a Hugging Face model."""
     from ..models.bundle import BUNDLED, bundled
+    from .contract import UnknownModelError
     from .hf import checkpoint as hf
     from .pretrained import LIBRARIES, PACKAGED
 
@@ -112,7 +113,7 @@ def _find(name: str, weights: Path | None) -> TaskAdapter | None:
         return adapter
     if hf.HUB_NAME.fullmatch(name):
         return None
-    raise ValueError(
+    raise UnknownModelError(
         f"unknown model {name!r}; choose from {', '.join([*bundled(), *PACKAGED])}, {', '.join(f'{x}:NAME' for x in LIBRARIES)}, "
         "a folder that `train` or `save_pretrained` wrote, the hub's owner/name, or module:function"
     )

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from .._explain import explain
 from ..adapters.contract import RunsWithoutQuestion, TaskAdapter
-from ..core.attribution import tap_layer
+from ..core.cut_model import tap_layer
 from ..core.hooks import evaluating
 from ..core.images import load_image
 from ..data.questions import Question
-from ..metrics.answers import exact_accuracy, soft_accuracy
 from ..metrics.localization import off_centre, points_at, points_at_centre
+from ..metrics.vqa_accuracy import exact_accuracy, soft_accuracy
 from ..results.explanation import Explanation
 from .caption_quality import Localisation, Progress, batches, extend, silent
 

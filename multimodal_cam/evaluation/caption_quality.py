@@ -20,12 +20,12 @@ from torch import Tensor
 from .._explain import explain
 from ..adapters.contract import TaskAdapter
 from ..adapters.inputs import PAD
-from ..core.attribution import tap_layer
+from ..core.cut_model import tap_layer
 from ..core.hooks import evaluating
 from ..core.images import load_image
 from ..core.spans import Span, join, parse, sentence
 from ..data.entities import Box, Phrase, Sentence, read_entities
-from ..metrics.captions import caption_scores
+from ..metrics.caption_scores import caption_scores
 from ..metrics.localization import off_centre, others, points_at, points_at_centre
 from ..models.vocabulary import split_words
 from ..results.explanation import Explanation

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from ..adapters.contract import TaskAdapter
 from ..adapters.load import load
-from .document import Block, Grid, Heading, Paragraph, difference, value
-from .measures import MEDIANS
-from .settings import Settings
-from .stages import spatial_stages
-from .summary import RUN, Table, paired
+from .config import Settings
+from .measure.spatial_stages import spatial_stages
 
 GRIDS = ("multimodal_cam.study.ablations:nic_14x14", "multimodal_cam.study.ablations:nic_7x7")
 NODES = (1, 2, 4, 16)
@@ -52,32 +47,3 @@ def _regridded(name: str, **changes: int) -> TaskAdapter:
     network = type(trained.network)(replace(trained.network.config, **changes))
     network.load_state_dict(trained.network.state_dict())
     return NICAdapter(network.eval(), trained.vocabulary, name, trained.sha256)
-
-
-def ablation_blocks(table: Table, settings: dict[str, Any]) -> Iterator[Block]:
-    """One table: every run beside the one from which it differs in one thing."""
-    metrics = [name for name in settings["metrics"] if name not in MEDIANS]
-    yield Heading(2, "One thing changed")
-    yield Paragraph(
-        "Mean and 95 % interval, and below it what the change brings: minus the run that is changed, on the same words."
-    )
-    rows = []
-    for key in sorted(table.runs, key=lambda key: (varied(key, settings) is not None, key)):
-        base = varied(key, settings)
-        rows.append([*key, *(value(table.interval(m, table.runs[key])) for m in metrics)])
-        if base in table.runs and base is not None:
-            rows.append([f"against {' '.join(base)}", "", "", "", *(difference(paired(table, key, base, m)) for m in metrics)])
-    yield Grid([*RUN, *metrics], rows)
-
-
-def varied(key: tuple[str, ...], settings: dict[str, Any]) -> tuple[str, ...] | None:
-    """The run from which this one differs in one thing: its method plain, the first score, the first model, or words."""
-    model, method, score, span = key
-    plain = method.partition(":")[0]
-    if plain != method:
-        return model, plain, score, span
-    if score != settings["scores"][0]:
-        return model, method, settings["scores"][0], span
-    if model != settings["models"][0]:
-        return settings["models"][0], method, score, span
-    return (model, method, score, "word") if span == "phrase" else None
