@@ -292,13 +292,17 @@ def test_a_processor_that_makes_no_prompt(pair):
 
 
 def test_a_processor_that_gives_something_else(pair, monkeypatch):
-    monkeypatch.setattr(GenericModel, "_processed", lambda *_: {"input_ids": torch.ones(1, 3), "patches": torch.ones(1, 4)})
+    monkeypatch.setattr(
+        GenericModel, "process_image_and_text", lambda *_: {"input_ids": torch.ones(1, 3), "patches": torch.ones(1, 4)}
+    )
     refused(pair, "its processor was to give pixel_values, and gives input_ids, patches")
 
 
 def test_a_second_picture(pair, monkeypatch):
-    original = GenericModel._processed
-    monkeypatch.setattr(GenericModel, "_processed", lambda *args: original(*args) | {"high_res": torch.ones(1, 3, 64, 64)})
+    original = GenericModel.process_image_and_text
+    monkeypatch.setattr(
+        GenericModel, "process_image_and_text", lambda *args: original(*args) | {"high_res": torch.ones(1, 3, 64, 64)}
+    )
     refused(pair, "it sees the photo twice, as pixel_values and as high_res")
 
 

@@ -202,7 +202,7 @@ def test_the_placement_is_where_the_processor_puts_a_square(model, case, size):
     left, top, side = size[0] // 2 - 8, size[1] // 2 - 4, 12
     photo.paste((255, 255, 255), (left, top, left + side, top + side))
     inputs = model.preprocess([photo], [case.question] if case.question else None)
-    light = model._unnormalized_image(photo).mean(dim=0)
+    light = model.unnormalized_image(photo).mean(dim=0)
     light = (light - light.min()) / (light.max() - light.min())
     x0, y0, x1, y1 = inputs.placements[0].frame
     across = x0 + (x1 - x0) * (torch.arange(light.shape[1]) + 0.5) / light.shape[1]

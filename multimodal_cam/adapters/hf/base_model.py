@@ -128,7 +128,7 @@ class HuggingFace(ABC):
         each: Sequence[str | None] = questions or [None] * len(images)
         prompts = [self.prompt_ids(question, inputs) for question in each]
         asked = [prompt for prompt in prompts if prompt is not None]
-        return inputs.with_questions(pad_ids(asked, device), self._question_slice(each, asked)) if asked else inputs
+        return inputs.with_questions(pad_ids(asked, device), self.question_slice_of(each, asked)) if asked else inputs
 
     def process_images(self, images: Sequence[Image]) -> tuple[Tensor, dict[str, Tensor]]:
         """The image processor's pixels `(p, 3, H, W)`, and the further model inputs of each image."""
@@ -137,10 +137,10 @@ class HuggingFace(ABC):
 
     def placement(self, width: int, height: int) -> Placement:
         if (width, height) not in self._placements:
-            self._placements[width, height] = image_placement.measure(width, height, self._unnormalized_image)
+            self._placements[width, height] = image_placement.measure(width, height, self.unnormalized_image)
         return self._placements[width, height]
 
-    def _unnormalized_image(self, image: Image) -> Tensor:
+    def unnormalized_image(self, image: Image) -> Tensor:
         """The image as the tower gets it, `(3, H, W)`, but in 0..255: resized and cropped, not normalized."""
         return self.processed_image(
             dict(self.image_processor([image], return_tensors="pt", do_rescale=False, do_normalize=False))
@@ -211,7 +211,7 @@ class HuggingFace(ABC):
         if not {"max_new_tokens", "max_length"} & options.keys():
             options |= self.length_limits()
         options.setdefault("min_new_tokens", 1)
-        said = self._generate_from_layer(inputs, **options)
+        said = self.generate_from_layer(inputs, **options)
         stops = self.stop_ids()
         rows = []
         for row in said.tolist():
@@ -221,7 +221,7 @@ class HuggingFace(ABC):
             raise ValueError(f"{self.name} says nothing about this photo: pass text=")
         return pad_ids(rows, said.device)
 
-    def _generate_from_layer(self, inputs: Inputs, **options: Any) -> Tensor:
+    def generate_from_layer(self, inputs: Inputs, **options: Any) -> Tensor:
         """What `generate_ids` gives for the photos; the tower runs once for each of them, and not in `generate`."""
         activations = inputs.to_rows(self.layer_activations(inputs))
         with self.run_head_from(inputs, activations):
@@ -276,7 +276,7 @@ class HuggingFace(ABC):
     def question_view(self, inputs: Inputs) -> question_location.QuestionView | None:
         return None if inputs.question_slice is None else question_location.QuestionView(*inputs.question_slice)
 
-    def _question_slice(self, questions: Sequence[str | None], prompts: Sequence[Sequence[int]]) -> detokenization.Range | None:
+    def question_slice_of(self, questions: Sequence[str | None], prompts: Sequence[Sequence[int]]) -> detokenization.Range | None:
         """Which tokens of their prompts the questions are; None where it is not known, or not the same for all."""
         runs = set()
         for question, prompt in zip(questions, prompts, strict=True):

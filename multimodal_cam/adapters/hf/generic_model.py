@@ -111,7 +111,7 @@ class GenericModel(PromptedModel):
     def _process_for_probe(self, image: Image.Image) -> dict[str, Tensor]:
         """What the processor makes of a photo and the request. Raises ValueError when that is no prompt with a picture."""
         try:
-            values = self._processed(image, self.prompt_text(None))
+            values = self.process_image_and_text(image, self.prompt_text(None))
         except Exception as error:  # somebody's processor may fail in any way
             how = f"{type(self.processor).__name__}(images=, text=) fails ({type(error).__name__}: {error})"
             raise self._refusal(f"its prompt is not made as usual: {how}") from error
@@ -256,7 +256,7 @@ class GenericModel(PromptedModel):
         pixels: Tensor = values["pixel_values"].float()
         return pixels.reshape(3, *pixels.shape[-2:])
 
-    def _unnormalized_image(self, image: Image.Image) -> Tensor:
+    def unnormalized_image(self, image: Image.Image) -> Tensor:
         plain = {"do_rescale": False, "do_normalize": False, "return_tensors": "pt"}
         return self.processed_image(dict(self.processor(images=image, text=self.prompt_text(None), **plain)))
 
@@ -313,7 +313,7 @@ class GenericModel(PromptedModel):
     def layer_activations(self, inputs: Inputs) -> Tensor:
         return self._run_rows(super().layer_activations, self.capabilities.rows_in_one_batch, inputs)
 
-    def _generate_from_layer(self, inputs: Inputs, **options: Any) -> Tensor:
+    def generate_from_layer(self, inputs: Inputs, **options: Any) -> Tensor:
         """The model's own `generate` on whole inputs: nothing is left out."""
         if self.capabilities.rows_in_one_batch:
             return self.generate_ids(inputs, **options)
@@ -349,8 +349,8 @@ class DiscoveredView(OrderedTokenView):
         tensor = first_tensor(output)
         return tensor is not None and tensor.ndim < 4 and tensor.shape[:-1].numel() % len(self.order) == 0
 
-    def _layout(self, n: int) -> tuple[int, tuple[int, int]]:
-        return super()._layout(n) if n == len(self.order) else TokenView(ratio=self.ratio)._layout(n)
+    def prefix_and_grid(self, n: int) -> tuple[int, tuple[int, int]]:
+        return super().prefix_and_grid(n) if n == len(self.order) else TokenView(ratio=self.ratio).prefix_and_grid(n)
 
 
 def logits_agree(found: Tensor, expected: Tensor) -> bool:

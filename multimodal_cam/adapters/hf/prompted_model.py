@@ -1,4 +1,4 @@
-"""Vision-language models: the photo stands in a prompt, whose tokens the processor writes; the text follows the prompt."""
+"""Vision-language models: the image stands in a prompt that the processor tokenizes; the text follows the prompt."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ OF_THE_PROMPT = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type
 
 
 class PromptedModel(HuggingFace):
-    """The processor makes ids of the photo and the question together; a family says which layer, and what is its own.
+    """A model whose processor takes image and prompt together. A family adds its layer, and where it differs.
 
-    Without a question the model is asked for a caption, in `request`'s words.
+    Without a question the prompt asks for a caption: `caption_request`.
     """
 
     task = "captioning, vqa"
@@ -33,7 +33,7 @@ class PromptedModel(HuggingFace):
         return f"{self.processor.image_token}{asked}"
 
     def prompt_text(self, question: str | None) -> str:
-        """The prompt that the processor gets: by the checkpoint's own chat template, if it has one."""
+        """The prompt that the processor gets: by the checkpoint's own chat template, else by `prompt_template`."""
         asked = self.caption_request if question is None else question
         if not getattr(self.processor, "chat_template", None):
             return self.prompt_template(asked)
@@ -42,7 +42,7 @@ class PromptedModel(HuggingFace):
         return chat
 
     def split_processor_output(self, values: dict[str, Tensor], image: Image) -> tuple[Tensor, dict[str, Tensor]]:
-        """One photo's pixels `(1, ...)` and what else the model takes of it `(1, ...)`, from all that the processor gave."""
+        """One image's pixels `(1, ...)` and further model inputs `(1, ...)`, from all outputs of the processor."""
         return values["pixel_values"], {name: value for name, value in values.items() if name not in OF_THE_PROMPT}
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
@@ -50,7 +50,7 @@ class PromptedModel(HuggingFace):
         prompts: list[list[int]] = []
         seen = []
         for image, question in zip(images, each, strict=True):
-            values = self._processed(image, self.prompt_text(question))
+            values = self.process_image_and_text(image, self.prompt_text(question))
             prompts.append(values["input_ids"][0].tolist())
             seen.append(self.split_processor_output(values, image))
         photo = deduplicate_images(images)[1] if self.capabilities.tower_shared_by_questions else None
@@ -63,11 +63,11 @@ class PromptedModel(HuggingFace):
             question_ids=pad_ids(prompts, device),
             image_index=None if photo is None else photo.to(device),
             extra_inputs={name: torch.cat([one[name] for one in extra]).to(device) for name in extra[0]},
-            question_slice=self._question_slice(each, prompts),
+            question_slice=self.question_slice_of(each, prompts),
         )
 
-    def _processed(self, image: Image, text: str) -> dict[str, Tensor]:
-        """All that the processor makes of both."""
+    def process_image_and_text(self, image: Image, text: str) -> dict[str, Tensor]:
+        """All outputs of the processor for one image and its prompt."""
         return dict(self.processor(images=image, text=text, return_tensors="pt", **self.text.prompt_options(text)))
 
     def batch_key(self, image: Image, question: str | None) -> Hashable:
@@ -75,7 +75,7 @@ class PromptedModel(HuggingFace):
         return (kind, image.size) if self.capabilities.grid_follows_image else kind
 
     def forward_kwargs(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
-        """What the model takes beside the `ids` `(b, n)` of prompt and text."""
+        """Arguments of the model beside the `ids` `(b, n)` of prompt and text."""
         return {"pixel_values": inputs.pixels, "attention_mask": torch.ones_like(ids), **inputs.extra_inputs}
 
     def teacher_forced_logits(self, inputs: Inputs, ids: Tensor) -> Tensor:

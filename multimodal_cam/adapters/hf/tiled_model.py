@@ -23,7 +23,7 @@ class TiledModel(PromptedModel):
     """The tiles' cells are one grid over the image; thumbnail cells are redistributed onto it.
 
     `Inputs.pixels` is `(p, n, 3, H, W)`, with `n` parts of each photo: its tiles in reading order, and the thumbnail behind or,
-    with `thumbnail_before_tiles`, before them. A family says with `tiles` how a photo is cut.
+    with `thumbnail_before_tiles`, before them. A family says with `tile_grid` how an image is cut.
     """
 
     capabilities = Capabilities(grid_follows_image=True)
@@ -54,17 +54,17 @@ class TiledModel(PromptedModel):
     def run_tower(self, inputs: Inputs) -> None:
         self.tower(pixel_values=inputs.pixels.flatten(0, 1))
 
-    def _unnormalized_image(self, image: Image) -> Tensor:
+    def unnormalized_image(self, image: Image) -> Tensor:
         shape = self._cached_tile_grid(image)
-        return side_by_side(self._split_thumbnail(self._raw_parts(image), shape)[0].transpose(0, 1), shape)
+        return side_by_side(self._split_thumbnail(self.unnormalized_parts(image), shape)[0].transpose(0, 1), shape)
 
     def _thumbnail(self, image: Image) -> Tensor:
-        """What the tower sees of a photo at once, `(3, H, W)` in 0..255."""
-        _, thumbnail = self._split_thumbnail(self._raw_parts(image), self._cached_tile_grid(image))
+        """The thumbnail of an image, `(3, H, W)` in 0..255."""
+        _, thumbnail = self._split_thumbnail(self.unnormalized_parts(image), self._cached_tile_grid(image))
         assert thumbnail is not None
         return thumbnail
 
-    def _raw_parts(self, image: Image) -> Tensor:
+    def unnormalized_parts(self, image: Image) -> Tensor:
         """All parts of a photo, `(n, 3, H, W)` in 0..255."""
         plain = {"do_rescale": False, "do_normalize": False}
         return _parts(self.processor(images=image, text=self.prompt_text(None), return_tensors="pt", **plain)).float()

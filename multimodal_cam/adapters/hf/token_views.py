@@ -29,7 +29,7 @@ class TokenView:
         if tensor is None or tensor.ndim != 3:
             what = type(output).__name__ if tensor is None else f"shape {tuple(tensor.shape)}"
             raise ValueError(f"{what}, expected tokens (b, n, c) or a grid (b, c, h, w)")
-        self._layout(tensor.shape[1])
+        self.prefix_and_grid(tensor.shape[1])
         return tensor
 
     def inject(self, activations: Tensor, output: Any) -> Any:
@@ -40,7 +40,7 @@ class TokenView:
         return with_first_tensor(output, activations)
 
     def cells(self, activations: Tensor) -> Tensor:
-        prefix, shape = self._layout(activations.shape[-2])
+        prefix, shape = self.prefix_and_grid(activations.shape[-2])
         cells = activations[..., prefix:, :].transpose(-1, -2)
         return cells.reshape(*cells.shape[:-1], *shape)
 
@@ -48,10 +48,10 @@ class TokenView:
         return maps
 
     def unplaced(self, activations: Tensor) -> Tensor | None:
-        prefix, _ = self._layout(activations.shape[-2])
+        prefix, _ = self.prefix_and_grid(activations.shape[-2])
         return activations[..., :prefix, :] if prefix else None
 
-    def _layout(self, n: int) -> tuple[int, tuple[int, int]]:
+    def prefix_and_grid(self, n: int) -> tuple[int, tuple[int, int]]:
         """How many of `n` tokens have no place, and the grid of the others."""
         if self.shape is not None:
             placed = self.shape[0] * self.shape[1]

@@ -23,7 +23,7 @@ class InternVL(TiledModel):
 
     def tile_grid(self, width: int, height: int) -> tuple[int, int]:
         """Measured: in a row of tiles, each shows what is further to the right."""
-        parts = self._raw_parts(image_placement.coordinate_image(width, height))
+        parts = self.unnormalized_parts(image_placement.coordinate_image(width, height))
         if len(parts) == 1:
             return 1, 1
         right: Tensor = parts[:-1, 0].mean(dim=(1, 2))

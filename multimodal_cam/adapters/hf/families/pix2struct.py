@@ -55,8 +55,7 @@ class Pix2Struct(HuggingFace):
         asked = list(zip(images, questions, strict=True))
         pixels = torch.cat([_patches(self._with_header(*row)) for row in asked])
         places = [
-            image_placement.measure(*image.size, partial(self._unnormalized_image, question=question))
-            for image, question in asked
+            image_placement.measure(*image.size, partial(self.unnormalized_image, question=question)) for image, question in asked
         ]
         return Inputs(pixels.to(self.device, self.dtype), tuple(places))
 
@@ -76,9 +75,9 @@ class Pix2Struct(HuggingFace):
                 "`hf download ybelkada/fonts Arial.TTF` once where there is a network, and bring the hub's cache here"
             ) from error
 
-    def _unnormalized_image(self, image: Image, question: str | None = None) -> Tensor:
+    def unnormalized_image(self, image: Image, question: str | None = None) -> Tensor:
         if question is None:
-            return super()._unnormalized_image(image)
+            return super().unnormalized_image(image)
         return self.processed_image(self._with_header(image, question, do_normalize=False))
 
     def processed_image(self, values: Mapping[str, Tensor]) -> Tensor:
