@@ -6,7 +6,7 @@ import math
 from html import escape
 
 from ..results.records import ExplanationData, QuestionWord, SpanExplanation
-from .text import aim, percent, signed
+from .remarks import aim, percent, signed
 
 NOTHING = "nothing: its own map"
 

@@ -14,7 +14,7 @@ from ..core.geometry import place
 from ..results.records import ExplanationData, QuestionWord, Scale
 from .colour import COOL, OPACITY, WARM, colours, cover
 from .overlay import overlay, shrink
-from .text import aim, heading, note, percent, remarks, shortened, signed, source
+from .remarks import aim, heading, note, percent, remarks, shortened, signed, source
 
 COLUMNS = 5
 SIDE = 480  # pixels: sharp at the size of a panel, small in a file

@@ -24,7 +24,7 @@ from ..results.records import ExplanationData, SpanExplanation
 from .answers import bars, question
 from .colour import COOL, KNEE, OPACITY, WARM
 from .overlay import shrink
-from .text import heading, remarks, signed, source
+from .remarks import heading, remarks, signed, source
 
 SIDE = 1024  # pixels: enough for a screen
 TITLE = "Where {} came from"
