@@ -12,7 +12,7 @@ import pytest
 from test_page import CHROMIUM, CONTRASTS, assert_same_picture, browser, drawn, expected, hottest, shown, visit  # noqa: F401
 from toys import ANSWERS, hot_cell, toy_answer, toy_explanation
 
-from multimodal_cam.render.text import percent
+from multimodal_cam.render.remarks import percent
 
 pytestmark = [
     pytest.mark.slow,

@@ -23,7 +23,7 @@ from multimodal_cam.render.colour import colours, cover
 from multimodal_cam.render.figure import figure
 from multimodal_cam.render.html import page, save_page
 from multimodal_cam.render.overlay import overlay, shrink
-from multimodal_cam.render.text import note, percent, remarks, signed
+from multimodal_cam.render.remarks import note, percent, remarks, signed
 
 
 def data_of(html: str) -> dict:

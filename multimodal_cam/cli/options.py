@@ -90,7 +90,7 @@ def command_group(help: str) -> typer.Typer:
 
 
 def drop_none(**options: Any) -> dict[str, Any]:
-    """Options that were given, i.e. are not None."""
+    """The options that are not None, i.e. were set on the command line."""
     return {name: value for name, value in options.items() if value is not None}
 
 

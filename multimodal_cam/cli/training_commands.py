@@ -47,7 +47,7 @@ def train_captioner(
     from multimodal_cam.models import captioner_training as training
 
     o.check_choice("--network", network, training.NETWORKS)
-    given = o.drop_none(
+    changes = o.drop_none(
         network=network,
         encoder=encoder,
         epochs=epochs,
@@ -57,7 +57,7 @@ def train_captioner(
         min_count=min_count,
         seed=seed,
     )
-    recipe = replace(training.TrainingOptions(), **given)
+    recipe = replace(training.TrainingOptions(), **changes)
     texts = read_captions(captions)
     with _resume_hint(), _training_progress(recipe.epochs) as progress:
         training.train_captioner(
@@ -99,7 +99,7 @@ def train_vqa(
     from multimodal_cam.models import vqa_training as training
 
     o.check_choice("--network", network, training.NETWORKS)
-    given = o.drop_none(
+    changes = o.drop_none(
         network=network,
         encoder=encoder,
         epochs=epochs,
@@ -110,7 +110,7 @@ def train_vqa(
         min_answers=min_answers,
         seed=seed,
     )
-    recipe = replace(training.VQAOptions(), **given)
+    recipe = replace(training.VQAOptions(), **changes)
     with _resume_hint(), _training_progress(recipe.epochs) as progress:
         training.train_vqa(
             images=images,

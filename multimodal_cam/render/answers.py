@@ -6,13 +6,13 @@ import math
 from html import escape
 
 from ..results.records import ExplanationData, QuestionWord, SpanExplanation
-from .text import aim, percent, signed
+from .remarks import aim, percent, signed
 
 NOTHING = "nothing: its own map"
 
 
 def question(explanation: ExplanationData) -> str:
-    """The question as a heading: its words, each over what it adds to the score, or as it is where no shares are known."""
+    """The question as a heading: each word over its share of the score, or plain text where no shares are known."""
     words = explanation.question_words
     if not words:
         return f'<p class="asked" dir="auto">{escape(explanation.question)}</p>' if explanation.question else ""
@@ -31,7 +31,7 @@ def _word(word: QuestionWord, spelled: str) -> str:
 
 
 def _spelled(question: str, words: tuple[QuestionWord, ...]) -> list[str]:
-    """The words as the question has them, with their capitals and what follows them; as the model has them if it changed them."""
+    """The words as spelled in the question, with punctuation; the model's own spelling where they cannot be aligned."""
     starts, at, searched = [], 0, question.lower().replace("’", "'")
     for word in words:
         start = searched.find(word.text, at)

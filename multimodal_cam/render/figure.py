@@ -14,7 +14,7 @@ from ..core.geometry import place
 from ..results.records import ExplanationData, QuestionWord, Scale
 from .colour import COOL, OPACITY, WARM, colours, cover
 from .overlay import overlay, shrink
-from .text import aim, heading, note, percent, remarks, shortened, signed, source
+from .remarks import aim, heading, note, percent, remarks, shortened, signed, source
 
 COLUMNS = 5
 SIDE = 480  # pixels: sharp at the size of a panel, small in a file
@@ -53,7 +53,7 @@ def figure(explanation: ExplanationData, *, scale: Scale = "caption") -> Figure:
 
 
 def _overlays(explanation: ExplanationData, scale: Scale) -> Iterator[tuple[Any, str, str]]:
-    """Picture, title and what is said below, of each answer or of each word."""
+    """Picture, title and caption below it, of each answer or each word."""
     answers = explanation.answer_parts
     if not answers:
         for word in explanation.words:
@@ -117,7 +117,7 @@ def _panel(axis: Any, picture: Any, title: str, below: str) -> None:
 
 
 def _legend(bar: Any, explanation: ExplanationData, scale: Scale) -> None:
-    """What the colours mean, and where the maps come from."""
+    """Colour scale, source of the maps, and remarks."""
     heat = torch.linspace(0, 1, 256)[None]
     covered = OPACITY * cover(heat)[..., None]
     axis = bar.subplots()

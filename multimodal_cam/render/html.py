@@ -24,7 +24,7 @@ from ..results.records import ExplanationData, SpanExplanation
 from .answers import bars, question
 from .colour import COOL, KNEE, OPACITY, WARM
 from .overlay import shrink
-from .text import heading, remarks, signed, source
+from .remarks import heading, remarks, signed, source
 
 SIDE = 1024  # pixels: enough for a screen
 TITLE = "Where {} came from"
@@ -75,28 +75,28 @@ def save_page(explanations: Sequence[ExplanationData], path: str | Path, title: 
 
 
 def _kind(explanation: ExplanationData) -> str:
-    """What there is to choose from in a section."""
+    """Whether a section offers words or answers."""
     return "answer" if _answers(explanation) else "word"
 
 
 def _answers(explanation: ExplanationData) -> tuple[SpanExplanation, ...]:
-    """None when the model does not know the one that is explained: that has no map."""
+    """The answers to choose from; none when the explained one is out of vocabulary and has no map."""
     parts = explanation.answer_parts
     return parts if all(part.known for part in parts) else ()
 
 
 def _script(kinds: Set[str]) -> str:
-    """All of it in one block, so that no name of it is a global."""
+    """The scripts for `kinds` in one block statement, so that none of their names is global."""
     return (
         '"use strict";\n{\n' + "".join(_asset(f"{name}.js") for name in ("page", *(f"{kind}s" for kind in sorted(kinds)))) + "}\n"
     )
 
 
-# ---- what the script reads ---------------------------------------------------------------------------------
+# ---- data for the script ---------------------------------------------------------------------------------
 
 
 def _data(explanation: ExplanationData) -> dict[str, Any]:
-    """Everything of one explanation but the photo: its answers; or its words, then noun phrases and the whole text."""
+    """Data of one explanation for the script, without the photo: its answers, or its words, noun phrases and whole text."""
     answers = _answers(explanation)
     parts = answers or [explanation.part(span) for span in _spans(explanation)]
     return {
@@ -113,7 +113,7 @@ def _data(explanation: ExplanationData) -> dict[str, Any]:
 
 
 def _first(answers: Sequence[SpanExplanation]) -> int:
-    """The explained answer: of the others nobody knows what the photo adds."""
+    """Index of the explained answer, the only one whose reliance is known."""
     return next((i for i, part in enumerate(answers) if math.isfinite(part.reliance)), 0)
 
 
@@ -127,7 +127,7 @@ def _spans(explanation: ExplanationData) -> list[Span]:
 
 
 def _phrases(explanation: ExplanationData) -> Sequence[Span] | None:
-    """None without spaCy's pipeline: the page says so, and has words and the whole text."""
+    """The noun phrases; None without spaCy's pipeline, in which case the page offers words and the whole text and says so."""
     try:
         return explanation.phrase_spans if explanation.words else ()  # with no words there is nothing to parse
     except ImportError:
@@ -158,20 +158,20 @@ def _grid(map: Tensor) -> dict[str, Any]:
 
 
 def _number(value: float | None) -> float | None:
-    """Five digits of it; None for what JSON cannot say (NaN, infinity)."""
+    """`value` with five digits; None for NaN and infinity, which JSON lacks."""
     return float(f"{value:.5g}") if value is not None and math.isfinite(value) else None
 
 
 def _json(data: Any) -> str:
-    """JSON that no text inside can end early: there is no `<` in it."""
+    """JSON without `<`, so that no text in it can close the script element."""
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-# ---- what stands in the page before the script runs --------------------------------------------------------
+# ---- markup --------------------------------------------------------
 
 
 def _sections(explanations: Sequence[ExplanationData]) -> Iterator[str]:
-    """A photo that several questions are about is there once: later sections name the first one's."""
+    """One section per explanation; a photo that occurs again refers to the section that embeds it."""
     seen: dict[str, int] = {}
     for number, explanation in enumerate(explanations, start=1):
         photo = shrink(explanation, SIDE).image
@@ -194,7 +194,9 @@ def _section(number: int, explanation: ExplanationData, photo: str) -> str:
         side="Against" if explanation.counterfactual else "For",
         keep="" if answers else _asset("keep.html"),
         columns="<tr>" + "".join(f'<th scope="col">{column}' for column in COLUMNS[kind]),
-        remarks="".join(f"<p class=remark>{escape(remark)}</p>" for remark in [*remarks(explanation), *_remarks(explanation)]),
+        remarks="".join(
+            f"<p class=remark>{escape(remark)}</p>" for remark in [*remarks(explanation), *_word_remarks(explanation)]
+        ),
         source=escape(source(explanation)),
         facts="".join(f"<dt>{escape(name)}<dd>{escape(fact)}" for name, fact in _facts(explanation).items()),
     )
@@ -218,16 +220,18 @@ def _button(index: int, part: SpanExplanation, label: str | None = None) -> str:
     )
 
 
-def _remarks(explanation: ExplanationData) -> list[str]:
-    """What the buttons of words lack."""
-    said: list[str] = []
+def _word_remarks(explanation: ExplanationData) -> list[str]:
+    """Limits of the word buttons: maps that do not add up, phrases that could not be found."""
+    sentences: list[str] = []
     if _answers(explanation):
-        return said
+        return sentences
     if explanation.token_maps is None:
-        said.append(f"The maps of words do not add up under {explanation.method}: pick one word, a phrase or the whole text.")
+        sentences.append(
+            f"The maps of words do not add up under {explanation.method}: pick one word, a phrase or the whole text."
+        )
     if _phrases(explanation) is None:
-        said.append("No phrases: spaCy’s English pipeline was not installed where this page was made.")
-    return said
+        sentences.append("No phrases: spaCy’s English pipeline was not installed where this page was made.")
+    return sentences
 
 
 def _facts(explanation: ExplanationData) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Heat drawn over a photo, and the photo made ready for it."""
+"""Heatmaps blended over photos; conversion and resizing of the photos."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def overlay(image: Image.Image, heat: Tensor, opacity: float = OPACITY) -> Image
 
 
 def opaque(image: Image.Image) -> Image.Image:
-    """`image` as RGB, whatever was transparent on white."""
+    """`image` as RGB; transparent pixels become white."""
     if not image.has_transparency_data:
         return image.convert("RGB")
     layer = image.convert("RGBA")
@@ -38,7 +38,7 @@ def opaque(image: Image.Image) -> Image.Image:
 
 
 def shrink(explanation: ExplanationData, side: int) -> ExplanationData:
-    """The same explanation over an RGB photo of at most `side` pixels a side: a picture needs no more."""
+    """The explanation with its photo in RGB and at most `side` pixels a side, which is enough for pictures."""
     photo = opaque(explanation.image)
     ratio = min(1.0, side / max(photo.size))
     width, height = (max(1, round(length * ratio)) for length in photo.size)

@@ -90,7 +90,7 @@ def read_explanation(folder: Path) -> dict[str, Any]:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest, once the format and the digests of the other files are found right."""
+    """The manifest. Raises ValueError for another format, and for files that do not match their digests."""
     if not (folder / "manifest.json").is_file():
         raise FileNotFoundError(f"{folder} holds no explanation: manifest.json is missing")
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))

@@ -84,7 +84,7 @@ class ExplanationData:
 
     A question has words, too: `question_spans`, and `token_question` `(t, q)`, what each of its tokens adds to each token's
     score. `alternatives` are, for each token, the likeliest others in its place, with `alternative_log_probs` and
-    `alternative_scores` `(t, n)` and `alternative_maps` `(t, n, h, w)`: for an answer, the answers that were not given.
+    `alternative_scores` `(t, n)` and `alternative_maps` `(t, n, h, w)`: for an answer, the other answers.
     `instead_of` says which word was compared with which other one (`score="contrast"`).
 
     `counterfactual`: the sign of `score` is reversed, so that what is positive speaks against the text (Selvaraju et al., IJCV
@@ -189,7 +189,7 @@ class ExplanationData:
         return find(self.words, word)
 
     def part(self, span: Span) -> SpanExplanation:
-        """Everything about a run of tokens."""
+        """Map, score, reliance and completeness of a run of tokens."""
         map = self.map(span)
         unplaced = self._sum(self.token_unplaced, span) if self.token_unplaced is not None else 0.0
         gap = None
@@ -236,8 +236,8 @@ class ExplanationData:
 
     def _known_sum(self, values: Tensor, span: Span) -> Tensor:
         unknown = {i for word in self.words if not word.known for i in range(word.start, word.stop)}
-        kept = [i for i in range(span.start, span.stop) if i not in unknown]
-        return values[kept].sum(dim=0) if kept else torch.full_like(values[0], torch.nan)
+        summed = [i for i in range(span.start, span.stop) if i not in unknown]
+        return values[summed].sum(dim=0) if summed else torch.full_like(values[0], torch.nan)
 
     def _sum(self, values: Tensor, span: Span) -> float:
         return float(self._known_sum(values, span))
@@ -262,9 +262,9 @@ class ExplanationData:
 
     @property
     def answer_parts(self) -> tuple[SpanExplanation, ...]:
-        """Everything about `answers` and, last, the explained one if it is not among them.
+        """Map and score of each of `answers` and, last, of the explained one if it is not among them.
 
-        What the photo adds is known of the explained answer only: the `reliance` and `unplaced` of others are NaN.
+        `reliance` and `unplaced` are computed for the explained answer only, and NaN for the others.
         """
         if self.alternative_maps is None or self.alternative_scores is None:
             return ()
@@ -305,7 +305,7 @@ class ExplanationData:
 
     @property
     def _ranked_answers(self) -> list[tuple[int, float]]:
-        """The index among the explained answer and its alternatives, and the probability, of the likeliest ones."""
+        """Pairs of index and probability of the likeliest answers; index 0 is the explained one, the others its alternatives."""
         if len(self.tokens) != 1 or self.alternative_log_probs is None:
             return []
         probabilities = torch.cat([self.token_log_probs, self.alternative_log_probs[0]]).exp().tolist()
@@ -314,7 +314,7 @@ class ExplanationData:
     # ---- on the photo ------------------------------------------------------------------------------------------------------
 
     def heatmap(self, word: str | int | Span, scale: Scale = "caption") -> Tensor:
-        """What speaks for `word`, drawn on the original photo: `(H, W)` float32 in [0, 1].
+        """Positive relevance of `word` on the original photo: `(H, W)` float32 in [0, 1].
 
         Negative relevance is cut off (the paper's ReLU). `scale="caption"` divides by the maximum of the strongest word, so that
         words can be compared; `scale="word"` by the word's own. A word with nothing positive is 0 everywhere.

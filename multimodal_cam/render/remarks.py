@@ -1,4 +1,4 @@
-"""Numbers and remarks as people read them."""
+"""Numbers, headings and remarks, as figures and pages show them."""
 
 from __future__ import annotations
 
@@ -26,29 +26,30 @@ def percent(share: float) -> str:
 
 
 def source(explanation: ExplanationData) -> str:
-    """What made the maps."""
+    """Model, method, score and layer, in one line."""
     return f"{explanation.model} · {explanation.method} of {explanation.score_label} · layer {explanation.layer}"
 
 
 def note(part: SpanExplanation) -> str:
-    """What stands under a word: its reliance, and what its map lacks."""
+    """Line under a word: its reliance, and whether its map is blank."""
     if not part.known:
         return "unknown word"
     return f"{signed(part.reliance)} nats" + (", nothing positive" if part.is_empty else "")
 
 
 def heading(explanation: ExplanationData, length: int = 10_000) -> str:
-    """The text, after the question that it answers: that is what is shortened to fit the `length`."""
+    """The question, if there is one, and the text; the question is shortened so that both fit `length` characters."""
     text = shortened(explanation.text, length)
     return f"{shortened(explanation.question, max(length - len(text) - 3, 12))} – {text}" if explanation.question else text
 
 
 def shortened(text: str, length: int) -> str:
+    """At most `length` characters of `text`, an ellipsis in place of the others."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def aim(explanation: ExplanationData) -> str:
-    """What is measured of the whole text, after a verb such as `adds`: `to the score of “red”, in nats`."""
+    """Object of a verb such as `adds`, for the score of the whole text: `to the score of “red”, in nats`."""
     unit = "logits" if explanation.unit == "logit" else explanation.unit
     text = f"“{explanation.text}”"
     other = explanation.instead_of.get(explanation.text)
@@ -59,36 +60,36 @@ def aim(explanation: ExplanationData) -> str:
 
 
 def remarks(explanation: ExplanationData) -> list[str]:
-    """What a reader of the maps must know first: against what, compared with what, and an answer that is not the model's."""
-    return [*_counterfactual(explanation), *_compared(explanation), *_asked_for(explanation)]
+    """Sentences that a reader of the maps needs: a reversed sign, a contrast, an answer that is not the model's own."""
+    return [*_counterfactual_remarks(explanation), *_contrast_remarks(explanation), *_forced_answer_remarks(explanation)]
 
 
-def _counterfactual(explanation: ExplanationData) -> list[str]:
+def _counterfactual_remarks(explanation: ExplanationData) -> list[str]:
     if not explanation.counterfactual:
         return []
     what = f"“{explanation.text}”" if len(explanation.words) == 1 else "a word"
     return [f"Counterfactual: the score’s sign is reversed, so what is warm speaks against {what}, not for it."]
 
 
-def _compared(explanation: ExplanationData) -> list[str]:
+def _contrast_remarks(explanation: ExplanationData) -> list[str]:
     if explanation.score != "contrast":
         return []
     kind = "answers" if explanation.answers else "words"
     for_, over = ("against", "and for") if explanation.counterfactual else ("for", "rather than")
-    said = [
+    sentences = [
         f"“{word}” is compared with “{other}”: the map shows what speaks {for_} “{word}” {over} “{other}”."
         for word, other in explanation.instead_of.items()
     ]
-    if not said:
+    if not sentences:
         return [f"All {kind} are compared with their likeliest rivals: a map shows what decides between the two."]
     if kind == "answers":
-        return [*said, f"The other answers are compared with “{explanation.instead_of[explanation.text]}”, too."]
+        return [*sentences, f"The other answers are compared with “{explanation.instead_of[explanation.text]}”, too."]
     if len(explanation.instead_of) < len(explanation.words):
-        said.append("All other words are compared with their likeliest rivals.")
-    return said
+        sentences.append("All other words are compared with their likeliest rivals.")
+    return sentences
 
 
-def _asked_for(explanation: ExplanationData) -> list[str]:
+def _forced_answer_remarks(explanation: ExplanationData) -> list[str]:
     if not explanation.answers or explanation.answers[0][0] in (explanation.text, explanation.tokens[0]):
         return []  # the text may name the model's label in other words
     best = explanation.answers[0][0]
