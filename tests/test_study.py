@@ -156,6 +156,13 @@ def test_planted_words_hit_and_controls_do_not(done: Path) -> None:
         assert np.array(row["map"]).reshape(row["grid"]).shape == (2, 2)
 
 
+def test_captions_cut_short_leave_phrases_out(photos: Path, tmp_path: Path) -> None:
+    out = study_run.run_study(settings(photos, max_words=2), listed_photos(None, photos, {})[:1], tmp_path / "out")
+    assert {row["word"] for row in rows(out)} == {"dog"}
+    assert [(r["why"], r["count"]) for r in rows(out, "left_out")] == [("after the last word that fits", 4)]
+    assert all(row["pointing__other_word"] is None for row in rows(out))
+
+
 def test_own_captions_are_aligned_by_head_noun(photos: Path, tmp_path: Path) -> None:
     run = settings(photos, own_captions=True, models=("test_study:talkative",))
     out = study_run.run_study(run, listed_photos(None, photos, {})[:2], tmp_path / "out")
@@ -245,6 +252,7 @@ def test_answers_and_other_questions(tmp_path: Path) -> None:
     found = rows(out)
     assert [row["word"] for row in found] == ["red", "white"]
     assert all(row["right"] and row["pointing"] == 1 and row["pointing__other_word"] == 0 for row in found)
+    assert all(row["pointing__other_answer"] == 0 for row in found)
     assert write_report(out).is_file()
 
 
