@@ -32,6 +32,7 @@ from multimodal_cam.study.measure.metric_spec import MetricColumn  # noqa: E402
 from multimodal_cam.study.measure.placement import METRICS, measure_maps, pointing_hits  # noqa: E402
 from multimodal_cam.study.report.gallery import cases  # noqa: E402
 from multimodal_cam.study.report.result_table import ResultTable  # noqa: E402
+from multimodal_cam.study.report.spec_tables import control_table, metric_table  # noqa: E402
 from multimodal_cam.study.report.study_report import write_report  # noqa: E402
 from multimodal_cam.study.runner import study_run  # noqa: E402
 from multimodal_cam.study.runner.result_store import open_store, to_table  # noqa: E402
@@ -544,3 +545,9 @@ def test_sets_of_names_are_hashed_in_one_order(photos: Path) -> None:
         [sys.executable, "-c", script, str(TESTS)], env=environment, capture_output=True, text=True, check=True
     )
     assert other.stdout.strip() == study_run.hash_photos([StudyPhoto("a.jpg", (), (thing,))])
+
+
+@pytest.mark.parametrize(("name", "table"), [("metrics", metric_table), ("controls", control_table)])
+def test_documented_tables_are_those_of_the_specs(name: str, table: Any) -> None:
+    documented = (TESTS.parent / "docs" / "study.md").read_text(encoding="utf-8")
+    assert f"<!-- generated: {name} -->\n{table()}\n<!-- end -->" in documented
