@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._explain import Failure, explain
+    from ._explain import explain
     from ._explain_score import explain_score
     from .adapters.check import Check, check
     from .adapters.classifier import classifier
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from .adapters.load import load
     from .core.spans import Span, WordError
     from .methods.spec import METHODS, MethodSpec
-    from .results.explanation import Explanation, QuestionWord, SpanExplanation
+    from .results.explanation import Explanation
+    from .results.records import Failure, QuestionWord, SpanExplanation
     from .scores import SCORES, ScoreSpec
 
 __version__ = "0.1.0"
@@ -34,10 +35,10 @@ __all__ = [
     "Explanation",
     "Failure",
     "MethodSpec",
-    "SpanExplanation",
     "QuestionWord",
     "ScoreSpec",
     "Span",
+    "SpanExplanation",
     "TaskAdapter",
     "UnknownWordError",
     "WordError",
@@ -52,7 +53,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "_explain": ("Failure", "explain"),
+    "_explain": ("explain",),
     "_explain_score": ("explain_score",),
     "adapters.check": ("Check", "check"),
     "adapters.classifier": ("classifier",),
@@ -62,7 +63,8 @@ _HOMES = {
     "adapters.load": ("load",),
     "core.spans": ("Span", "WordError"),
     "methods.spec": ("METHODS", "MethodSpec"),
-    "results.explanation": ("Explanation", "SpanExplanation", "QuestionWord"),
+    "results.explanation": ("Explanation",),
+    "results.records": ("Failure", "QuestionWord", "SpanExplanation"),
     "scores": ("SCORES", "ScoreSpec"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -28,6 +28,7 @@ from .core.images import load_image
 from .core.spans import Span, join, noun_phrases, sentence
 from .methods.spec import METHODS, CamMethod, find_method
 from .results.explanation import Explanation
+from .results.records import Failure
 from .scores import ScoreFn, find_score, score_name
 
 if TYPE_CHECKING:
@@ -36,14 +37,6 @@ if TYPE_CHECKING:
     from .core.images import ImageSource
 
 OnError = Literal["raise", "skip"]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Stands in the place of an Explanation that could not be made (`on_error="skip"`)."""
-
-    image: Any
-    error: Exception
 
 
 class GenerationOptions(TypedDict, total=False):
@@ -252,7 +245,7 @@ class _ExplainCall:
         linear = found.maps is not None
         phrases = () if linear or len(words) == 1 else tuple(noun_phrases(words))
         asked = question_spans_of(self.model, question)
-        explanation = Explanation(
+        return Explanation(
             image=image,
             text=sentence(words) if text is None else text,
             tokens=tuple(self.model.tokens(tokens)),
@@ -260,13 +253,15 @@ class _ExplainCall:
             placement=inputs.placements[i],
             model=self.model.name,
             method=request.method.name,
-            score=("-" if request.counterfactual else "") + request.score.name,
+            score=request.score.name,
+            counterfactual=request.counterfactual,
             unit=request.score.unit,
             layer=request.layer_name,
             token_scores=_result(found.scores[0, i, :t]),
             token_log_probs=_result(found.log_probs[0, i, :t]),
             token_reliance=_result(found.reliance[i, :t]),
             token_maps=_result(found.maps[0, :t, i]) if found.maps is not None else None,
+            parsed_phrases=None if linear else phrases,
             span_maps={} if linear else self._span_maps(found, i, [*words, *phrases, join(words)]),
             token_changes=None if found.changes is None else _result(found.changes[i, :t]),
             token_unplaced=None if found.unplaced is None else _result(found.unplaced[i, :t]),
@@ -279,9 +274,6 @@ class _ExplainCall:
             else {},
             provenance=_versions() | self.model.provenance | found.notes | {"n_steps": str(request.n_steps)},
         )
-        if not linear:
-            explanation.__dict__["phrase_spans"] = phrases
-        return explanation
 
     def _alternatives(self, found: TokenMaps, i: int, t: int) -> dict[str, Any]:
         """The other columns of a row: what else could have been said at each position, and its maps."""

@@ -102,12 +102,15 @@ def _path_gradients(
 ) -> Tensor:
     """Mean gradients `(m, b, c, h, w)` from `start` to `activations`: the whole network runs for each step, overridden there."""
 
-    def gradients_at(points: Tensor) -> Tensor:
+    def gradients_at(points: Tensor) -> tuple[Tensor]:
         leaf = points[0].detach().requires_grad_()
         with torch.enable_grad(), LayerTap(layer, replace=leaf.clone()):  # a clone: what follows may write on it
-            return _gradients(fn(*_arguments(inputs)), leaf, log)
+            return (_gradients(fn(*_arguments(inputs)), leaf, log),)
 
-    return mean_gradients(gradients_at, activations, start.expand_as(activations), n_steps=n_steps, steps_at_once=lambda: 1)
+    (gradients,) = mean_gradients(
+        gradients_at, activations, start.expand_as(activations), n_steps=n_steps, steps_at_once=lambda: 1
+    )
+    return gradients
 
 
 def _arguments(inputs: Any) -> Sequence[Any]:
@@ -117,4 +120,5 @@ def _arguments(inputs: Any) -> Sequence[Any]:
 def _gradients(scores: Tensor, leaf: Tensor, log: ProductLog) -> Tensor:
     """The gradient of each score `(m, b, c, h, w)`, at least float32."""
     with ReadoutTap(None) as cut:
-        return score_gradients(scores.reshape(len(leaf), -1, 1), leaf, cut, log.check, log)[:, 0]
+        (gradients,) = score_gradients(scores.reshape(len(leaf), -1, 1), leaf, cut, log.checked, log)
+    return gradients[:, 0]

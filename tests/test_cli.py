@@ -278,6 +278,12 @@ def test_methods_as_a_table_and_as_json() -> None:
     assert {row["name"]: row["linear"] for row in rows}["grad_cam"] is True
 
 
+def test_help_lists_the_methods_and_scores_of_the_tables() -> None:
+    text = " ".join(run("caption", "--help").stdout.split())
+    assert f"{', '.join(mc.METHODS)}: see `multimodal-cam methods`" in text
+    assert f"{', '.join(mc.SCORES)}." in text
+
+
 def test_models_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("multimodal_cam.models.bundle.bundled", lambda: ["tiny"])
     monkeypatch.setattr("multimodal_cam.adapters.pretrained.PACKAGED", {})

@@ -203,7 +203,7 @@ def test_a_counterfactual_caption_is_the_negated_map():
     model, image = small_captioner(), noise_image()
     e, against = (mc.explain(model, image, text=TEXT, method="evidence", counterfactual=c) for c in (False, True))
     torch.testing.assert_close(against.maps, -e.maps)
-    assert against.score == "-log_prob"
+    assert (against.score, against.counterfactual) == ("log_prob", True)
 
 
 def test_several_texts_about_one_photo_run_the_backbone_once():

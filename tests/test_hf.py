@@ -68,7 +68,7 @@ def test_it_generates_what_the_model_generates_and_scores_just_that(model, case)
         asked = case.ask(model.processor, image, case.question)
     else:
         asked = {"pixel_values": model.image_processor([image], return_tensors="pt").pixel_values}
-    forced = max(len(model.opening()) - 1, 0) if hasattr(model, "opening") else 0
+    forced = max(len(model.decoder_prefix_ids()) - 1, 0)
     length = {"max_new_tokens": 6 + forced, "min_new_tokens": 1 + forced}
     said = model.model.generate(**asked, **length, output_logits=True, return_dict_in_generate=True, do_sample=False)
     part = slice(forced, forced + len(e.tokens))
@@ -100,8 +100,8 @@ def test_the_head_alone_is_the_whole_model(model, case):
     work = batch(model, case, photos()[:1], [case.text])
     with torch.no_grad():
         whole = model.logits(work.inputs, work.ids)
-        alone = model.logits(work.inputs, work.ids, model._look(work.inputs))
-        twice = model.logits(work.inputs, work.ids.repeat(2, 1), model._look(work.inputs).repeat(2, 1, 1))
+        alone = model.logits(work.inputs, work.ids, model.layer_activations(work.inputs))
+        twice = model.logits(work.inputs, work.ids.repeat(2, 1), model.layer_activations(work.inputs).repeat(2, 1, 1))
     torch.testing.assert_close(alone, whole, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(twice, whole.repeat(2, 1, 1), rtol=1e-4, atol=1e-5)
 
@@ -113,7 +113,7 @@ def test_gradients_are_finite_differences(model, case, default_float64):
     with hooks.evaluating(model.module):
         found = work.explain()
         with torch.no_grad():
-            raw = model._look(work.inputs)
+            raw = model.layer_activations(work.inputs)
     step = step * raw.std().item()
     t, (h, w) = work.ids.shape[1], case.grid
     largest = found.gradients.abs().max().item()
@@ -172,7 +172,7 @@ def test_a_cell_lies_on_the_photo_where_the_placement_says(model, case, size):
 
     def cells(photo):
         with torch.no_grad(), hooks.evaluating(model.module):
-            return view.cells(model._look(model.preprocess([photo], asked)))[0]
+            return view.cells(model.layer_activations(model.preprocess([photo], asked)))[0]
 
     x0, y0, x1, y1 = inputs.placements[0].frame
     before, changes = cells(base), {}
@@ -202,7 +202,7 @@ def test_the_placement_is_where_the_processor_puts_a_square(model, case, size):
     left, top, side = size[0] // 2 - 8, size[1] // 2 - 4, 12
     photo.paste((255, 255, 255), (left, top, left + side, top + side))
     inputs = model.preprocess([photo], [case.question] if case.question else None)
-    light = model._uncoloured(photo).mean(dim=0)
+    light = model._unnormalized_image(photo).mean(dim=0)
     light = (light - light.min()) / (light.max() - light.min())
     x0, y0, x1, y1 = inputs.placements[0].frame
     across = x0 + (x1 - x0) * (torch.arange(light.shape[1]) + 0.5) / light.shape[1]
@@ -265,11 +265,11 @@ def test_half_precision_stays_close(model, case, kind, gap, likeness):
 def test_the_tower_runs_once_a_photo(model, case):
     if case.chooses:
         pytest.skip("question and photo run through one transformer")
-    image, original, seen = photos()[0], model.encode, []
+    image, original, seen = photos()[0], model.run_tower, []
     mc.explain(model, image, text="a dog", question=case.question)  # the baseline is known from here on
-    model.encode = lambda inputs: (seen.append(len(inputs.pixels)), original(inputs))[1]
+    model.run_tower = lambda inputs: (seen.append(len(inputs.pixels)), original(inputs))[1]
     try:
         mc.explain(model, [image, image], text=["a dog", "a red dog"], question=case.question, method="evidence", n_steps=2)
     finally:
-        del model.encode
-    assert seen == [1] * getattr(model, "shares", True)  # a tower that reads the question runs for each row
+        del model.run_tower
+    assert seen == [1] * model.capabilities.tower_shared_by_questions  # a tower that reads the question runs for each row

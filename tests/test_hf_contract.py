@@ -41,7 +41,7 @@ def spoken(model, case, image, **options):
         asked = case.ask(model.processor, image, case.question)
     else:
         asked = {"pixel_values": model.image_processor([image], return_tensors="pt").pixel_values}
-    forced = max(len(model.opening()) - 1, 0) if hasattr(model, "opening") else 0
+    forced = max(len(model.decoder_prefix_ids()) - 1, 0)
     length = {"max_new_tokens": 6 + forced, "min_new_tokens": 1 + forced}
     said = model.model.generate(**asked, **length, **options, output_logits=True, return_dict_in_generate=True)
     beams = getattr(said, "beam_indices", None)
@@ -130,7 +130,7 @@ def test_a_cells_number_is_what_its_activations_do(model, case):
     ids = model.tokenize([case.text])
     with torch.no_grad(), hooks.evaluating(model.module):
         baseline = model.baseline_activations(inputs)
-        way = model._look(inputs) - baseline
+        way = model.layer_activations(inputs) - baseline
         view = model.layer_view(inputs, model.layer)
         h, w = view.cells(way).shape[-2:]
         cells = range(way.shape[1] - h * w, way.shape[1])

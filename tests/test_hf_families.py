@@ -65,7 +65,7 @@ def test_pix2structs_photo_lies_below_the_header(header_model):
     assert [bool(row) for row in blank] == [top + height * (i + 0.5) <= 0 for i in range(rows)]
 
     def seen(photo):
-        return header_model._uncoloured(photo, "what colour is it?")
+        return header_model._unnormalized_image(photo, "what colour is it?")
 
     dark, light = Image.new("RGB", (300, 300)), Image.new("RGB", (300, 300), (255, 255, 255))
     light.paste((0, 0, 0), (0, 0, 300, 150))  # white in the lower half

@@ -11,7 +11,7 @@ from networks import noise_image
 from test_cli import run
 
 import multimodal_cam as mc
-from multimodal_cam.adapters.hf import asking
+from multimodal_cam.adapters.hf import question_location
 from multimodal_cam.core import hooks
 from multimodal_cam.render.html import page
 from multimodal_cam.scores import log_prob
@@ -82,7 +82,7 @@ def test_the_tokens_are_those_of_the_question(loaded, case):
             continue
         own, *around = found
         assert around == expected
-        if model.unknown not in own:
+        if model.text.unknown_id not in own:
             said = model.tokenizer.decode(own).replace(" ", "")
             assert said in (question.replace(" ", ""), question.replace(" ", "").lower())
         spans = model.question_spans(question)
@@ -150,7 +150,7 @@ def word_by_word(text):
     ],
 )
 def test_a_question_is_found_where_the_template_puts_it(question, before, filled, run):
-    found = asking.find(question, before, filled, *word_by_word(filled))
+    found = question_location.locate(question, before, filled, *word_by_word(filled))
     assert (found and (found.start, found.stop)) == run
     if found:
         assert found.text == question.strip()
@@ -168,8 +168,8 @@ def test_a_question_is_found_where_the_template_puts_it(question, before, filled
     ],
 )
 def test_its_tokens_are_found_among_those_of_the_photo(prompt, run):
-    asked = asking.Asked((0, 1, 2, 3, 4), 1, 3, "two words", ((0, 3), (4, 9)))
-    assert asked.within(prompt) == run
+    asked = question_location.QuestionLocation((0, 1, 2, 3, 4), 1, 3, "two words", ((0, 3), (4, 9)))
+    assert asked.slice_in_prompt(prompt) == run
 
 
 # ---- what they add ---------------------------------------------------------------------------------------------------------

@@ -235,8 +235,8 @@ def test_phrases_and_the_whole_text(visit: Callable[..., Any]) -> None:
 
 
 def test_maps_that_do_not_add_up_are_not_added(visit: Callable[..., Any]) -> None:
-    e = toy_explanation("a red bird", linear=False)
-    e.__dict__["phrase_spans"] = ()  # a method that is not linear has maps of its phrases too: none here
+    e = replace(toy_explanation("a red bird", linear=False), parsed_phrases=())
+    # a method that is not linear has maps of its phrases too: none here
     tab = visit(e)
     assert "do not add up under layer_cam" in tab.inner_text("main")
     assert not tab.locator("[data-set=adding]").is_visible()

@@ -1,13 +1,14 @@
-"""What there is to choose from: bundled models and methods, as rows of a table."""
+"""Bundled models, Hugging Face families, layers and methods, as rows of tables. Heavy imports are deferred."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 
 
 def model_rows() -> list[dict[str, Any]]:
-    """What needs no network: name, task, default method, tapped layer, its grid, and the size of the vocabulary."""
+    """Models that come with the package: name, task, default method and layer, its grid, and the size of the vocabulary."""
     from ..models.bundle import bundled
     from .load import load
     from .pretrained import PACKAGED
@@ -39,7 +40,8 @@ def _model_row(model: Any) -> dict[str, Any]:
 
 def family_rows() -> list[dict[str, Any]]:
     """The families of Hugging Face models that `load` takes, from their checkpoints."""
-    from .hf.families import FAMILIES, GENERIC, TESTED
+    from .hf.family_registry import FAMILIES, TESTED
+    from .hf.generic_model import GENERIC
 
     return [
         {
@@ -48,7 +50,7 @@ def family_rows() -> list[dict[str, Any]]:
             "layer": family.layer,
             "grid": family.grid,
             "tokenizer": family.tokenizer,
-            "head alone": family.head_alone,
+            "head alone": family.capabilities.head_runs_alone,
             "memory": family.memory,
             "transformers": TESTED,
             "architectures": list(family.architectures),
@@ -62,67 +64,88 @@ def layer_rows(model: Any) -> list[dict[str, Any]]:
 
     `used` is whether the text's score has a gradient on the grid that is not zero; None where the network runs without one.
     """
-    import torch
-    from PIL import Image
-
-    from ..core.hooks import evaluation_mode
-    from ..scores import log_prob
     from .contract import layer_view_of
-    from .hf.grids import first, with_first
     from .layer_choice import resolve_layer
 
-    questions = ["what is there?"] if "vqa" in model.task else None
-    inputs = model.preprocess([Image.effect_noise((96, 64), 80).convert("RGB")], questions)
-    ids = torch.zeros(1, 1, dtype=torch.long, device=inputs.pixels.device)
-    outputs: dict[str, Any] = {}
-    runs: dict[str, int] = {}
-
-    def note(name: str) -> Any:
-        def hook(module: Any, _args: Any, output: Any) -> None:
-            tensor: Any = first(output)
-            runs[name] = runs.get(name, 0) + 1
-            try:
-                rows = len(layer_view_of(model, inputs, module).extract(output))
-            except ValueError:
-                return
-            if rows == len(inputs):
-                outputs[name] = (module, with_first(output, tensor))  # a copy: some models write on theirs
-
-        return hook
-
+    inputs = _noise_inputs(model)
+    score, calls = _score_and_layer_calls(model, inputs)
     default = resolve_layer(model, None)[1]
-    root = getattr(model, "tower", model.module)
-    handles = [m.register_forward_hook(note(n)) for n, m in model.module.named_modules() if n and _below(m, root)]
-    try:
-        with torch.random.fork_rng(devices=[]), evaluation_mode(model.module), torch.enable_grad():
-            pixels = inputs.pixels.detach().clone().requires_grad_()
-            score = log_prob(model.logits(replace(inputs, pixels=pixels), ids), ids).sum()
-    finally:
-        for handle in handles:
-            handle.remove()
     rows = []
-    for name, (module, output) in outputs.items():
-        view = layer_view_of(model, inputs, module)
-        grid = list(view.to_image(view.cells(view.extract(output))[:, 0]).shape[-2:])
-        if runs[name] == 1 and (min(grid) > 1 or name == default):
-            rows.append({"layer": name, "grid": grid, "used": _used(score, output, view), "default": name == default})
+    for call in calls:
+        view = layer_view_of(model, inputs, call.module)
+        grid = list(view.to_image(view.cells(view.extract(call.output))[:, 0]).shape[-2:])
+        if min(grid) > 1 or call.name == default:
+            used = _has_gradient(score, call.output, view)
+            rows.append({"layer": call.name, "grid": grid, "used": used, "default": call.name == default})
     return rows
 
 
-def _below(module: Any, root: Any) -> bool:
-    return any(module is part for part in root.modules())
+@dataclass(frozen=True)
+class LayerCall:
+    """A layer that ran once, and a copy of its output in the graph of the score."""
+
+    name: str
+    module: Any
+    output: Any
 
 
-def _used(score: Any, output: Any, view: Any) -> bool | None:
+def _noise_inputs(model: Any) -> Any:
+    """One photo of noise, with a question where the model takes one."""
+    from PIL import Image
+
+    questions = ["what is there?"] if "vqa" in model.task else None
+    return model.preprocess([Image.effect_noise((96, 64), 80).convert("RGB")], questions)
+
+
+def _score_and_layer_calls(model: Any, inputs: Any) -> tuple[Any, list[LayerCall]]:
+    """The score of a token, with a graph, and the layers that ran once and gave a grid for each row of `inputs`."""
     import torch
 
-    from .hf.grids import first, with_first
+    from ..core.hooks import evaluation_mode, forward_hooks
+    from ..scores import log_prob
+    from .contract import HasVisionTower, layer_view_of
+    from .hf.token_views import first_tensor, with_first_tensor
 
-    tensor: Any = first(output)
+    inside = set((model.tower if isinstance(model, HasVisionTower) else model.module).modules())
+    names = {module: name for name, module in model.module.named_modules() if name and module in inside}
+    runs: Counter[Any] = Counter()
+    calls: list[LayerCall] = []
+
+    def record_call(module: Any, _args: Any, output: Any) -> None:
+        tensor: Any = first_tensor(output)
+        runs[module] += 1
+        try:
+            rows = len(layer_view_of(model, inputs, module).extract(output))
+        except ValueError:  # no grid
+            return
+        if rows == len(inputs):
+            calls.append(
+                LayerCall(names[module], module, with_first_tensor(output, tensor))
+            )  # some models write on theirs in place
+
+    ids = torch.zeros(1, 1, dtype=torch.long, device=inputs.pixels.device)
+    with (
+        torch.random.fork_rng(devices=[]),
+        evaluation_mode(model.module),
+        torch.enable_grad(),
+        forward_hooks(list(names), record_call),
+    ):
+        pixels = inputs.pixels.detach().clone().requires_grad_()
+        score = log_prob(model.logits(replace(inputs, pixels=pixels), ids), ids).sum()
+    return score, [call for call in calls if runs[call.module] == 1]
+
+
+def _has_gradient(score: Any, output: Any, view: Any) -> bool | None:
+    """Whether the gradient of `score` on the grid of `output` is not zero; None without a graph."""
+    import torch
+
+    from .hf.token_views import first_tensor, with_first_tensor
+
+    tensor: Any = first_tensor(output)
     if not (score.requires_grad and tensor.requires_grad):
         return None
     (gradient,) = torch.autograd.grad(score, tensor, retain_graph=True, allow_unused=True)
-    return gradient is not None and bool(view.cells(view.extract(with_first(output, gradient))).any())
+    return gradient is not None and bool(view.cells(view.extract(with_first_tensor(output, gradient))).any())
 
 
 def method_rows() -> list[dict[str, Any]]:
@@ -130,3 +153,10 @@ def method_rows() -> list[dict[str, Any]]:
     from ..methods import METHODS
 
     return [{"name": spec.name, "linear": spec.linear, "paper": spec.paper} for spec in METHODS.values()]
+
+
+def score_rows() -> list[dict[str, Any]]:
+    """The scores: name, unit, and what they are."""
+    from ..scores import SCORES
+
+    return [{"name": spec.name, "unit": spec.unit, "description": spec.description} for spec in SCORES.values()]

@@ -26,8 +26,8 @@ from ..scores import ScoreFn, logit
 from .contract import Unknown, refuse_questions
 from .encoder_input import MEAN_COLOUR, CutNetworkAdapter
 from .head_extraction import last_spatial_layer
-from .hf import words
-from .hf.grids import Tokens
+from .hf import detokenization
+from .hf.token_views import TokenView
 from .inputs import Inputs, pad_ids
 
 AT_ONCE = 64  # texts that the text tower reads together
@@ -115,10 +115,12 @@ class CLIP(CutNetworkAdapter):
         return [self.tokenizer.decoder[i] for i in ids]
 
     def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
-        read = [(token, word) for word in words.split(text or "") for token in self._encode((text or "")[slice(*word)])]
+        read = [
+            (token, word) for word in detokenization.split_words(text or "") for token in self._encode((text or "")[slice(*word)])
+        ]
         if text is not None and [token for token, _ in read] == list(ids):
-            return words.words(text, [word for _, word in read])
-        return words.words(*words.ranges(ids, self.tokenizer.decode, special=()))
+            return detokenization.word_spans(text, [word for _, word in read])
+        return detokenization.word_spans(*detokenization.token_ranges(ids, self.tokenizer.decode, special=()))
 
     def replace_word(self, ids: Sequence[int], word: Span, other: str) -> list[int]:
         raise ValueError(f"instead_of: {self.name} says no words that others could replace: explain both texts, and subtract")
@@ -137,5 +139,5 @@ class CLIPViT(CLIP):
         layer: nn.Module = last.ln_1 if tower.attn_pool is None and tower.pool_type == "tok" else last
         return layer
 
-    def layer_view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
-        return Tokens(prefix=1, ratio=inputs.pixels.shape[-2] / inputs.pixels.shape[-1])
+    def layer_view(self, inputs: Inputs, layer: nn.Module) -> TokenView:
+        return TokenView(prefix=1, ratio=inputs.pixels.shape[-2] / inputs.pixels.shape[-1])

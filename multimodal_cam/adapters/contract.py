@@ -17,6 +17,10 @@ from .inputs import Inputs
 Unknown = Literal["error", "unk"]
 
 
+class UnknownModelError(ValueError):
+    """No model has the name that `load` was given."""
+
+
 class TaskAdapter(Protocol):
     """A model as the engine sees it. `b` rows, `t` tokens, `v` vocabulary, `(c, h, w)` the layer."""
 
@@ -71,6 +75,13 @@ class HasAttention(Protocol):
 
     def attention(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor:
         """Attention of each token over the grid of `layer`, `(b, t, h, w)`; each map sums to 1."""
+
+
+@runtime_checkable
+class HasVisionTower(Protocol):
+    """A model whose images pass through a module of their own."""
+
+    tower: nn.Module  # the vision tower: layers outside of it are not on the image
 
 
 @runtime_checkable

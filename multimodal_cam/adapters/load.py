@@ -42,8 +42,8 @@ def load(
     MemoryError, before any are loaded, when they would not fit.
     """
     if not isinstance(name, (str, Path)):
-        from .hf.devices import stays
-        from .hf.loading import adapt
+        from .hf.checkpoint import adapt
+        from .hf.compute_device import has_fixed_placement
 
         if processor is None:
             raise TypeError(f"a {type(name).__name__} needs its processor: load(model, processor=processor)")
@@ -51,7 +51,7 @@ def load(
             if given is not None:
                 raise ValueError(f"{option}: this model is loaded already, give it to from_pretrained")
         if device is not None:
-            if stays(name):
+            if has_fixed_placement(name):
                 raise ValueError(f"device: this model is spread over devices, or quantised, and cannot be moved to {device!r}")
             name.to(choose_device(device))
         loaded: TaskAdapter = adapt(name, processor, getattr(name, "name_or_path", "") or type(name).__name__)
@@ -76,7 +76,7 @@ def load(
 
 def _checkpoint(name: str, code: dict[str, Any], **options: Any) -> TaskAdapter:
     """A Hugging Face model from a folder, or from the hub."""
-    from .hf import loading as hf
+    from .hf import checkpoint as hf
 
     folder = Path(name)
     if folder.is_dir():
@@ -90,7 +90,8 @@ def _checkpoint(name: str, code: dict[str, Any], **options: Any) -> TaskAdapter:
 def _find(name: str, weights: Path | None) -> TaskAdapter | None:
     """Every other model, somewhere; None for a Hugging Face model."""
     from ..models.bundle import BUNDLED, bundled
-    from .hf import loading as hf
+    from .contract import UnknownModelError
+    from .hf import checkpoint as hf
     from .pretrained import LIBRARIES, PACKAGED
 
     first, _, rest = name.partition(":")
@@ -112,7 +113,7 @@ def _find(name: str, weights: Path | None) -> TaskAdapter | None:
         return adapter
     if hf.HUB_NAME.fullmatch(name):
         return None
-    raise ValueError(
+    raise UnknownModelError(
         f"unknown model {name!r}; choose from {', '.join([*bundled(), *PACKAGED])}, {', '.join(f'{x}:NAME' for x in LIBRARIES)}, "
         "a folder that `train` or `save_pretrained` wrote, the hub's owner/name, or module:function"
     )

@@ -16,7 +16,7 @@ from torch import nn
 from ..models.encoder import imagenet_classifier, to_pixels
 from .classifier import Classifier, classifier
 from .clip import CLIP, CLIPViT
-from .contract import TaskAdapter
+from .contract import TaskAdapter, UnknownModelError
 from .transform_placement import transform_placement
 
 
@@ -116,10 +116,10 @@ LIBRARIES: Mapping[str, Callable[[str, Path | None], TaskAdapter]] = {
 PACKAGED: Mapping[str, Callable[[], Classifier]] = {"efficientnet_lite0": efficientnet_lite0}
 
 
-def _unknown(library: str, name: str, choices: Sequence[str]) -> ValueError:
+def _unknown(library: str, name: str, choices: Sequence[str]) -> UnknownModelError:
     near = difflib.get_close_matches(name, choices, n=5)
     hint = f"near: {', '.join(near)}" if near else f"it has {len(choices)}, such as {', '.join(choices[:3])}"
-    return ValueError(f"unknown model {library}:{name}: {library} has no {name!r}; {hint}")
+    return UnknownModelError(f"unknown model {library}:{name}: {library} has no {name!r}; {hint}")
 
 
 def _fill(network: nn.Module, weights: Path | None) -> None:

@@ -1,8 +1,8 @@
 """Attribution of token scores to the cells of a layer: the Grad-CAM engine that serves every model and method.
 
 `attribute` runs in four steps: the baseline, the forward pass with its gradients at the layer (`forward_pass`), the path from one
-to the other for methods that integrate, the words of the question (both `path_attribution`). The backbone runs once for all words of
-a batch; everything else is head.
+to the other for methods that integrate, the words of the question (both `path_attribution`). The backbone runs once for all words
+of a batch; everything else is head.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from .cut_model import CutModel
 from .forward_pass import AttributionRequest, ForwardPass, ScoredTokens, run_forward
 from .gradients import ProductLog, wide
 from .layer_view import LayerView
-from .map_reduction import split_cells
 from .path_attribution import attribute_question, integrate_path
 
 
@@ -91,14 +90,12 @@ def attribute(
     if request.method.kind == "attention":
         maps = _attention_maps(model, forward)
     elif request.integrates:
-        maps, unplaced = split_cells(model.view, integrate_path(model, request, forward, baseline, log), forward.activations)
-        unplaced = None if model.view.unplaced(forward.activations) is None else unplaced
+        maps, *placeless = integrate_path(model, request, forward, baseline, log)
+        unplaced = placeless[0][0].T if placeless else None
     elif request.method.linear:
-        assert forward.reduced is not None
-        maps, _ = split_cells(model.view, forward.reduced, forward.activations)
+        (maps,) = forward.reduced
     else:
-        assert forward.reduced is not None
-        gradients = model.view.cells(forward.reduced)
+        gradients = model.view.cells(forward.reduced[0])
     if request.method.kind != "attention":
         log.require_dependence()
     own, columns = forward.columns[0], forward.columns

@@ -53,7 +53,7 @@ class ForwardPass:
     activations: Tensor  # (b, ...), as the view extracts them
     logits: Tensor  # (b, t, v)
     columns: list[ScoredTokens]
-    reduced: Tensor | None = None  # (a, t, ...): gradients at the photo, or what a linear method makes of them
+    reduced: tuple[Tensor, ...] = ()  # gradient methods: the gradients (a, t, b, ...), or a linear method's maps (a, t, b, h, w)
     question_embeddings: Tensor | None = None  # (b, q, d)
 
 
@@ -77,7 +77,7 @@ def run_forward(
         if differentiate and leaf is not None:
             with torch.enable_grad():
                 scores = column_scores(columns, logits)
-            reduction = log.check if not request.method.linear else map_reduction(model.view, activations, request.method, log)
+            reduction = log.checked if not request.method.linear else map_reduction(model.view, activations, request.method, log)
             forward.reduced = score_gradients(scores, leaf, cut, reduction, log)
     forward.question_embeddings = None if question_tap is None else question_tap.activations
     return forward

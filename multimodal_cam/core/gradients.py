@@ -17,7 +17,8 @@ VMAP_REFUSALS = ("vmap", "Batching rule", "batching rule", "doesn't have storage
 MAX_PRODUCT_NUMEL = 2**23  # numbers that a batch of products may hold: 32 MB in float32
 PEAK_TENSORS = 8  # a product holds at its peak as many tensors of the size of the largest that the graph keeps
 
-Reduction = Callable[[Tensor], Tensor]  # gradients (m, *leaf.shape), one row a score -> what is kept of them, (m, ...)
+# gradients (m, *leaf.shape), one row a score -> the tensors (m, ...) that are kept of them
+Reduction = Callable[[Tensor], tuple[Tensor, ...]]
 
 
 @dataclass
@@ -30,8 +31,13 @@ class ProductLog:
     depends: bool = False  # some gradient was not zero
     graph_numel: int = 0  # numbers that the graph of one pass keeps; 0: not known yet
 
-    def check(self, gradients: Tensor, maps: Tensor | None = None) -> Tensor:
-        """The gradients, noted. Reads `maps` of them first: they are smaller, and hold what is not finite, too.
+    def checked(self, gradients: Tensor) -> tuple[Tensor]:
+        """The reduction that keeps the gradients themselves, and notes them."""
+        self.check(gradients)
+        return (gradients,)
+
+    def check(self, gradients: Tensor, maps: Tensor | None = None) -> None:
+        """Notes the gradients. Reads `maps` of them first: they are smaller, and hold what is not finite, too.
 
         Raises ValueError for what is not finite.
         """
@@ -39,7 +45,6 @@ class ProductLog:
         if not found.isfinite().all():
             raise ValueError(self.not_finite)
         self.depends = self.depends or bool(found.any()) or bool(gradients.any())
-        return gradients
 
     def require_dependence(self) -> None:
         """Raises ValueError if all gradients were zero."""
@@ -47,8 +52,8 @@ class ProductLog:
             raise ValueError(self.independent)
 
 
-def score_gradients(scores: Tensor, leaf: Tensor, cut: ReadoutTap, reduction: Reduction, log: ProductLog) -> Tensor:
-    """`token_gradients` in float32 at least, reduced chunk by chunk and noted in `log`: `(a, t, ...)`."""
+def score_gradients(scores: Tensor, leaf: Tensor, cut: ReadoutTap, reduction: Reduction, log: ProductLog) -> tuple[Tensor, ...]:
+    """`token_gradients` in float32 at least, reduced chunk by chunk, with what `log` notes of the graph."""
     log.graph_numel = log.graph_numel or cut.graph.kept
     found, batched = token_gradients(scores, leaf, cut, lambda chunk: reduction(wide(chunk)))
     log.batched = log.batched and batched
@@ -61,13 +66,15 @@ def wide(tensor: Tensor) -> Tensor:
 
 
 def token_gradients(
-    scores: Tensor, leaf: Tensor, cut: ReadoutTap, reduction: Reduction = lambda chunk: chunk
-) -> tuple[Tensor, bool]:
+    scores: Tensor, leaf: Tensor, cut: ReadoutTap, reduction: Reduction = lambda chunk: (chunk,)
+) -> tuple[tuple[Tensor, ...], bool]:
     """Gradient of each score with respect to `leaf`, summed over the rows of `scores` that depend on it.
 
-    `scores` is `(rows, a, t)`, `a` of them for each of `t` tokens; the result is `(a, t, *leaf.shape)` and whether the products
-    were batched (False: looped, because some operation has no batching rule or memory was short). `reduction` is applied to
-    each chunk of gradients `(m, *leaf.shape)`, so that memory does not grow with them; the result is then `(a, t, ...)`.
+    `scores` is `(rows, a, t)`, `a` of them for each of `t` tokens. `reduction` is applied to each chunk of gradients, so that
+    memory does not grow with them.
+
+    Returns the reduced tensors, `(a, t, ...)` each, by default the gradients `(a, t, *leaf.shape)`; and whether the products were
+    batched (False: looped, because some operation has no batching rule or memory was short).
     """
     _, a, t = scores.shape
     if cut.hidden is None:
@@ -78,7 +85,8 @@ def token_gradients(
         kinds = [ones * (torch.arange(a, device=ones.device) == i)[:, None] for i in range(a)]
         sources = tuple(torch.autograd.grad(scores, cut.leaf, kind, retain_graph=True)[0] for kind in kinds)
     room = max(1, MAX_PRODUCT_NUMEL // max(leaf.numel(), PEAK_TENSORS * cut.graph.largest * len(leaf) // len(scores)))
-    results, batched, start = [], True, 0
+    results: list[tuple[Tensor, ...]] = []
+    batched, start = True, 0
     while start < a * t:
         stop = min(a * t, start + room) if batched else start + 1
         cotangents = outputs.new_zeros((stop - start, *outputs.shape))
@@ -100,8 +108,8 @@ def token_gradients(
             batched = False
             continue
         start = stop
-    gradients = results[0] if len(results) == 1 else torch.cat(results)
-    return gradients.view(a, t, *gradients.shape[1:]), batched
+    reduced = (chunks[0] if len(chunks) == 1 else torch.cat(chunks) for chunks in zip(*results, strict=True))
+    return tuple(tensor.view(a, t, *tensor.shape[1:]) for tensor in reduced), batched
 
 
 def _products(outputs: Tensor, leaf: Tensor, cotangents: Tensor, batched: bool) -> Tensor:

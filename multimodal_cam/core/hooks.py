@@ -241,3 +241,60 @@ def unchanged_state(module: nn.Module | None = None) -> Iterator[None]:
         if module is not None:
             stack.enter_context(evaluating(module))
         yield
+
+
+@contextmanager
+def forward_hooks_with_kwargs(modules: list[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
+    """`hook(module, args, kwargs, output)` after the forward of each of `modules`, as long as this lasts."""
+    with ExitStack() as stack:
+        for module in modules:
+            stack.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
+        yield
+
+
+@contextmanager
+def forward_pre_hooks(modules: list[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
+    """`hook(module, args)` before the forward of each of `modules`, as long as this lasts."""
+    with ExitStack() as stack:
+        for module in modules:
+            stack.callback(module.register_forward_pre_hook(hook).remove)
+        yield
+
+
+@contextmanager
+def hooks_around(modules: list[nn.Module], before: Callable[..., Any], after: Callable[..., Any]) -> Iterator[None]:
+    """`before(module, args, kwargs)` and `after(module, args, output)` around the forward of each of `modules`."""
+    with ExitStack() as stack:
+        for module in modules:
+            stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(after, prepend=True).remove)
+        yield
+
+
+@contextmanager
+def overridden_output(layer: nn.Module, override: Callable[[Any], Any]) -> Iterator[None]:
+    """`layer` gives `override(output)`; the graph, where one is wanted, begins there: what runs before the layer builds none."""
+    wanted = torch.is_grad_enabled()
+
+    def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
+        torch.set_grad_enabled(wanted)  # until no_grad() below ends
+        return override(output)
+
+    # first of all hooks: transformers collects hidden states by hooks of its own, and some heads read those
+    with torch.no_grad(), ExitStack() as stack:
+        stack.callback(layer.register_forward_hook(hook, prepend=True).remove)
+        yield
+
+
+@contextmanager
+def replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Another `forward` for this one module, as long as this lasts."""
+    own = module.__dict__.get("forward")
+    module.__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.__dict__["forward"]
+        else:
+            module.__dict__["forward"] = own

@@ -19,11 +19,14 @@ MAX_GRAPH_NUMEL = 2**25  # numbers that the graphs of a path's points may keep a
 
 def integrate_path(
     model: CutModel, request: AttributionRequest, forward: ForwardPass, baseline: Tensor, log: ProductLog
-) -> Tensor:
-    """Integrated gradients of all scores between `baseline` and the photo's activations, reduced to `(a, t, b, h w + 1)`."""
+) -> tuple[Tensor, ...]:
+    """Integrated gradients of all scores from `baseline` to the photo's activations.
+
+    Returns maps `(a, t, b, h, w)` and, if some activations have no place on the image, what these add, `(a, t, b)`.
+    """
     reduction = path_reduction(model.view, forward.activations, baseline, log)
 
-    def gradients_at(points: Tensor) -> Tensor:
+    def gradients_at(points: Tensor) -> tuple[Tensor, ...]:
         return _summed_gradients(model, forward.columns, points, reduction, log)
 
     return mean_gradients(
@@ -33,7 +36,7 @@ def integrate_path(
 
 def _summed_gradients(
     model: CutModel, columns: list[ScoredTokens], points: Tensor, reduction: Reduction, log: ProductLog
-) -> Tensor:
+) -> tuple[Tensor, ...]:
     """Reduced gradients of all scores, `(a, t, b, ...)`, summed over points `(n, b, ...)` of the path.
 
     One leaf of zeros is added to all points: its gradient is the sum, and no tensor of size `(t, n, ...)` is kept.
@@ -67,19 +70,21 @@ def attribute_question(model: CutModel, request: AttributionRequest, forward: Fo
     embeddings, power = wide(forward.question_embeddings), QUESTION_PATH_POWER if request.integrates else 1
     log.graph_numel = 0  # another graph, larger than the map's if the question is read before the layer
 
-    def shares_at(steps: Tensor) -> Tensor:
+    def shares_at(steps: Tensor) -> tuple[Tensor]:
         leaf, steps = torch.zeros_like(embeddings[..., :1]).requires_grad_(), steps.view(-1, 1, 1, 1)
         with torch.enable_grad():
             points = (steps**power + power * steps ** (power - 1) * leaf) * embeddings
             replaced = points.flatten(0, 1).to(forward.question_embeddings)
             with ReadoutTap(model.adapter.readout) as cut, question_tap(model, replaced):
                 scores = forward.columns[0].scores(_logits_with_question(model, forward.activations, len(points)))[:, None]
-            return score_gradients(scores, leaf, cut, lambda chunk: chunk, log)[0, ..., 0]
+            (gradients,) = score_gradients(scores, leaf, cut, lambda chunk: (chunk,), log)
+            return (gradients[0, ..., 0],)
 
     one = embeddings.new_ones(())
     if not request.integrates:
-        return shares_at(one)
-    return mean_gradients(shares_at, one, one - one, n_steps=request.n_steps, steps_at_once=lambda: points_at_once(log))
+        return shares_at(one)[0]
+    (shares,) = mean_gradients(shares_at, one, one - one, n_steps=request.n_steps, steps_at_once=lambda: points_at_once(log))
+    return shares
 
 
 def _logits_with_question(model: CutModel, activations: Tensor, copies: int) -> Tensor:

@@ -16,28 +16,28 @@ from torch import Tensor
 
 
 def mean_gradients(
-    gradients_at: Callable[[Tensor], Tensor],
+    gradients_at: Callable[[Tensor], tuple[Tensor, ...]],
     activations: Tensor,
     baseline: Tensor,
     *,
     n_steps: int,
     steps_at_once: Callable[[], int],
-) -> Tensor:
+) -> tuple[Tensor, ...]:
     """The mean gradient along the straight path from `baseline` to `activations`, by the midpoint rule.
 
-    `gradients_at` maps points `(n, b, ...)` of the path to the gradients of all scores, summed over the points, or to something
-    linear in these. `steps_at_once` is asked before each call: the memory of a point may be known after the first.
+    `gradients_at` maps points `(n, b, ...)` of the path to tensors that are linear in the gradients, summed over the points.
+    `steps_at_once` is asked before each call: the memory of a point may be known after the first.
     """
     steps = (torch.arange(n_steps, device=activations.device, dtype=activations.dtype) + 0.5) / n_steps
     change = activations - baseline
-    total, start = None, 0
+    total: tuple[Tensor, ...] = ()
+    start = 0
     while start < n_steps:
         stop = min(n_steps, start + steps_at_once())
         part = gradients_at(baseline + steps[start:stop].view(-1, *[1] * change.ndim) * change)
-        total = part if total is None else total + part
+        total = tuple(map(torch.add, total, part)) if total else part
         start = stop
-    assert total is not None
-    return total / n_steps
+    return tuple(tensor / n_steps for tensor in total)
 
 
 def integrated_gradients(activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor:

@@ -114,12 +114,11 @@ def _request(model: TaskAdapter, explanation: Explanation) -> AttributionRequest
     if explanation.instead_of:
         raise ValueError("instead_of compares with words of the user's choice, which Quantus cannot repeat: explain without it")
     layer, name = resolve_layer(model, explanation.layer)
-    score, method = explanation.score.removeprefix("-"), explanation.method
+    score, method = explanation.score, explanation.method
     if method not in METHODS:
         raise ValueError(f"method {method!r} is a function of yours: Quantus needs one of {', '.join(METHODS)}")
     n_steps = int(explanation.provenance.get("n_steps", AttributionRequest.n_steps))
-    counterfactual = explanation.score.startswith("-")
-    return AttributionRequest(layer, name, METHODS[method], find_score(score), n_steps, counterfactual)
+    return AttributionRequest(layer, name, METHODS[method], find_score(score), n_steps, explanation.counterfactual)
 
 
 def _explain(model: WordClassifier, inputs: Any, targets: Any, **_: Any) -> NDArray[np.float32]:

@@ -279,7 +279,7 @@ def _of_the_machine(error: Exception) -> bool:
 
 
 def _error(image: str, model: str, error: Exception) -> Row:
-    from ...results.report_folder import message
+    from ...core.errors import message
 
     return {"image": image, "model": model, "kind": type(error).__name__, "message": message(error)}
 
