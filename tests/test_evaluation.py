@@ -1,4 +1,4 @@
-"""evaluation.py on a planted captioner: each noun depends on one quadrant, and on nothing else."""
+"""evaluation/caption_quality.py on a planted captioner: each noun depends on one quadrant, and on nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import multimodal_cam as mc
-from multimodal_cam.evaluation.caption_quality import evaluate_captions, evaluate_localisation, say
+from multimodal_cam.evaluation.caption_quality import evaluate_captions, say
 
 WORDS = ["<eos>", "<unk>", "a", "and", "dog", "ball", "the", "on", "grass"]
 XML = """<annotation><size><width>100</width><height>100</height></size>
@@ -60,41 +60,6 @@ def photos(tmp_path: Path) -> Path:
 
 def planted() -> mc.TaskAdapter:
     return mc.captioner(encoder=Quadrants(), decoder=Planted(), tokenizer=WORDS, eos=0, unk=1, image_size=8)
-
-
-def test_planted_words_point_and_others_do_not(photos: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    result = evaluate_localisation(
-        planted(),
-        photos / "images",
-        photos,
-        ["1_x.jpg", "2_x.jpg"],
-        methods=["grad_cam"],
-        batch_size=1,
-        progress=lambda done, of: seen.append((done, of)),
-    )
-    assert result.left_out == {
-        "no box": 2,
-        "no noun": 2,
-        "head not in the vocabulary": 2,
-        "after the last word that fits": 0,
-    }
-    assert {row: len(hits) for row, hits in result.hits.items()} == dict.fromkeys(result.hits, 4)
-    assert result.off.all()
-    for kind in ("word", "phrase"):
-        assert result.pointing(f"grad_cam {kind}") == 1
-        assert result.pointing(f"grad_cam other {kind}", off_centre=True) == 0
-        assert result.above(f"grad_cam {kind}", f"grad_cam other {kind}") == 1
-    assert result.pointing("image centre") == 0
-    assert result.pointing("mean activation") == 0.5  # all cells alike: the first, where the dog is
-    assert seen == [(1, 2), (2, 2)]
-
-
-def test_captions_cut_short_leave_phrases_out(photos: Path) -> None:
-    result = evaluate_localisation(planted(), photos / "images", photos, ["1_x.jpg"], methods=["grad_cam"], max_words=2)
-    assert result.left_out["after the last word that fits"] == 4
-    assert result.hits["grad_cam word"].tolist() == [1.0]
-    assert result.hits["grad_cam other word"].isnan().all()
 
 
 def test_what_it_says_is_scored(photos: Path) -> None:

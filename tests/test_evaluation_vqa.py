@@ -1,4 +1,4 @@
-"""evaluation_vqa.py on a planted network: the answer is the colour of the quadrant that the question names."""
+"""evaluation/answer_accuracy.py on a planted network: the answer is the colour of the quadrant that the question names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from networks import COLOURS, planted_vqa, quadrant_image
 
 from multimodal_cam.data.questions import Question
-from multimodal_cam.evaluation.answer_accuracy import evaluate_answer_pointing, evaluate_answers
+from multimodal_cam.evaluation.answer_accuracy import evaluate_answers
 
 BOXES = {"top left": (0, 0), "top right": (0.5, 0), "bottom left": (0, 0.5), "bottom right": (0.5, 0.5)}
 
@@ -41,18 +41,3 @@ def test_accuracies_by_hand(images: Path) -> None:
 def test_several_people_make_the_soft_accuracy(images: Path) -> None:
     asked = Question("a.png", "what colour is top left?", "red", "colour", answers=("red",) * 2 + ("pink",) * 8)
     assert evaluate_answers(planted_vqa(), images, [asked], [asked])["all"].model == pytest.approx(0.6)
-
-
-def test_pointing_of_answers_and_their_controls(images: Path) -> None:
-    asked = [ask(place, colour) for place, colour in zip(BOXES, COLOURS, strict=True)]
-    wrong, nowhere = ask("top left", "white"), ask("top left", "red", boxes=False)
-    found = evaluate_answer_pointing(planted_vqa(), images, [*asked, wrong, nowhere], methods=["hires_cam", "evidence"])
-    assert found.left_out == {"no box": 1, "wrong answer": 1}
-    assert found.kinds == ("colour",) * 4
-    for method in ("hires_cam", "evidence"):
-        assert found.pointing(f"{method} answer") == 1.0
-        assert found.pointing(f"{method} second answer") == 0.0
-        assert found.pointing(f"{method} other question") == 0.0
-        assert found.above(f"{method} answer", f"{method} other question", kind="colour") == 1.0
-    assert found.pointing("image centre") == 1.0  # the corner of every quadrant
-    assert not found.off.any()

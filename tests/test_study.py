@@ -32,6 +32,7 @@ from multimodal_cam.study.measure.metric_spec import MetricColumn  # noqa: E402
 from multimodal_cam.study.measure.placement import METRICS, measure_maps, pointing_hits  # noqa: E402
 from multimodal_cam.study.report.gallery import cases  # noqa: E402
 from multimodal_cam.study.report.result_table import ResultTable  # noqa: E402
+from multimodal_cam.study.report.spec_tables import control_table, metric_table  # noqa: E402
 from multimodal_cam.study.report.study_report import write_report  # noqa: E402
 from multimodal_cam.study.runner import study_run  # noqa: E402
 from multimodal_cam.study.runner.result_store import open_store, to_table  # noqa: E402
@@ -156,6 +157,13 @@ def test_planted_words_hit_and_controls_do_not(done: Path) -> None:
         assert np.array(row["map"]).reshape(row["grid"]).shape == (2, 2)
 
 
+def test_captions_cut_short_leave_phrases_out(photos: Path, tmp_path: Path) -> None:
+    out = study_run.run_study(settings(photos, max_words=2), listed_photos(None, photos, {})[:1], tmp_path / "out")
+    assert {row["word"] for row in rows(out)} == {"dog"}
+    assert [(r["why"], r["count"]) for r in rows(out, "left_out")] == [("after the last word that fits", 4)]
+    assert all(row["pointing__other_word"] is None for row in rows(out))
+
+
 def test_own_captions_are_aligned_by_head_noun(photos: Path, tmp_path: Path) -> None:
     run = settings(photos, own_captions=True, models=("test_study:talkative",))
     out = study_run.run_study(run, listed_photos(None, photos, {})[:2], tmp_path / "out")
@@ -245,6 +253,7 @@ def test_answers_and_other_questions(tmp_path: Path) -> None:
     found = rows(out)
     assert [row["word"] for row in found] == ["red", "white"]
     assert all(row["right"] and row["pointing"] == 1 and row["pointing__other_word"] == 0 for row in found)
+    assert all(row["pointing__other_answer"] == 0 for row in found)
     assert write_report(out).is_file()
 
 
@@ -536,3 +545,9 @@ def test_sets_of_names_are_hashed_in_one_order(photos: Path) -> None:
         [sys.executable, "-c", script, str(TESTS)], env=environment, capture_output=True, text=True, check=True
     )
     assert other.stdout.strip() == study_run.hash_photos([StudyPhoto("a.jpg", (), (thing,))])
+
+
+@pytest.mark.parametrize(("name", "table"), [("metrics", metric_table), ("controls", control_table)])
+def test_documented_tables_are_those_of_the_specs(name: str, table: Any) -> None:
+    documented = (TESTS.parent / "docs" / "study.md").read_text(encoding="utf-8")
+    assert f"<!-- generated: {name} -->\n{table()}\n<!-- end -->" in documented

@@ -38,7 +38,7 @@ def test_without_relu_the_scale_begins_at_the_lowest() -> None:
 
 def test_specifications_are_read() -> None:
     assert parse_method("evidence:n_steps=4:layer=encoder.0") == MethodVariant("evidence", "encoder.0", 4)
-    assert parse_method("grad_cam:pool=max").asked is max_pooled
+    assert parse_method("grad_cam:pool=max").spec.function is max_pooled
 
 
 @pytest.mark.parametrize("spec", ["grad_cam:n_steps=4", "evidence:n_steps=0", "grad_cam:pool=min", "evidence:pool=max", 

@@ -1,4 +1,4 @@
-"""How good a VQA model is on questions with known answers: accuracy beside what knows less, and where its answers' maps peak."""
+"""How good a VQA model is on questions with known answers: accuracy, beside what knows less."""
 
 from __future__ import annotations
 
@@ -10,21 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .._explain import explain
 from ..adapters.contract import RunsWithoutQuestion, TaskAdapter
 from ..core.cut_model import tap_layer
 from ..core.hooks import evaluating
 from ..core.images import load_image
 from ..data.questions import Question
-from ..metrics.localization import off_centre, points_at, points_at_centre
 from ..metrics.vqa_accuracy import exact_accuracy, soft_accuracy
-from ..results.explanation import Explanation
-from .caption_quality import Localisation, Progress, batches, extend, silent
+from .caption_quality import Progress, batches, silent
 
 ROWS = 128  # questions that run together
-
-
-# ---- answers -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -124,72 +118,3 @@ def _right(text: str | None, question: Question) -> float:
 
 def _accuracy(rows: Sequence[Sequence[float]]) -> Accuracy:
     return Accuracy(len(rows), *torch.tensor(rows).mean(dim=0).tolist())
-
-
-# ---- where their maps peak ---------------------------------------------------------------------------------
-
-
-def evaluate_answer_pointing(
-    model: TaskAdapter,
-    images: Path,
-    questions: Sequence[Question],
-    *,
-    methods: Sequence[str] = ("grad_cam", "evidence"),
-    progress: Progress = silent,
-) -> Localisation:
-    """The pointing game on the questions that have boxes and that the model answers right; `kinds` are the questions' types.
-
-    Rows, for each of `methods`: `<method> answer`, the map of the answer; `<method> second answer`, of the likeliest other one;
-    `<method> other question`, the mean over the maps of the photo's other such questions whose boxes differ (does the map move
-    with the question?); then `mean activation` and `image centre`, which know neither question nor answer.
-    """
-    left_out: Counter[str] = Counter()
-    hits: dict[str, list[float]] = {}
-    off: list[bool] = []
-    kinds: list[str] = []
-    photos: dict[str, list[Question]] = {}
-    for question in questions:
-        if question.boxes:
-            photos.setdefault(question.image, []).append(question)
-        else:
-            left_out["no box"] += 1
-    for done, (name, asked) in enumerate(photos.items(), start=1):
-        path = images / name
-        found = {m: explain(model, [path] * len(asked), question=[q.question for q in asked], method=m) for m in methods}
-        right = [
-            i for i, (q, e) in enumerate(zip(asked, found[methods[0]], strict=True)) if exact_accuracy(e.text, q.answer) == 1
-        ]
-        left_out["wrong answer"] += len(asked) - len(right)
-        for method, explanations in found.items():
-            extend(hits, _answer_hits([explanations[i] for i in right], [asked[i] for i in right], method))
-        extend(hits, _controls(model, path, [asked[i] for i in right]))
-        off += [off_centre(asked[i].boxes) for i in right]
-        kinds += [asked[i].type for i in right]
-        progress(done, len(photos))
-    return Localisation({row: torch.tensor(h) for row, h in hits.items()}, torch.tensor(off), left_out, tuple(kinds))
-
-
-def _answer_hits(explanations: Sequence[Explanation], questions: Sequence[Question], method: str) -> dict[str, list[float]]:
-    hits: dict[str, list[float]] = {f"{method} {row}": [] for row in ("answer", "second answer", "other question")}
-    for e, question in zip(explanations, questions, strict=True):
-        frame, boxes = e.placement.frame, question.boxes
-        assert e.alternative_maps is not None
-        others = [o.maps[0] for o, q in zip(explanations, questions, strict=True) if q.boxes != boxes]
-        elsewhere = [float(points_at(map, boxes, frame)) for map in others]
-        hits[f"{method} answer"].append(float(points_at(e.maps[0], boxes, frame)))
-        hits[f"{method} second answer"].append(float(points_at(e.alternative_maps[0, 0], boxes, frame)))
-        hits[f"{method} other question"].append(sum(elsewhere) / len(elsewhere) if elsewhere else float("nan"))
-    return hits
-
-
-def _controls(model: TaskAdapter, path: Path, questions: Sequence[Question]) -> dict[str, list[float]]:
-    if not questions:
-        return {}
-    inputs = model.preprocess([load_image(path)], [questions[0].question])
-    with torch.no_grad(), evaluating(model.module), tap_layer(model, inputs) as tap:
-        model.logits(inputs, torch.zeros(1, 1, dtype=torch.long, device=inputs.pixels.device))
-    map, frame = tap.activations[0].float().mean(dim=0).cpu(), inputs.placements[0].frame
-    return {
-        "mean activation": [float(points_at(map, q.boxes, frame)) for q in questions],
-        "image centre": [float(points_at_centre(q.boxes)) for q in questions],
-    }

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from captioners import photo
 from measuring import Measurement, Section, medians, milliseconds
-from quality import UNPACKED, folder, progress
+from quality import MAP, METHODS, UNPACKED, folder, measured, progress, shares
 from torch import Tensor, nn
 from torchvision import models
 
@@ -18,10 +18,12 @@ import multimodal_cam as mc
 from multimodal_cam.adapters.bundled import LSTMQAdapter
 from multimodal_cam.adapters.labels import Labels
 from multimodal_cam.data.questions import Question, read_questions
-from multimodal_cam.evaluation.answer_accuracy import evaluate_answer_pointing, evaluate_answers
-from multimodal_cam.evaluation.caption_quality import Localisation
+from multimodal_cam.evaluation.answer_accuracy import evaluate_answers
 from multimodal_cam.models.lstm_q import LSTMQ, LSTMQConfig
 from multimodal_cam.models.vocabulary import SPECIALS, Vocabulary
+from multimodal_cam.study.config import Settings
+from multimodal_cam.study.measure.metric_spec import MetricColumn
+from multimodal_cam.study.sources.photo_list import question_photos
 
 ANSWERS = [f"answer{i}" for i in range(1000)]  # as many as Antol et al. have
 WORDS = [*SPECIALS, *(f"word{i}" for i in range(500))]
@@ -132,18 +134,25 @@ def answers(vqa_model: str, data: Path, photos: int | None, **_: Any) -> Iterato
 
 def pointing(vqa_model: str, data: Path, photos: int | None, **_: Any) -> Iterator[Measurement]:
     _, asked = _questions(data)
-    images = folder(data, "images", "images.tar")
-    found = evaluate_answer_pointing(mc.load(vqa_model), images, _first(asked, photos), progress=progress("pointing"))
-    for row in found.hits:
-        yield Measurement(f"pointing {row}", _shares(found, row))
-    counts = {kind: str(found.kinds.count(kind)) for kind in sorted(set(found.kinds))}
-    yield Measurement("pointing targets", {"all": str(len(found.off)), "off-centre": str(int(found.off.sum()))} | counts)
-
-
-def _shares(found: Localisation, row: str) -> dict[str, str]:
-    shares = {"all": found.pointing(row), "off-centre": found.pointing(row, off_centre=True)}
-    shares |= {kind: found.pointing(row, kind=kind) for kind in sorted(set(found.kinds))}
-    return {name: f"{share:.3f}" for name, share in shares.items()}
+    settings = Settings(
+        task="vqa",
+        images=str(folder(data, "images", "images.tar")),
+        models=(vqa_model,),
+        methods=METHODS,
+        scores=("logit",),
+        metrics=("pointing",),
+        controls=("centre", "activation", "other_word", "other_answer"),
+        n_steps=16,
+        batch_size=16,
+    )
+    table = measured(settings, question_photos(_first(asked, photos)), "pointing")
+    for (_, method, *_), rows in table.runs.items():
+        types = table["type"][rows].astype(str)
+        parts = {"all": rows, "off-centre": rows[table["off_centre"][rows].astype(bool)]}
+        parts |= {kind: rows[types == kind] for kind in sorted(set(types))}
+        for column in (MAP, *(MetricColumn("pointing", control) for control in settings.controls)):
+            yield Measurement(f"pointing {method} {column.control or 'answer'}", shares(table, column, parts))
+    yield Measurement("pointing targets", {name: str(len(own)) for name, own in parts.items()})
 
 
 def _first(questions: list[Question], photos: int | None) -> list[Question]:
@@ -201,7 +210,8 @@ ANSWERS_SECTION = Section(
 )
 POINTING_SECTION = Section(
     "Pointing of answers",
-    "The pointing game on dev questions that have boxes and are answered right: the map of the answer, of the second answer, of "
-    "the photo's other questions (those with other boxes, the mean over them), and controls that know neither.",
+    "The pointing game on dev questions that have boxes and are answered right, by the study: the map of the answer, of the "
+    "second answer (`other_answer`), of the photo's other questions (`other_word`: those with other boxes, the mean over them), "
+    "and controls that know neither.",
     pointing,
 )

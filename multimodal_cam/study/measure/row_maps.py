@@ -125,7 +125,7 @@ def iterate_row_maps(
     n_steps: int,
     n_alternatives: int = 0,
 ) -> Iterator[tuple[int, RowMaps]]:
-    """Each row's number and its maps, a chunk at a time; `method` as `variants.parse` reads it."""
+    """Each row's number and its maps, a chunk at a time; `method` as `parse_method` reads it."""
     variant = parse_method(method)
     layer, name = resolve_layer(model, variant.layer)
     steps = variant.n_steps or n_steps
