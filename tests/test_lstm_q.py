@@ -9,13 +9,13 @@ from torch import nn
 
 import multimodal_cam as mc
 from multimodal_cam.data.questions import Question
-from multimodal_cam.models import vqa_training
 from multimodal_cam.models.bundle import load_model, save_model
 from multimodal_cam.models.lstm import LSTM
-from multimodal_cam.models.lstm_q import LSTMQ, LSTMQConfig
-from multimodal_cam.models.nic import NIC, NICConfig
+from multimodal_cam.models.lstm_q.network import LSTMQ, LSTMQConfig
+from multimodal_cam.models.nic.network import NIC, NICConfig
+from multimodal_cam.models.training import vqa_training
+from multimodal_cam.models.training.vqa_training import Asked, VQAOptions, batches, train_vqa
 from multimodal_cam.models.vocabulary import UNK, Vocabulary
-from multimodal_cam.models.vqa_training import Asked, VQAOptions, batches, train_vqa
 
 WORDS = Vocabulary(("<eos>", "<bos>", "<unk>", "what", "is", "the", "dog", "holding", "colour"))
 ANSWERS = ("stick", "ball", "red", "ice cream", "yes", "no")
@@ -132,7 +132,7 @@ def test_the_encoder_is_stored_once(tmp_path, network, lender):
     save_model(borrowed, WORDS, tmp_path, training={}, answers=ANSWERS, encoder=lender)
     assert (tmp_path / "model.safetensors").stat().st_size < 0.2 * (lender / "model.safetensors").stat().st_size
     trained = load_model(tmp_path)
-    assert (trained.kind, trained.vocabulary, trained.answers) == ("lstm-q", WORDS, ANSWERS)
+    assert (trained.spec.name, trained.vocabulary, trained.answers) == ("lstm-q", WORDS, ANSWERS)
     lent = load_model(lender).network.encoder.state_dict()
     for key, value in trained.network.encoder.state_dict().items():
         assert torch.equal(value, lent[key]), key

@@ -15,7 +15,7 @@ from networks import noise_image
 
 from multimodal_cam.data.captions import read_captions, read_split
 from multimodal_cam.models.bundle import load_model
-from multimodal_cam.models.captioner_training import (
+from multimodal_cam.models.training.captioner_training import (
     Corpus,
     TrainingOptions,
     bag_loss,
@@ -25,8 +25,8 @@ from multimodal_cam.models.captioner_training import (
     train_captioner,
     word_shares,
 )
-from multimodal_cam.models.features import cache_features
-from multimodal_cam.models.run import pad
+from multimodal_cam.models.training.feature_cache import cache_features
+from multimodal_cam.models.training.training_run import pad
 from multimodal_cam.models.vocabulary import EOS, Vocabulary
 
 TINY = TrainingOptions(epochs=3, batch_size=2, min_count=1, width=16, tail_from=1, train_stride=32, stride=32)

@@ -60,8 +60,6 @@ def load(
         raise ValueError(f"processor: {str(name)!r} brings its own; load(model, processor=processor) takes a model")
     if device_map is not None and device is not None:
         raise ValueError("device_map says where everything goes: leave device out")
-    if device_map is not None and device is not None:
-        raise ValueError("device_map says where everything goes: leave device out")
     target, number = choose_device(device or "auto"), choose_dtype(dtype)
     adapter = _find(str(name), None if weights is None else Path(weights))
     if adapter is None:
@@ -89,7 +87,7 @@ def _checkpoint(name: str, code: dict[str, Any], **options: Any) -> TaskAdapter:
 
 def _find(name: str, weights: Path | None) -> TaskAdapter | None:
     """Every other model, somewhere; None for a Hugging Face model."""
-    from ..models.bundle import BUNDLED, bundled
+    from ..models.bundle import bundled, model_folder
     from .contract import UnknownModelError
     from .hf import checkpoint as hf
     from .pretrained import LIBRARIES, PACKAGED
@@ -102,12 +100,12 @@ def _find(name: str, weights: Path | None) -> TaskAdapter | None:
     if weights is not None:
         raise ValueError(f"weights: {name!r} brings its own; only {', '.join(f'{x}:NAME' for x in LIBRARIES)} take a file")
     if name in bundled():
-        return _load_folder(BUNDLED / name, name)
+        return _load_trained(model_folder(name), name)
     if name in PACKAGED:
         return PACKAGED[name]()
     folder = Path(name)
     if folder.is_dir():
-        return None if hf.is_checkpoint(folder) else _load_folder(folder, folder.resolve().name)
+        return None if hf.is_checkpoint(folder) else _load_trained(folder, folder.resolve().name)
     if rest and first.replace(".", "").isidentifier():
         adapter: TaskAdapter = getattr(importlib.import_module(first), rest)()
         return adapter
@@ -144,19 +142,11 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _load_folder(folder: Path, name: str) -> TaskAdapter:
+def _load_trained(folder: Path, name: str) -> TaskAdapter:
+    """The adapter of a folder that `train` wrote."""
     from ..models.bundle import load_model
-    from .bundled import LSTMQAdapter, NICAdapter, SANAdapter, SATAdapter
-    from .labels import Labels
 
     trained = load_model(folder)
-    network, words, digest = trained.network, trained.vocabulary, trained.sha256
-    match trained.kind:
-        case "lstm-q":
-            return LSTMQAdapter(network, words, Labels(trained.answers), name, digest)
-        case "san":
-            return SANAdapter(network, words, Labels(trained.answers), name, digest)
-        case "sat":
-            return SATAdapter(network, words, name, digest)
-        case _:
-            return NICAdapter(network, words, name, digest)
+    module, _, class_name = trained.spec.adapter.partition(":")
+    adapter: TaskAdapter = getattr(importlib.import_module(module), class_name).from_trained(trained, name)
+    return adapter

@@ -20,7 +20,7 @@ from multimodal_cam.adapters.labels import Labels
 from multimodal_cam.data.questions import Question, read_questions
 from multimodal_cam.evaluation.answer_accuracy import evaluate_answer_pointing, evaluate_answers
 from multimodal_cam.evaluation.caption_quality import Localisation
-from multimodal_cam.models.lstm_q import LSTMQ, LSTMQConfig
+from multimodal_cam.models.lstm_q.network import LSTMQ, LSTMQConfig
 from multimodal_cam.models.vocabulary import SPECIALS, Vocabulary
 
 ANSWERS = [f"answer{i}" for i in range(1000)]  # as many as Antol et al. have

@@ -20,17 +20,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.images import load_image
-from ..data.questions import Question
-from .bundle import load_model, model_folder, save_model
-from .encoder import Encoder, to_pixels
-from .features import Progress, cache_features
-from .lstm_q import LSTMQ, LSTMQConfig, Reader
-from .run import Run, mean_cell, missing_photos, pad, round_to_half
-from .san import SAN, SANConfig
-from .vocabulary import Vocabulary, split_question, split_words
+from ...core.images import load_image
+from ...data.questions import Question
+from ..bundle import load_model, model_folder, save_model, specs_of_task
+from ..encoder import Encoder, to_pixels
+from ..vocabulary import Vocabulary, split_question, split_words
+from ..vqa_network import VQANetwork
+from .feature_cache import Progress, cache_features
+from .training_run import TrainingRun, mean_cell, missing_photos, pad, round_to_half
 
-NETWORKS: dict[str, tuple[type[Any], type[Any]]] = {"lstm-q": (LSTMQ, LSTMQConfig), "san": (SAN, SANConfig)}
+NETWORKS = specs_of_task("vqa")  # what `train vqa --network` takes
 ANSWERS_KEPT = 32  # of the dev photos, one question each: what the network said when it was trained, for tests of the files
 NOT_AN_ANSWER = -1
 
@@ -100,7 +99,7 @@ def collect(asked: Asked, chosen: Sequence[int], views: Sequence[int]) -> tuple[
     return features, torch.tensor(photo), pad(questions), torch.tensor(answers)
 
 
-def answer_logits(model: Reader, features: Tensor, photo: Tensor, questions: Tensor) -> Tensor:
+def answer_logits(model: VQANetwork, features: Tensor, photo: Tensor, questions: Tensor) -> Tensor:
     """Logits `(m, answers)`; a photo's cells, and a question that is asked of several photos, run once."""
     context = model.context(model.project(features))
     distinct, which = torch.unique(questions, dim=0, return_inverse=True)
@@ -108,7 +107,7 @@ def answer_logits(model: Reader, features: Tensor, photo: Tensor, questions: Ten
 
 
 @torch.no_grad()
-def dev_measures(model: Reader, asked: Asked, device: torch.device) -> dict[str, float]:
+def dev_measures(model: VQANetwork, asked: Asked, device: torch.device) -> dict[str, float]:
     """Nats an answer, over the questions whose answer is a class, and the share of right answers, over all questions."""
     model.eval()
     loss, right, classes, count = 0.0, 0, 0, sum(map(len, asked.answers))
@@ -123,10 +122,10 @@ def dev_measures(model: Reader, asked: Asked, device: torch.device) -> dict[str,
     return {"dev": loss / classes, "accuracy": right / count}
 
 
-def train_epoch(run: Run, train: Asked, number: int, device: torch.device, progress: Progress) -> float:
+def train_epoch(run: TrainingRun, train: Asked, number: int, device: torch.device, progress: Progress) -> float:
     """One pass over the photos; the mean loss in nats an answer."""
     model, options = run.model, run.options
-    assert isinstance(model, Reader)
+    assert isinstance(model, VQANetwork)
     model.train()
     total, count, steps = 0.0, 0, math.ceil(len(train.answers) / options.batch_size)
     for step, batch in enumerate(batches(train, options, number), start=1):
@@ -168,8 +167,10 @@ def train_vqa(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     vocabulary = Vocabulary.from_captions((q.question for q in train), options.min_count)
-    network, config_of = NETWORKS[options.network]
-    config = config_of(
+    spec = NETWORKS[options.network]
+    network: type[Any] = spec.network
+    own_options = {name: getattr(options, name) for name in spec.config_options}
+    config = spec.config(
         len(vocabulary),
         len(answers),
         lender.network.config.encoder,
@@ -179,6 +180,7 @@ def train_vqa(
         options.embedding,
         options.hidden,
         options.dropout,
+        **own_options,
     )
     model = network(config)
     model.encoder.load_state_dict(lender.network.encoder.state_dict())
@@ -196,7 +198,7 @@ def train_vqa(
 
     train_asked, dev_asked = asked(photos["train"], 2), asked(photos["dev"], 1)
     learned = [p for p in model.parameters() if p.requires_grad]
-    run = Run(
+    run = TrainingRun(
         model, options, math.ceil(len(photos["train"]) / options.batch_size), [{"params": learned, "lr": options.learning_rate}]
     )
     averaged = network(config).to(device)
@@ -225,7 +227,7 @@ def by_photo(questions: Sequence[Question]) -> dict[str, list[Question]]:
     return photos
 
 
-def answer(model: Reader, images: Path, question: Question, vocabulary: Vocabulary, answers: Sequence[str]) -> dict[str, Any]:
+def answer(model: VQANetwork, images: Path, question: Question, vocabulary: Vocabulary, answers: Sequence[str]) -> dict[str, Any]:
     """What the network answers to a question."""
     with torch.no_grad():
         pixels = to_pixels([load_image(images / question.image)], model.config.image_size).to(model.baseline)
@@ -235,14 +237,14 @@ def answer(model: Reader, images: Path, question: Question, vocabulary: Vocabula
 
 
 @torch.no_grad()
-def cells_of(model: Reader, asked: Asked, device: torch.device) -> Iterator[Tensor]:
+def cells_of(model: VQANetwork, asked: Asked, device: torch.device) -> Iterator[Tensor]:
     """What the network sees of the photos, not mirrored, in batches `(b, d, h, w)`."""
     for start in range(0, len(asked.features), 64):
         yield model.project(torch.from_numpy(asked.features[start : start + 64, 0]).float().to(device))
 
 
 @torch.no_grad()
-def mean_question(model: Reader, asked: Asked, device: torch.device) -> Tensor:
+def mean_question(model: VQANetwork, asked: Asked, device: torch.device) -> Tensor:
     """The mean of what the LSTM makes of the training questions `(2 hidden,)`."""
     counts = Counter(tuple(question) for photo in asked.questions for question in photo)
     distinct = list(counts)

@@ -23,16 +23,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core.images import load_image
-from .bundle import load_model, model_folder, save_model
-from .encoder import load_imagenet, to_pixels
-from .features import Progress, cache_features
-from .nic import NIC, Captioner, NICConfig
-from .run import Run, mean_cell, missing_photos, pad, round_to_half
-from .sat import SAT, SATConfig
-from .vocabulary import EOS, SPECIALS, Vocabulary, split_words
+from ...core.images import load_image
+from ..bundle import load_model, model_folder, save_model, specs_of_task
+from ..captioner import Captioner
+from ..encoder import load_imagenet, to_pixels
+from ..vocabulary import EOS, SPECIALS, Vocabulary, split_words
+from .feature_cache import Progress, cache_features
+from .training_run import TrainingRun, mean_cell, missing_photos, pad, round_to_half
 
-NETWORKS: dict[str, tuple[type[Any], type[Any]]] = {"nic": (NIC, NICConfig), "sat": (SAT, SATConfig)}
+NETWORKS = specs_of_task("captioning")  # what `train captioner --network` takes
 MEASURED = 500  # training photos from which the mean cell is taken
 CAPTIONS_KEPT = 32  # of the dev photos: what the network said when it was trained, for tests of the files
 
@@ -157,7 +156,7 @@ def dev_loss(model: Captioner, tail: nn.Module, corpus: Corpus, device: torch.de
 
 
 def train_epoch(
-    run: Run,
+    run: TrainingRun,
     tail: nn.Module,
     bag: nn.Linear,
     content: Tensor,
@@ -185,9 +184,8 @@ def train_epoch(
             words = torch.arange(len(content), device=device) >= len(SPECIALS)
             objective = objective + options.bag_weight * bag_loss(bag(cells.mean(dim=(2, 3))), word_shares(captions, words))
         if options.cell_weight:
-            if isinstance(model, NIC) and model.merge is not None:
-                logits = model.cell_words(cells)
-            else:
+            logits = model.cell_words(cells)
+            if logits is None:
                 logits = bag(cells.flatten(2).transpose(1, 2))
             objective = objective + options.cell_weight * cell_loss(logits, word_shares(captions, content), content)
         run.step(objective)
@@ -225,12 +223,14 @@ def train_captioner(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     vocabulary = Vocabulary.from_captions((c for n in train for c in captions[n]), options.min_count)
-    network, config_of = NETWORKS[options.network]
+    spec = NETWORKS[options.network]
+    network: type[Any] = spec.network
     lender = load_model(model_folder(options.encoder)).network if model_folder(options.encoder).is_dir() else None
     timm_name = lender.config.encoder if lender is not None else options.encoder
-    config = config_of(len(vocabulary), timm_name, options.train_stride, width=options.width, dropout=options.dropout)
-    if isinstance(config, NICConfig):
-        config = replace(config, merge=options.merge)
+    own_options = {name: getattr(options, name) for name in spec.config_options}
+    config = spec.config(
+        len(vocabulary), timm_name, options.train_stride, width=options.width, dropout=options.dropout, **own_options
+    )
     model = network(config)
     if lender is None:
         load_imagenet(model.encoder, timm_name)
@@ -249,7 +249,7 @@ def train_captioner(
     bag = nn.Linear(options.width, len(vocabulary)).to(device)
     content = content_words(vocabulary).to(device)
     steps = math.ceil(len(train) / options.batch_size)
-    run = Run(model, options, steps, parameter_groups(model, tail, bag, options), {"bag": bag})
+    run = TrainingRun(model, options, steps, parameter_groups(model, tail, bag, options), {"bag": bag})
     averaged = network(config).to(device)
     averaged_tail = averaged.encoder.tail if lender is None else tail
 
