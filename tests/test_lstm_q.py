@@ -8,13 +8,13 @@ from networks import noise_image
 from torch import nn
 
 import multimodal_cam as mc
-from multimodal_cam.data.questions import Question
+from multimodal_cam.data.readers.question_record import Question
 from multimodal_cam.models.bundle import load_model, save_model
 from multimodal_cam.models.lstm import LSTM
 from multimodal_cam.models.lstm_q.network import LSTMQ, LSTMQConfig
 from multimodal_cam.models.nic.network import NIC, NICConfig
 from multimodal_cam.models.training import vqa_training
-from multimodal_cam.models.training.vqa_training import Asked, VQAOptions, batches, train_vqa
+from multimodal_cam.models.training.vqa_training import QuestionCorpus, VQAOptions, batches, train_vqa
 from multimodal_cam.models.vocabulary import UNK, Vocabulary
 
 WORDS = Vocabulary(("<eos>", "<bos>", "<unk>", "what", "is", "the", "dog", "holding", "colour"))
@@ -216,7 +216,7 @@ def test_photos_are_mirrored_only_where_no_question_says_left_or_right():
 
     features = np.stack([np.stack([np.full((2, 4, 4), v) for v in (0.0, 1.0)])] * 2).astype(np.float16)
     asked = [[Question("a.jpg", "what is it?", "dog")], [Question("b.jpg", "what is on the left?", "dog")]]
-    corpus = Asked.build(features, asked, WORDS, ["dog"])
+    corpus = QuestionCorpus.build(features, asked, WORDS, ["dog"])
     assert corpus.mirrors == [True, False]
     seen = {4: set(), 5: set()}
     for epoch in range(20):

@@ -23,8 +23,8 @@ from PIL import Image
 pq = pytest.importorskip("pyarrow.parquet")
 
 from multimodal_cam.core.geometry import squeeze  # noqa: E402
-from multimodal_cam.data.coco import Thing, read_coco  # noqa: E402
-from multimodal_cam.data.questions import Question  # noqa: E402
+from multimodal_cam.data.readers.coco import CocoObject, read_coco  # noqa: E402
+from multimodal_cam.data.readers.question_record import Question  # noqa: E402
 from multimodal_cam.metrics.localization import points_at  # noqa: E402
 from multimodal_cam.study.config import Settings  # noqa: E402
 from multimodal_cam.study.measure.controls import CONTROLS, blind_maps  # noqa: E402
@@ -367,7 +367,7 @@ def coco(folder: Path) -> tuple[Path, Path]:
 def test_coco_in_its_own_layout(tmp_path: Path) -> None:
     ((image, captions, things),) = read_coco(*coco(tmp_path))
     assert (image, captions) == ("000000000007.jpg", ("A dog and the ball",))
-    assert things[0] == Thing(frozenset({"dog"}), ((0.0, 0.0, 0.4, 0.4),), "animal", "dog")
+    assert things[0] == CocoObject(frozenset({"dog"}), ((0.0, 0.0, 0.4, 0.4),), "animal", "dog")
     assert things[1].boxes == ((0.6, 0.6, 1.0, 1.0),)
     (tmp_path / "images").mkdir()
     Image.new("RGB", (100, 50)).save(tmp_path / "images" / image)

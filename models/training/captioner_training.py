@@ -61,7 +61,7 @@ class TrainingOptions:
 
 
 @dataclass(frozen=True)
-class Corpus:
+class CaptionCorpus:
     """Photos of one split: cached trunk features and the ids of their captions, end token included."""
 
     features: np.ndarray  # (photos, views, c, h, w) float16; view 1 is mirrored
@@ -69,14 +69,14 @@ class Corpus:
     mirrors: list[bool]  # whether the captions still hold for the mirrored photo
 
     @classmethod
-    def build(cls, features: np.ndarray, texts: Sequence[list[str]], vocabulary: Vocabulary, longest: int) -> Corpus:
+    def build(cls, features: np.ndarray, texts: Sequence[list[str]], vocabulary: Vocabulary, longest: int) -> CaptionCorpus:
         words = [[split_words(text)[:longest] for text in photo] for photo in texts]
         captions = [[[*vocabulary.encode(caption), EOS] for caption in photo] for photo in words]
         mirrors = [not any({"left", "right"} & set(caption) for caption in photo) for photo in words]
         return cls(features, captions, mirrors)
 
 
-def batches(corpus: Corpus, options: TrainingOptions, epoch: int) -> Iterator[tuple[Tensor, list[list[list[int]]]]]:
+def batches(corpus: CaptionCorpus, options: TrainingOptions, epoch: int) -> Iterator[tuple[Tensor, list[list[list[int]]]]]:
     """Shuffled, mirrored and cropped photos `(b, c, h, w)` with their captions; the same for the same seed and epoch."""
     rng = np.random.default_rng((options.seed, epoch))
     order = rng.permutation(len(corpus.captions))
@@ -143,7 +143,7 @@ def cell_loss(logits: Tensor, shares: Tensor, wanted: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def dev_loss(model: Captioner, tail: nn.Module, corpus: Corpus, device: torch.device) -> float:
+def dev_loss(model: Captioner, tail: nn.Module, corpus: CaptionCorpus, device: torch.device) -> float:
     """Nats a token (end token included) on unmirrored, uncropped photos."""
     model.eval()
     total, tokens = 0.0, 0
@@ -160,7 +160,7 @@ def train_epoch(
     tail: nn.Module,
     bag: nn.Linear,
     content: Tensor,
-    train: Corpus,
+    train: CaptionCorpus,
     number: int,
     device: torch.device,
     progress: Progress,
@@ -240,10 +240,10 @@ def train_captioner(
     frozen = model.encoder.trunk if lender is None else model.encoder
     tail = model.encoder.tail if lender is None else nn.Identity()
 
-    def corpus(names: Sequence[str], views: int) -> Corpus:
+    def corpus(names: Sequence[str], views: int) -> CaptionCorpus:
         paths = [images / name for name in names]
         features = cache_features(frozen, paths, out / "cache", size=config.image_size, views=views, progress=progress)
-        return Corpus.build(features, [captions[n] for n in names], vocabulary, config.max_words)
+        return CaptionCorpus.build(features, [captions[n] for n in names], vocabulary, config.max_words)
 
     train_corpus, dev_corpus = corpus(train, 2), corpus(dev, 1)
     bag = nn.Linear(options.width, len(vocabulary)).to(device)

@@ -43,7 +43,7 @@ def train_captioner(
     What is not given is the recipe's. Stopped at any moment, the same command goes on after the last epoch.
     """
     from multimodal_cam.adapters.load import choose_device
-    from multimodal_cam.data.captions import read_captions, read_split
+    from multimodal_cam.data.readers.caption_file import read_captions, read_split
     from multimodal_cam.models.training import captioner_training as training
 
     o.check_choice("--network", network, training.NETWORKS)

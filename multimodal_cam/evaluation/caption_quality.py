@@ -24,7 +24,7 @@ from ..core.cut_model import tap_layer
 from ..core.hooks import evaluating
 from ..core.images import load_image
 from ..core.spans import Span, join, parse, sentence
-from ..data.entities import Box, Phrase, Sentence, read_entities
+from ..data.readers.flickr_entities import Box, Phrase, Sentence, read_entities
 from ..metrics.caption_scores import caption_scores
 from ..metrics.localization import off_centre, others, points_at, points_at_centre
 from ..models.vocabulary import split_words

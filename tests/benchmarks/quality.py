@@ -12,7 +12,7 @@ from typing import Any
 from measuring import Measurement, Section
 
 import multimodal_cam as mc
-from multimodal_cam.data.captions import read_captions, read_split
+from multimodal_cam.data.readers.caption_file import read_captions, read_split
 from multimodal_cam.evaluation.caption_quality import Localisation, evaluate_captions, evaluate_localisation
 
 UNPACKED = Path(__file__).parents[2] / "out" / "flickr8k"
