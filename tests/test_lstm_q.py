@@ -86,7 +86,7 @@ def test_any_layer_of_the_encoder(model):
 def test_unknown_words_are_marked_and_said_not_dropped(model):
     e = mc.explain(model, noise_image(), question="what is the zebra holding")
     assert [(w.text, w.known) for w in e.question_words][3] == ("zebra", False)
-    assert model.preprocess([noise_image()], ["what is the zebra holding"]).question[0, 3] == UNK
+    assert model.preprocess([noise_image()], ["what is the zebra holding"]).question_ids[0, 3] == UNK
 
 
 def test_colour_may_be_spelt_color(model):

@@ -525,10 +525,10 @@ def test_names_of_sizes_say_their_limits() -> None:
 
 
 def test_sets_of_names_are_hashed_in_one_order(photos: Path) -> None:
-    thing = Thing(frozenset({"dog", "puppy", "hound"}), ((0, 0, 1, 1),), "animal", "1")
+    thing = CocoObject(frozenset({"dog", "puppy", "hound"}), ((0, 0, 1, 1),), "animal", "1")
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); import test_study as t; from pathlib import Path\n"
-        "thing = t.Thing(frozenset({'dog', 'puppy', 'hound'}), ((0, 0, 1, 1),), 'animal', '1')\n"
+        "thing = t.CocoObject(frozenset({'dog', 'puppy', 'hound'}), ((0, 0, 1, 1),), 'animal', '1')\n"
         "print(t.study_run.hash_photos([t.StudyPhoto('a.jpg', (), (thing,))]))"
     )
     environment = os.environ | {"PYTHONHASHSEED": "7"}

@@ -43,7 +43,7 @@ class BundledAdapter:
     def device(self) -> torch.device:
         return self.network.baseline.device
 
-    def inputs_of(self, images: Sequence[Image]) -> Inputs:
+    def image_inputs(self, images: Sequence[Image]) -> Inputs:
         """Pixels of the distinct images, each squeezed to a square as a whole."""
         distinct, image_index = deduplicate_images(images)
         pixels = to_pixels(distinct, self.network.config.image_size).to(self.network.baseline)
@@ -80,7 +80,7 @@ class CaptionerAdapter(BundledAdapter):
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
         refuse_questions(self.name, questions)
-        return self.inputs_of(images)
+        return self.image_inputs(images)
 
     def generate(self, inputs: Inputs, **options: Any) -> Tensor:
         """Captions by beam search; the options are those of `Captioner.generate`: `beam` (3), `length_penalty`."""
@@ -149,7 +149,7 @@ class AnswerAdapter(BundledAdapter, LabelChooser):
         if questions is None:
             raise ValueError(f"{self.name} answers questions: pass question=")
         question_ids = pad_ids([self._question_ids(question) for question in questions], self.device)
-        return self.inputs_of(images).with_questions(question_ids)
+        return self.image_inputs(images).with_questions(question_ids)
 
     def _question_ids(self, question: str) -> list[int]:
         """The question's ids. Raises ValueError if it is too long, or if the model knows none of its words."""
