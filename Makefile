@@ -36,6 +36,7 @@ check: $(INSTALLED)  ## ruff, mypy --strict, who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/check_house.py
 
 bench: $(INSTALLED)  ## speed against rivals and a plain forward pass, captions, localisation; writes docs/benchmarks.md
 	$(BIN)/python tests/benchmarks/run.py

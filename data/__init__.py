@@ -1,1 +1,1 @@
-"""Dataset readers and sample photos."""
+"""Dataset readers, the maker of questions, and sample photos."""

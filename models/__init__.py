@@ -1,1 +1,1 @@
-"""Reference networks: readable files, their training scripts, their weights and cards."""
+"""Bundled networks, one folder each (`network`, `spec`, weights, card), the blocks that they share, and their training."""

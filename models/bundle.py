@@ -10,33 +10,28 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..core.files import sha256
-from .lstm_q import LSTMQ, LSTMQConfig
-from .nic import NIC, NICConfig
-from .san import SAN, SANConfig
-from .sat import SAT, SATConfig
+from .bundled_spec import BundledModelSpec
+from .captioner import Captioner
 from .vocabulary import Vocabulary
+from .vqa_network import VQANetwork
 
 BUNDLED = Path(__file__).parent
-KINDS: Mapping[str, tuple[type[nn.Module], type]] = {
-    "lstm-q": (LSTMQ, LSTMQConfig),
-    "nic": (NIC, NICConfig),
-    "san": (SAN, SANConfig),
-    "sat": (SAT, SATConfig),
-}
-TIED = {kind: {"readout.weight": "embedding.weight"} for kind in ("nic", "sat")}  # stored once
+_MODULES = [import_module(f".{file.parent.name}.spec", __package__) for file in sorted(BUNDLED.glob("*/spec.py"))]
+SPECS: Mapping[str, BundledModelSpec] = {module.SPEC.name: module.SPEC for module in _MODULES}
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What a folder holds: the network in evaluation mode, float32, its words and answers, and the weights' sha256."""
+class TrainedModel:
+    """A folder's content: the network in evaluation mode, float32, its words and answers, and the sha256 of its weights."""
 
-    kind: str
+    spec: BundledModelSpec
     network: Any
     vocabulary: Vocabulary
     answers: tuple[str, ...]
@@ -44,7 +39,7 @@ class Trained:
 
 
 def save_model(
-    network: nn.Module,
+    network: Captioner | VQANetwork,
     vocabulary: Vocabulary,
     folder: Path,
     *,
@@ -52,22 +47,28 @@ def save_model(
     answers: tuple[str, ...] = (),
     encoder: str | Path | None = None,
 ) -> Path:
-    """Writes `folder/model.safetensors` in float16 and, last, `folder/config.json`; returns `folder`.
+    """Write `folder/model.safetensors` in float16 and, last, `folder/config.json`.
 
-    `encoder`: the model (bundled name or folder) whose encoder this network uses; it is not stored again.
+    Args:
+        training: Options and history of the run, for the record.
+        answers: Answers of a VQA network, in the order of its logits.
+        encoder: Model (bundled name or folder) whose encoder this network uses; its tensors are not stored again.
+
+    Returns:
+        `folder`.
     """
     from safetensors.torch import save_file
 
-    kind = next(kind for kind, (network_class, _) in KINDS.items() if type(network) is network_class)
+    kind = next(spec.name for spec in SPECS.values() if type(network) is spec.network)
     state = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in network.state_dict().items()}
-    kept = {k: v for k, v in state.items() if k not in TIED.get(kind, {}) and not (encoder and k.startswith("encoder."))}
+    stored = {k: v for k, v in state.items() if k not in network.tied_weights and not (encoder and k.startswith("encoder."))}
     partial = folder / "model.partial"
-    save_file(kept, partial)
+    save_file(stored, partial)
     partial.chmod(0o644)
     os.replace(partial, folder / "model.safetensors")
     config: dict[str, Any] = {
         "kind": kind,
-        "config": asdict(network.config),  # type: ignore[call-overload]
+        "config": asdict(network.config),
         "sha256": sha256(folder / "model.safetensors"),
     }
     if encoder is not None:
@@ -82,13 +83,19 @@ def save_model(
     return folder
 
 
-def load_model(folder: Path) -> Trained:
-    """What `save_model` wrote. Raises ValueError when the weights are not those that `config.json` was written for."""
+def load_model(folder: Path) -> TrainedModel:
+    """Read the folder that `save_model` wrote.
+
+    Raises:
+        FileNotFoundError: `config.json` or `model.safetensors` is missing.
+        ValueError: The model is of no kind in `SPECS`, or the weights, or those of the borrowed encoder, have another hash than
+            `config.json` says.
+    """
     config, state = _read(folder)
-    if config["kind"] not in KINDS:
-        raise ValueError(f"{folder}: unknown kind of model {config['kind']!r}; choose from {', '.join(KINDS)}")
-    network_class, configuration = KINDS[config["kind"]]
-    network = network_class(configuration(**config["config"]))
+    if config["kind"] not in SPECS:
+        raise ValueError(f"{folder}: unknown kind of model {config['kind']!r}; choose from {', '.join(SPECS)}")
+    spec = SPECS[config["kind"]]
+    network: Any = spec.network(spec.config(**config["config"]))
     if "encoder" in config:
         lender = config["encoder"]
         _, lent = _read(model_folder(lender["model"]))
@@ -98,14 +105,14 @@ def load_model(folder: Path) -> Trained:
                 f"{found}: train again, or bring that one back"
             )
         state |= {key: value for key, value in lent.items() if key.startswith("encoder.")}
-    state |= {key: state[twin] for key, twin in TIED.get(config["kind"], {}).items()}
+    state |= {key: state[twin] for key, twin in network.tied_weights.items()}
     network.load_state_dict(state)
     answers = tuple(config.get("answers", ()))
-    return Trained(config["kind"], network.eval(), Vocabulary(tuple(config["vocabulary"])), answers, config["sha256"])
+    return TrainedModel(spec, network.eval(), Vocabulary(tuple(config["vocabulary"])), answers, config["sha256"])
 
 
 def encoder_sha256(state: Mapping[str, Tensor]) -> str:
-    """Of a model's weights those of its encoder, as they are on disk: the head may be trained anew, the borrowers stay."""
+    """Hash of the encoder's tensors in float16; a new head in the same file does not change it."""
     digest = hashlib.sha256()
     for name in sorted(name for name in state if name.startswith("encoder.")):
         tensor = state[name]
@@ -134,9 +141,14 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def model_folder(name: str | Path) -> Path:
     """The folder of a bundled model's name, or the folder itself."""
-    return BUNDLED / name if str(name) in bundled() else Path(name)
+    return SPECS[str(name)].folder if str(name) in bundled() else Path(name)
 
 
 def bundled() -> list[str]:
     """Names of the models that come with the package."""
-    return sorted(file.parent.name for file in BUNDLED.glob("*/config.json"))
+    return sorted(name for name, spec in SPECS.items() if (spec.folder / "config.json").is_file())
+
+
+def specs_of_task(task: str) -> dict[str, BundledModelSpec]:
+    """Networks that do `task`, by name: those that its training command takes."""
+    return {name: spec for name, spec in SPECS.items() if spec.task == task}

@@ -1,4 +1,4 @@
-"""data/asking.py: what is asked about captions written for it, and once about real ones where they are at hand."""
+"""data/question_maker: what is asked about captions written for it, and once about real ones where they are at hand."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from multimodal_cam.data.asking import ask, make_questions, thin
-from multimodal_cam.data.captions import read_captions, read_split
-from multimodal_cam.data.claims import yes_or_no
-from multimodal_cam.data.grammar import progressive
-from multimodal_cam.data.photos import Photo, Tally, read_photos, tokenise
-from multimodal_cam.data.questions import Question
-from multimodal_cam.data.rules import akin
+from multimodal_cam.data.question_maker.caption_grammar import progressive
+from multimodal_cam.data.question_maker.captioned_photos import CaptionedPhoto, SkipCounter, read_photos, tokenise
+from multimodal_cam.data.question_maker.question_generation import ask, make_questions, thin
+from multimodal_cam.data.question_maker.question_rules import akin
+from multimodal_cam.data.question_maker.yes_no_claims import yes_or_no
+from multimodal_cam.data.readers.caption_file import read_captions, read_split
+from multimodal_cam.data.readers.question_record import Question
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "flickr8k"
 
@@ -96,16 +96,16 @@ ASKED: dict[str, dict[str, dict[str, str]]] = {
 }
 
 
-def photos(*captions: list[str]) -> list[Photo]:
+def photos(*captions: list[str]) -> list[CaptionedPhoto]:
     """Photos "0", "1", … with these captions."""
     texts = {str(i): each for i, each in enumerate(captions)}
-    return list(read_photos(texts, texts, None, Tally()))
+    return list(read_photos(texts, texts, None, SkipCounter()))
 
 
 @pytest.mark.parametrize("kind", ASKED)
 def test_rules(kind: str) -> None:
     told = photos(*([caption] for caption in ASKED[kind]))
-    found = {photo.told[0].text: {q.question: q.answer for q in ask(photo) if q.type == kind} for photo in told}
+    found = {photo.facts[0].text: {q.question: q.answer for q in ask(photo) if q.type == kind} for photo in told}
     assert found == ASKED[kind]
 
 
@@ -217,7 +217,7 @@ def entities(tmp_path: Path) -> Path:
 
 def test_answers_have_the_boxes_of_their_phrase(entities: Path) -> None:
     names = ["1_a.jpg", "2_b.jpg", "3_c.jpg"]
-    tally = Tally()
+    tally = SkipCounter()
     captions = {name: ["A brown dog is holding a stick ."] for name in names[:2]}
     found = list(make_questions(captions, {"dev": names}, entities, min_count=1, tally=tally))
     dog, stick = (0.1, 0.1, 0.5, 0.5), (0.6, 0.1, 0.9, 0.5)

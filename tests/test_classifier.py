@@ -393,7 +393,7 @@ def test_timm_by_name_with_a_file(tmp_path, monkeypatch):
     e = mc.explain(model, photo)
     assert e.placement.frame[2] - e.placement.frame[0] < 1  # timm crops the photo's centre
     with torch.no_grad(), Image.open(photo) as image:
-        expected = network.eval()(model.transform(image.convert("RGB"))[None])
+        expected = network.eval()(model.preprocessing.transform(image.convert("RGB"))[None])
     assert model.labels.names[int(expected.argmax())] == e.text
     create, asked = timm.create_model, []
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **_: asked.append(pretrained) or create(name))

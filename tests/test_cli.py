@@ -312,7 +312,7 @@ def dataset(photo: Path) -> list[str | Path]:
 
 
 def test_train_hands_its_options_on(dataset: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from multimodal_cam.models import captioner_training as training
+    from multimodal_cam.models.training import captioner_training as training
 
     seen: dict[str, Any] = {}
 
@@ -342,7 +342,7 @@ def test_an_interrupted_training_says_how_to_go_on(dataset: list[str], monkeypat
     def interrupted(**_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("multimodal_cam.models.captioner_training.train_captioner", interrupted)
+    monkeypatch.setattr("multimodal_cam.models.training.captioner_training.train_captioner", interrupted)
     args = ["--split", "train.txt", "--dev", "dev.txt", "--out", "net", "--device", "cpu"]
     done = run("train", "captioner", *dataset, *args)
     assert done.exit_code == 130

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from multimodal_cam.cli.app import app
-from multimodal_cam.data.questions import read_questions
+from multimodal_cam.data.readers.question_record import read_questions
 
 
 def make(folder: Path, *more: str) -> Result:

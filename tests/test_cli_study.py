@@ -10,7 +10,7 @@ import pytest
 import test_study
 from test_cli import run
 
-from multimodal_cam.data.questions import Question, write_questions
+from multimodal_cam.data.readers.question_record import Question, write_questions
 
 pq = pytest.importorskip("pyarrow.parquet")
 

@@ -11,7 +11,7 @@ import pytest
 from test_cli import photo, run  # noqa: F401
 
 import multimodal_cam as mc
-from multimodal_cam.data.questions import Question, write_questions
+from multimodal_cam.data.readers.question_record import Question, write_questions
 
 MODEL = ["--model", "test_cli_vqa:tiny"]
 QUESTION = "what colour is top left?"

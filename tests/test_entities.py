@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from multimodal_cam.data.entities import Phrase, Sentence, read_entities
+from multimodal_cam.data.readers.flickr_entities import Phrase, Sentence, read_entities
 
 SENTENCES = """\
 [/EN#1/people A man 's dog] and [/EN#2/people/animals it] wait for [/EN#0/notvisual nothing] .

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from networks import COLOURS, planted_vqa, quadrant_image
 
-from multimodal_cam.data.questions import Question
+from multimodal_cam.data.readers.question_record import Question
 from multimodal_cam.evaluation.answer_accuracy import evaluate_answers
 
 BOXES = {"top left": (0, 0), "top right": (0.5, 0), "bottom left": (0, 0.5), "bottom right": (0.5, 0.5)}

@@ -8,14 +8,14 @@ from networks import noise_image
 from torch import nn
 
 import multimodal_cam as mc
-from multimodal_cam.data.questions import Question
-from multimodal_cam.models import vqa_training
+from multimodal_cam.data.readers.question_record import Question
 from multimodal_cam.models.bundle import load_model, save_model
 from multimodal_cam.models.lstm import LSTM
-from multimodal_cam.models.lstm_q import LSTMQ, LSTMQConfig
-from multimodal_cam.models.nic import NIC, NICConfig
+from multimodal_cam.models.lstm_q.network import LSTMQ, LSTMQConfig
+from multimodal_cam.models.nic.network import NIC, NICConfig
+from multimodal_cam.models.training import vqa_training
+from multimodal_cam.models.training.vqa_training import QuestionCorpus, VQAOptions, batches, train_vqa
 from multimodal_cam.models.vocabulary import UNK, Vocabulary
-from multimodal_cam.models.vqa_training import Asked, VQAOptions, batches, train_vqa
 
 WORDS = Vocabulary(("<eos>", "<bos>", "<unk>", "what", "is", "the", "dog", "holding", "colour"))
 ANSWERS = ("stick", "ball", "red", "ice cream", "yes", "no")
@@ -86,7 +86,7 @@ def test_any_layer_of_the_encoder(model):
 def test_unknown_words_are_marked_and_said_not_dropped(model):
     e = mc.explain(model, noise_image(), question="what is the zebra holding")
     assert [(w.text, w.known) for w in e.question_words][3] == ("zebra", False)
-    assert model.preprocess([noise_image()], ["what is the zebra holding"]).question[0, 3] == UNK
+    assert model.preprocess([noise_image()], ["what is the zebra holding"]).question_ids[0, 3] == UNK
 
 
 def test_colour_may_be_spelt_color(model):
@@ -132,7 +132,7 @@ def test_the_encoder_is_stored_once(tmp_path, network, lender):
     save_model(borrowed, WORDS, tmp_path, training={}, answers=ANSWERS, encoder=lender)
     assert (tmp_path / "model.safetensors").stat().st_size < 0.2 * (lender / "model.safetensors").stat().st_size
     trained = load_model(tmp_path)
-    assert (trained.kind, trained.vocabulary, trained.answers) == ("lstm-q", WORDS, ANSWERS)
+    assert (trained.spec.name, trained.vocabulary, trained.answers) == ("lstm-q", WORDS, ANSWERS)
     lent = load_model(lender).network.encoder.state_dict()
     for key, value in trained.network.encoder.state_dict().items():
         assert torch.equal(value, lent[key]), key
@@ -216,7 +216,7 @@ def test_photos_are_mirrored_only_where_no_question_says_left_or_right():
 
     features = np.stack([np.stack([np.full((2, 4, 4), v) for v in (0.0, 1.0)])] * 2).astype(np.float16)
     asked = [[Question("a.jpg", "what is it?", "dog")], [Question("b.jpg", "what is on the left?", "dog")]]
-    corpus = Asked.build(features, asked, WORDS, ["dog"])
+    corpus = QuestionCorpus.build(features, asked, WORDS, ["dog"])
     assert corpus.mirrors == [True, False]
     seen = {4: set(), 5: set()}
     for epoch in range(20):

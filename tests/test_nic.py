@@ -11,7 +11,7 @@ import multimodal_cam as mc
 from multimodal_cam.adapters.bundled import NICAdapter
 from multimodal_cam.models.bundle import load_model, save_model
 from multimodal_cam.models.encoder import Encoder, load_imagenet, to_pixels
-from multimodal_cam.models.nic import NIC, NICConfig
+from multimodal_cam.models.nic.network import NIC, NICConfig
 from multimodal_cam.models.vocabulary import BOS, EOS, UNK, Vocabulary, split_words
 
 WORDS = ("a", "dog", "runs", "on", "grass")

@@ -1,4 +1,4 @@
-"""data/questions.py: what is written comes back, and what is broken is named."""
+"""data/readers/question_record.py: what is written comes back, and what is broken is named."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from multimodal_cam.data.questions import Question, read_questions, write_questions
+from multimodal_cam.data.readers.question_record import Question, read_questions, write_questions
 
 PLAIN = Question("1.jpg", "What colour is the café's door?", "red")
 FULL = Question(

@@ -23,8 +23,8 @@ from PIL import Image
 pq = pytest.importorskip("pyarrow.parquet")
 
 from multimodal_cam.core.geometry import squeeze  # noqa: E402
-from multimodal_cam.data.coco import Thing, read_coco  # noqa: E402
-from multimodal_cam.data.questions import Question  # noqa: E402
+from multimodal_cam.data.readers.coco import CocoObject, read_coco  # noqa: E402
+from multimodal_cam.data.readers.question_record import Question  # noqa: E402
 from multimodal_cam.metrics.localization import points_at  # noqa: E402
 from multimodal_cam.study.config import Settings  # noqa: E402
 from multimodal_cam.study.measure.controls import CONTROLS, blind_maps  # noqa: E402
@@ -376,7 +376,7 @@ def coco(folder: Path) -> tuple[Path, Path]:
 def test_coco_in_its_own_layout(tmp_path: Path) -> None:
     ((image, captions, things),) = read_coco(*coco(tmp_path))
     assert (image, captions) == ("000000000007.jpg", ("A dog and the ball",))
-    assert things[0] == Thing(frozenset({"dog"}), ((0.0, 0.0, 0.4, 0.4),), "animal", "dog")
+    assert things[0] == CocoObject(frozenset({"dog"}), ((0.0, 0.0, 0.4, 0.4),), "animal", "dog")
     assert things[1].boxes == ((0.6, 0.6, 1.0, 1.0),)
     (tmp_path / "images").mkdir()
     Image.new("RGB", (100, 50)).save(tmp_path / "images" / image)
@@ -534,10 +534,10 @@ def test_names_of_sizes_say_their_limits() -> None:
 
 
 def test_sets_of_names_are_hashed_in_one_order(photos: Path) -> None:
-    thing = Thing(frozenset({"dog", "puppy", "hound"}), ((0, 0, 1, 1),), "animal", "1")
+    thing = CocoObject(frozenset({"dog", "puppy", "hound"}), ((0, 0, 1, 1),), "animal", "1")
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); import test_study as t; from pathlib import Path\n"
-        "thing = t.Thing(frozenset({'dog', 'puppy', 'hound'}), ((0, 0, 1, 1),), 'animal', '1')\n"
+        "thing = t.CocoObject(frozenset({'dog', 'puppy', 'hound'}), ((0, 0, 1, 1),), 'animal', '1')\n"
         "print(t.study_run.hash_photos([t.StudyPhoto('a.jpg', (), (thing,))]))"
     )
     environment = os.environ | {"PYTHONHASHSEED": "7"}

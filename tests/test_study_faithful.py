@@ -16,7 +16,7 @@ from torch import Tensor, nn
 pytest.importorskip("pyarrow")
 
 import multimodal_cam as mc  # noqa: E402
-from multimodal_cam.data.questions import Question  # noqa: E402
+from multimodal_cam.data.readers.question_record import Question  # noqa: E402
 from multimodal_cam.study.measure.perturbation import FAITHFULNESS  # noqa: E402
 from multimodal_cam.study.report.study_report import write_report  # noqa: E402
 from multimodal_cam.study.runner import study_run  # noqa: E402

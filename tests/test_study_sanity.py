@@ -100,7 +100,7 @@ def test_a_study_in_the_same_folder_shows_them_and_the_network_is_what_it_was(tm
 
 
 def test_answers_too(tmp_path: Path) -> None:
-    from multimodal_cam.data.questions import Question
+    from multimodal_cam.data.readers.question_record import Question
     from multimodal_cam.study.sources.photo_list import question_photos
 
     (tmp_path / "images").mkdir()

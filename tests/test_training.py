@@ -13,10 +13,10 @@ import pytest
 import torch
 from networks import noise_image
 
-from multimodal_cam.data.captions import read_captions, read_split
+from multimodal_cam.data.readers.caption_file import read_captions, read_split
 from multimodal_cam.models.bundle import load_model
-from multimodal_cam.models.captioner_training import (
-    Corpus,
+from multimodal_cam.models.training.captioner_training import (
+    CaptionCorpus,
     TrainingOptions,
     bag_loss,
     batches,
@@ -25,8 +25,8 @@ from multimodal_cam.models.captioner_training import (
     train_captioner,
     word_shares,
 )
-from multimodal_cam.models.features import cache_features
-from multimodal_cam.models.run import pad
+from multimodal_cam.models.training.feature_cache import cache_features
+from multimodal_cam.models.training.training_run import pad
 from multimodal_cam.models.vocabulary import EOS, Vocabulary
 
 TINY = TrainingOptions(epochs=3, batch_size=2, min_count=1, width=16, tail_from=1, train_stride=32, stride=32)
@@ -152,9 +152,9 @@ def test_photos_are_mirrored_only_where_the_captions_allow():
     vocabulary = Vocabulary.from_captions(["a dog runs left right"], min_count=1)
     features = np.stack([np.full((2, 1, 4, 4), 0.0), np.full((2, 1, 4, 4), 0.0)]).astype(np.float16)
     features[:, 1] = 1
-    corpus = Corpus.build(features, [["a dog runs"], ["a dog runs left"]], vocabulary, longest=2)
+    corpus = CaptionCorpus.build(features, [["a dog runs"], ["a dog runs left"]], vocabulary, longest=2)
     assert corpus.mirrors == [True, True]  # cut after two words, the second caption no longer says left
-    corpus = Corpus.build(features, [["a dog runs"], ["a dog runs left"]], vocabulary, longest=20)
+    corpus = CaptionCorpus.build(features, [["a dog runs"], ["a dog runs left"]], vocabulary, longest=20)
     assert corpus.mirrors == [True, False]
     assert corpus.captions[0][0][-1] == EOS
     seen = {False: set(), True: set()}

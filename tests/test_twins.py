@@ -12,10 +12,10 @@ import multimodal_cam as mc
 from multimodal_cam.adapters.bundled import SANAdapter, SATAdapter
 from multimodal_cam.adapters.labels import Labels
 from multimodal_cam.models.bundle import load_model, save_model
-from multimodal_cam.models.captioner_training import TrainingOptions, doubly_stochastic
-from multimodal_cam.models.nic import NIC, NICConfig
-from multimodal_cam.models.san import SAN, SANConfig
-from multimodal_cam.models.sat import SAT, SATConfig
+from multimodal_cam.models.nic.network import NIC, NICConfig
+from multimodal_cam.models.san.network import SAN, SANConfig
+from multimodal_cam.models.sat.network import SAT, SATConfig
+from multimodal_cam.models.training.captioner_training import TrainingOptions, doubly_stochastic
 from multimodal_cam.models.vocabulary import BOS, EOS, Vocabulary
 
 WORDS = Vocabulary(("<eos>", "<bos>", "<unk>", "a", "dog", "runs", "on", "grass"))
@@ -117,7 +117,7 @@ def test_sat_trains_on_a_borrowed_encoder(tmp_path: Path):
         epochs=2, batch_size=2, min_count=1, width=16, train_stride=32, stride=32, network="sat", encoder=str(lender)
     )
     trained = load_model(train(tmp_path, "out", tiny))
-    assert trained.kind == "sat"
+    assert trained.spec.name == "sat"
     assert (tmp_path / "out" / "model.safetensors").stat().st_size < 0.2 * (lender / "model.safetensors").stat().st_size
     lent = load_model(lender).network.encoder.state_dict()
     assert all(torch.equal(value, lent[key]) for key, value in trained.network.encoder.state_dict().items())
@@ -127,7 +127,7 @@ def test_sat_trains_on_a_borrowed_encoder(tmp_path: Path):
 def test_san_trains_like_its_twin(tmp_path: Path):
     from test_lstm_q import TINY, questions
 
-    from multimodal_cam.models.vqa_training import VQAOptions, train_vqa
+    from multimodal_cam.models.training.vqa_training import VQAOptions, train_vqa
 
     lender = tmp_path / "lender"
     lender.mkdir()

@@ -1,4 +1,4 @@
-"""data/vqa.py on tiny folders in the datasets' layouts: what comes out, and how broken ones are named."""
+"""data/readers/vqa_dataset.py on tiny folders in the datasets' layouts: what comes out, and how broken ones are named."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multimodal_cam.data.questions import Question
-from multimodal_cam.data.vqa import read_attention, read_coco_qa, read_easy_vqa, read_vqa, read_vqa_hat
+from multimodal_cam.data.readers.question_record import Question
+from multimodal_cam.data.readers.vqa_dataset import read_attention, read_coco_qa, read_easy_vqa, read_vqa, read_vqa_hat
 
 SAID = ["net"] * 7 + ["nets"] * 3
 
@@ -71,7 +71,7 @@ def test_vqa_joins_questions_and_annotations(tmp_path: Path) -> None:
 def test_a_broken_question_is_told_and_left_out(tmp_path: Path, question: Any, annotation: Any, message: str) -> None:
     files = write_vqa(tmp_path, [asked(1), question, asked(4)], [answered(1), annotation, answered(4)])
     told: list[str] = []
-    assert [found.answer for found in read_vqa(*files, broken=told.append)] == ["net", "net"]
+    assert [found.answer for found in read_vqa(*files, on_skip=told.append)] == ["net", "net"]
     with pytest.raises(ValueError, match=message) as raised:
         list(read_vqa(*files))
     assert told == [str(raised.value)]
@@ -80,7 +80,7 @@ def test_a_broken_question_is_told_and_left_out(tmp_path: Path, question: Any, a
 def test_an_annotation_without_id_is_told(tmp_path: Path) -> None:
     files = write_vqa(tmp_path, [asked(1)], [answered(1), {"answers": []}])
     told: list[str] = []
-    assert len(list(read_vqa(*files, broken=told.append))) == 1
+    assert len(list(read_vqa(*files, on_skip=told.append))) == 1
     assert len(told) == 1
     assert "annotations.json, annotation 2: expected an object with 'question_id'" in told[0]
 
@@ -210,7 +210,7 @@ def test_coco_qa_files_of_different_lengths(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"as many lines each, got questions\.txt 4, answers\.txt 3, img_ids\.txt 4, types\.txt 4"
     ):
-        list(read_coco_qa(folder, "test", broken=lambda said: None))
+        list(read_coco_qa(folder, "test", on_skip=lambda said: None))
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_a_broken_record_of_easy_vqa_is_told(tmp_path: Path, record: Any) -> Non
 )
 def test_an_easy_vqa_file_that_is_not_whole(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=rf"questions\.json: .*{message}"):
-        list(read_easy_vqa(write_easy(tmp_path, text), "test", broken=lambda said: None))
+        list(read_easy_vqa(write_easy(tmp_path, text), "test", on_skip=lambda said: None))
 
 
 @pytest.mark.parametrize("read", [read_coco_qa, read_easy_vqa])

@@ -1,10 +1,10 @@
-"""The bundled networks as adapters: `nic` and `sat` (captioning), `lstm-q` and `san` (VQA)."""
+"""Adapters of the bundled networks: `nic` and `sat` (captioning), `lstm-q` and `san` (VQA)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from PIL.Image import Image
@@ -12,10 +12,15 @@ from torch import Tensor, nn
 
 from ..core.geometry import squeeze
 from ..core.spans import Span
+from ..models.bundle import TrainedModel
+from ..models.captioner import Captioner
 from ..models.encoder import to_pixels
-from ..models.lstm_q import Reader
-from ..models.nic import Captioner
+from ..models.lstm_q.network import LSTMQ
+from ..models.nic.network import NIC
+from ..models.san.network import SAN
+from ..models.sat.network import SAT
 from ..models.vocabulary import UNK, Vocabulary, split_question, split_words
+from ..models.vqa_network import VQANetwork
 from ..scores import ScoreFn, logit
 from .contract import Unknown, refuse_questions, refuse_unknown
 from .inputs import Inputs, deduplicate_images, pad_ids
@@ -23,59 +28,62 @@ from .labels import LabelChooser, Labels
 
 
 class BundledAdapter:
-    """A network of ours and its words. The tapped layer is `project`, the last spatial layer."""
+    """Images through a bundled network. The tapped layer is `project`, the last spatial layer."""
 
-    def __init__(self, module: Any, vocabulary: Vocabulary, name: str, sha256: str) -> None:
-        self.network, self.vocabulary, self.name = module, vocabulary, name
-        self.module: nn.Module = module
-        self.layer: nn.Module = module.project
-        self.head_input_layer: nn.Module | None = getattr(
-            module, "pool", None
-        )  # attention has none: its head is not affine anywhere
+    network: Captioner | VQANetwork
+    head_input_layer: nn.Module | None = None
+
+    def __init__(self, network: Captioner | VQANetwork, vocabulary: Vocabulary, name: str, sha256: str) -> None:
+        self.network, self.vocabulary, self.name = network, vocabulary, name
+        self.module: nn.Module = network
+        self.layer: nn.Module = network.project
         self.provenance = {"weights": sha256}
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = self.network.baseline.device
-        return device
+        return self.network.baseline.device
 
-    def prepare(self, images: Sequence[Image]) -> Inputs:
-        """Images -> pixels, each distinct image once, the whole frame squeezed."""
-        once, photo = deduplicate_images(images)
-        pixels = to_pixels(once, self.network.config.image_size).to(self.network.baseline)
-        return Inputs(pixels, tuple(squeeze(*image.size) for image in images), image_index=photo)
+    def image_inputs(self, images: Sequence[Image]) -> Inputs:
+        """Pixels of the distinct images, each squeezed to a square as a whole."""
+        distinct, image_index = deduplicate_images(images)
+        pixels = to_pixels(distinct, self.network.config.image_size).to(self.network.baseline)
+        return Inputs(pixels, tuple(squeeze(*image.size) for image in images), image_index=image_index)
 
-    def cells(self, inputs: Inputs) -> Tensor:
-        """The layer's activations, one row for each of `inputs`."""
+    def layer_activations(self, inputs: Inputs) -> Tensor:
+        """Activations of `layer` `(b, d, h, w)`."""
         return inputs.to_rows(self.network.cells(inputs.pixels))
 
     def baseline_activations(self, inputs: Inputs) -> Tensor:
-        """The mean cell of the training photos, at every position."""
-        cell: Tensor = self.network.baseline
-        return cell.view(1, -1, 1, 1)
+        """Mean cell of the training photos `(1, d, 1, 1)`, for every position."""
+        return self.network.baseline.view(1, -1, 1, 1)
 
     def baseline_inputs(self, inputs: Inputs) -> Inputs:
         return replace(inputs, pixels=torch.zeros_like(inputs.pixels))  # 0 is the mean colour after (x - 127) / 128
 
 
-class NICAdapter(BundledAdapter):
+class CaptionerAdapter(BundledAdapter):
     """A `Captioner` and its vocabulary."""
 
     task = "captioning"
     default_score: ScoreFn = staticmethod(logit)
     default_method: str = "evidence"
     n_alternatives: int = 0
+    network: Captioner
 
-    def __init__(self, module: Captioner, vocabulary: Vocabulary, name: str = "nic", sha256: str = "") -> None:
-        super().__init__(module, vocabulary, name, sha256)
-        self.readout: nn.Module | None = module.readout
+    def __init__(self, network: Captioner, vocabulary: Vocabulary, name: str, sha256: str = "") -> None:
+        super().__init__(network, vocabulary, name, sha256)
+        self.readout: nn.Module | None = network.readout
+
+    @classmethod
+    def from_trained(cls, trained: TrainedModel, name: str) -> Self:
+        return cls(trained.network, trained.vocabulary, name, trained.sha256)
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
         refuse_questions(self.name, questions)
-        return self.prepare(images)
+        return self.image_inputs(images)
 
     def generate(self, inputs: Inputs, **options: Any) -> Tensor:
-        """Beam search; options are those of `NIC.generate`: `beam` (3), `length_penalty`."""
+        """Captions by beam search; the options are those of `Captioner.generate`: `beam` (3), `length_penalty`."""
         ids, _ = self.network.generate(self.network.cells(inputs.pixels), **options)
         return inputs.to_rows(ids)
 
@@ -100,29 +108,51 @@ class NICAdapter(BundledAdapter):
         return [Span(w, i, i + 1, known=id != UNK) for i, (w, id) in enumerate(zip(words, ids, strict=True))]
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
-        cells = self.cells(inputs) if activations is None else activations
-        logits: Tensor = self.network.decode(cells, ids.clamp(min=0))
-        return logits
+        cells = self.layer_activations(inputs) if activations is None else activations
+        return self.network.decode(cells, ids.clamp(min=0))
 
 
-class LSTMQAdapter(BundledAdapter, LabelChooser):
-    """A `Reader`, its vocabulary and its answers."""
+class NICAdapter(CaptionerAdapter):
+    """`NIC`: its head pools the cells first."""
+
+    def __init__(self, network: NIC, vocabulary: Vocabulary, name: str = "nic", sha256: str = "") -> None:
+        super().__init__(network, vocabulary, name, sha256)
+        self.head_input_layer = network.pool
+
+
+class SATAdapter(CaptionerAdapter):
+    """`SAT`: its words' attention is over the cells of `project`, the tapped layer."""
+
+    network: SAT
+
+    def attention(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor:
+        """Attention at each word `(b, t, h, w)`; every map adds up to 1."""
+        return self.network.attend(activations, ids.clamp(min=0))
+
+
+class AnswerAdapter(BundledAdapter, LabelChooser):
+    """A `VQANetwork`, its vocabulary and its answers."""
 
     task = "vqa"
+    network: VQANetwork
 
-    def __init__(self, module: Reader, vocabulary: Vocabulary, labels: Labels, name: str = "lstm-q", sha256: str = "") -> None:
-        super().__init__(module, vocabulary, name, sha256)
+    def __init__(self, network: VQANetwork, vocabulary: Vocabulary, labels: Labels, name: str, sha256: str = "") -> None:
+        super().__init__(network, vocabulary, name, sha256)
         self.labels = labels
-        self.question_layer: nn.Module | None = module.embedding
+        self.question_layer: nn.Module | None = network.embedding
+
+    @classmethod
+    def from_trained(cls, trained: TrainedModel, name: str) -> Self:
+        return cls(trained.network, trained.vocabulary, Labels(trained.answers), name, trained.sha256)
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
         if questions is None:
             raise ValueError(f"{self.name} answers questions: pass question=")
-        asked = pad_ids([self._read(question) for question in questions], self.device)
-        return self.prepare(images).with_questions(asked)
+        question_ids = pad_ids([self._question_ids(question) for question in questions], self.device)
+        return self.image_inputs(images).with_questions(question_ids)
 
-    def _read(self, question: str) -> list[int]:
-        """The question's ids. Raises ValueError when it is too long, or when the model knows none of its words."""
+    def _question_ids(self, question: str) -> list[int]:
+        """The question's ids. Raises ValueError if it is too long, or if the model knows none of its words."""
         words, longest = split_question(question), self.network.config.max_words
         if len(words) > longest:
             raise ValueError(f"{self.name} reads questions of at most {longest} words, this one has {len(words)}: shorten it")
@@ -139,32 +169,32 @@ class LSTMQAdapter(BundledAdapter, LabelChooser):
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         assert inputs.question_ids is not None
-        cells = self.cells(inputs) if activations is None else activations
+        cells = self.layer_activations(inputs) if activations is None else activations
         context, question = self.network.context(cells), self.network.read(inputs.question_ids)
-        logits: Tensor = self.network.answer(context, question.repeat(len(ids) // len(question), 1))
+        logits = self.network.answer(context, question.repeat(len(ids) // len(question), 1))
         return logits[:, None].expand(-1, ids.shape[1], -1)
 
     def logits_without_question(self, inputs: Inputs) -> Tensor:
-        """The logits `(b, v)` when no question is asked: the mean of the training questions in its place."""
+        """Logits `(b, v)` without a question: the mean encoding of the training questions takes its place."""
         context = inputs.to_rows(self.network.context(self.network.cells(inputs.pixels)))
-        logits: Tensor = self.network.answer(context, self.network.no_question.expand(len(context), -1))
-        return logits
+        return self.network.answer(context, self.network.no_question.expand(len(context), -1))
 
 
-class SATAdapter(NICAdapter):
-    """A `SAT` and its vocabulary; its words' attention is over the cells of `project`, the tapped layer."""
+class LSTMQAdapter(AnswerAdapter):
+    """`LSTMQ`: its head pools the cells first."""
+
+    def __init__(self, network: LSTMQ, vocabulary: Vocabulary, labels: Labels, name: str = "lstm-q", sha256: str = "") -> None:
+        super().__init__(network, vocabulary, labels, name, sha256)
+        self.head_input_layer = network.pool
+
+
+class SANAdapter(AnswerAdapter):
+    """`SAN`: its attention is over the cells of `project`, the tapped layer."""
+
+    network: SAN
 
     def attention(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor:
-        """The attention at each word `(b, t, h, w)`, between 0 and 1."""
-        maps: Tensor = self.network.attend(activations, ids.clamp(min=0))
-        return maps
-
-
-class SANAdapter(LSTMQAdapter):
-    """A `SAN`, its vocabulary and its answers; attention is over the cells of `project`, the tapped layer."""
-
-    def attention(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor:
-        """The attention of the last hop `(b, t, h, w)`: it is the question's, the same for every answer."""
+        """Attention of the last hop `(b, t, h, w)`: it depends on the question, and is the same for every answer."""
         assert inputs.question_ids is not None
         _, hops = self.network.look(self.network.context(activations), self.network.read(inputs.question_ids))
         last: Tensor = hops[-1].view(len(activations), 1, *activations.shape[2:])

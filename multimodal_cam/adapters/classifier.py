@@ -1,4 +1,4 @@
-"""Image classifiers for the engine: a VQA model without a question, its text one token over the classes."""
+"""Adapter of image classifiers: like VQA models without a question, their text is one token over the classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..core.geometry import Placement, squeeze
 from ..core.hooks import evaluation_mode
 from .contract import refuse_questions
-from .encoder_input import MEAN_COLOUR, CutNetworkAdapter
+from .encoder_input import MEAN_COLOUR, CutNetworkAdapter, ImagePreprocessing
 from .head_extraction import last_spatial_layer
 from .inputs import Inputs
 from .labels import LabelChooser, Labels
@@ -32,20 +32,18 @@ class Classifier(CutNetworkAdapter, LabelChooser):
         network: nn.Module,
         labels: Sequence[str] | None,
         layer: nn.Module | str | None,
-        preprocess: Callable[[Image.Image], Tensor] | None,
-        image_size: int,
-        placement: Callable[[int, int], Placement],
+        preprocessing: ImagePreprocessing,
         name: str,
         provenance: Mapping[str, str],
     ) -> None:
-        super().__init__(network, network, preprocess, image_size, placement)
+        super().__init__(network, network, preprocessing)
         self.name, self.provenance = name, dict(provenance)
-        blank = self.prepare([Image.new("RGB", (64, 64), MEAN_COLOUR)])
-        self.cut(last_spatial_layer(network, blank.pixels) if layer is None else _find(network, layer))
-        self.labels = Labels(self._names(labels, blank))
+        blank = self.image_inputs([Image.new("RGB", (64, 64), MEAN_COLOUR)])
+        self.tap_layer(last_spatial_layer(network, blank.pixels) if layer is None else _find_layer(network, layer))
+        self.labels = Labels(self._label_names(labels, blank))
 
-    def _names(self, labels: Sequence[str] | None, inputs: Inputs) -> Sequence[str]:
-        """The labels, one for each output. Raises ValueError when there are more, or fewer."""
+    def _label_names(self, labels: Sequence[str] | None, inputs: Inputs) -> Sequence[str]:
+        """One label for each output. Raises ValueError if there are more or fewer."""
         with evaluation_mode(self.module), torch.no_grad():
             classes = self.logits(inputs, torch.zeros(1, 1, dtype=torch.long)).shape[-1]
         if labels is None:
@@ -56,20 +54,20 @@ class Classifier(CutNetworkAdapter, LabelChooser):
 
     def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:
         refuse_questions(self.name, questions)
-        return self.prepare(images)
+        return self.image_inputs(images)
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         if activations is None:
-            logits = inputs.to_rows(self._checked(self.module(inputs.pixels), len(inputs.pixels)))
+            logits = inputs.to_rows(self._checked_logits(self.module(inputs.pixels), len(inputs.pixels)))
         else:
-            logits = self._checked(self.head(activations, inputs.to_rows(inputs.pixels)), len(activations))
+            logits = self._checked_logits(self.head(activations, inputs.to_rows(inputs.pixels)), len(activations))
         return logits[:, None].expand(-1, ids.shape[1], -1)
 
-    def _checked(self, logits: Any, rows: int) -> Tensor:
-        """What the network gave, if that is `(rows, classes)`. Raises ValueError when it is anything else."""
-        if isinstance(logits, Tensor) and logits.ndim == 2 and len(logits) == rows and logits.shape[1] > 1:
-            return logits
-        what = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+    def _checked_logits(self, output: Any, rows: int) -> Tensor:
+        """The network's output, if that is logits `(rows, classes)`. Raises ValueError for anything else."""
+        if isinstance(output, Tensor) and output.ndim == 2 and len(output) == rows and output.shape[1] > 1:
+            return output
+        what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(
             f"{self.name}: expected logits ({rows}, classes) with two classes or more, got {what}; any other number is "
             "explained by explain_score"
@@ -87,21 +85,35 @@ def classifier(
     name: str = "classifier",
     provenance: Mapping[str, str] | None = None,
 ) -> Classifier:
-    """Your own image classifier, ready for `explain`: `classifier(module)`; `module(pixels)` gives logits `(b, classes)`.
+    """Your own image classifier, ready for `explain`: `classifier(module)`.
 
     `explain(model, photo)` explains the likeliest class, `text="tabby cat"` another one; `e.answers` are the likeliest five
-    and `e.answer_maps` their maps, all from one pass. `labels`: a name for each class, or several with commas between them
-    (`"tabby, tabby cat"`); None: ImageNet's for 1000 classes, else `class 0` and so on. `layer`: a module or its dotted name;
-    None: the last one that gives a grid `(b, c, h, w)`. `preprocess`: one image -> `(3, H, W)`, such as torchvision's
-    `weights.transforms()` (default: squeezed to `image_size`, ImageNet's mean and deviation); `placement`: where its output
-    lies on the image (`geometry.squeeze`, `center_crop`, `letterbox`), worked out from torchvision's and timm's transforms.
+    and `e.answer_maps` their maps, all from one pass. The network is neither changed nor copied. Its backbone runs once an image
+    where torch.fx can trace what follows the layer, else once for the maps and once for `reliance`.
 
-    The network is not changed and not copied. Its backbone runs once an image where `forward` can be cut at the layer, else
-    once for the maps and once for `reliance`. Raises ValueError for labels that do not fit, and when no layer gives a grid.
+    Args:
+        module: Network; `module(pixels)` gives logits `(b, classes)`.
+        labels: A name for each class, or several with commas between them (`"tabby, tabby cat"`). None: ImageNet's for 1000
+            classes, else `class 0` and so on.
+        layer: Tapped layer, a module or its dotted name. None: the last one that gives a grid `(b, c, h, w)`.
+        preprocess: One image -> pixels `(3, H, W)`, such as torchvision's `weights.transforms()`. None: the image is squeezed to
+            `image_size`, with ImageNet's mean and deviation.
+        image_size: Side of the squeezed image in pixels.
+        placement: Placement of the pixels on an image of the given width and height (`geometry.squeeze`, `center_crop`,
+            `letterbox`). None: worked out from torchvision's and timm's transforms.
+        name: Name in records and pages.
+        provenance: Source of the weights, for the record.
+
+    Returns:
+        A `TaskAdapter`.
+
+    Raises:
+        ValueError: The labels do not fit the outputs, no layer gives a grid, or the placement of `preprocess` is unknown.
     """
     if placement is None:
         placement = squeeze if preprocess is None else transform_placement(preprocess)
-    return Classifier(module, labels, layer, preprocess, image_size, placement, name, provenance or {})
+    preprocessing = ImagePreprocessing(placement, preprocess, image_size)
+    return Classifier(module, labels, layer, preprocessing, name, provenance or {})
 
 
 @functools.cache
@@ -116,8 +128,8 @@ def imagenet_labels() -> tuple[str, ...]:
     return tuple(other if labels.count(label) > 1 else label for label, other in zip(labels, single, strict=True))
 
 
-def _find(network: nn.Module, layer: nn.Module | str) -> nn.Module:
-    """The module, or the one of that name. Raises ValueError, with near names, when it is not in the network."""
+def _find_layer(network: nn.Module, layer: nn.Module | str) -> nn.Module:
+    """Module `layer`, or that of this name. Raises ValueError, with near names, if the network has none."""
     names: dict[nn.Module, str] = {module: name for name, module in network.named_modules()}
     for module, name in names.items():
         if layer is module or layer == name:

@@ -12,7 +12,7 @@ Beside the token stands one rival, the text's end, whose logit is 0: `log_prob` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,17 +20,16 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core.geometry import Placement
 from ..core.spans import Span
 from ..scores import ScoreFn, logit
 from .contract import Unknown, refuse_questions
-from .encoder_input import MEAN_COLOUR, CutNetworkAdapter
+from .encoder_input import MEAN_COLOUR, CutNetworkAdapter, ImagePreprocessing
 from .head_extraction import last_spatial_layer
 from .hf import detokenization
 from .hf.token_views import TokenView
 from .inputs import Inputs, pad_ids
 
-AT_ONCE = 64  # texts that the text tower reads together
+TEXT_BATCH = 64  # texts in one pass of the text tower
 
 
 class CLIP(CutNetworkAdapter):
@@ -47,43 +46,41 @@ class CLIP(CutNetworkAdapter):
         self,
         network: Any,
         tokenizer: Any,
-        preprocess: Callable[[Image.Image], Tensor],
-        placement: Callable[[int, int], Placement],
+        preprocessing: ImagePreprocessing,
         name: str,
         provenance: Mapping[str, str],
     ) -> None:
-        super().__init__(network, network.visual, preprocess, 0, placement)
+        super().__init__(network, network.visual, preprocessing)
         self.network, self.tokenizer, self.name, self.provenance = network, tokenizer, name, dict(provenance)
-        self.cut(self.place())
-        self._read: tuple[object, Tensor] | None = None
+        self.tap_layer(self.default_layer())
+        self._prefix_cache: tuple[object, Tensor] | None = None
 
-    def place(self) -> nn.Module:
-        """The layer."""
-        return last_spatial_layer(self.encoder, self.prepare([Image.new("RGB", (64, 64), MEAN_COLOUR)]).pixels)
+    def default_layer(self) -> nn.Module:
+        """Layer that is tapped: the last grid of the image tower."""
+        return last_spatial_layer(self.encoder, self.image_inputs([Image.new("RGB", (64, 64), MEAN_COLOUR)]).pixels)
 
     def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:
         refuse_questions(self.name, questions)
-        return self.prepare(images)
+        return self.image_inputs(images)
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
-        """`(b, t, v)`: what the token adds where it stands, 0 for the end of the text, and nothing else can be said."""
+        """Logits `(b, t, v)`: the token's gain where it stands, 0 for the end of the text, minus infinity for all others."""
         if activations is None:
             photos = inputs.to_rows(self.encoder(inputs.pixels))
         else:
             photos = self.head(activations, inputs.to_rows(inputs.pixels))
-        similar: Tensor = self.network.logit_scale.exp() * (F.normalize(photos, dim=-1)[:, None] * self._beginnings(ids)).sum(
-            dim=-1
-        )
+        cosines = (F.normalize(photos, dim=-1)[:, None] * self._prefix_features(ids)).sum(dim=-1)
+        similar: Tensor = self.network.logit_scale.exp() * cosines
         logits = similar.new_full((*ids.shape, self.tokenizer.vocab_size), -torch.inf)
         logits[..., self.tokenizer.eot_token_id] = 0
         gains: Tensor = similar.diff(dim=1)
         return logits.scatter(-1, ids.clamp(min=0)[..., None], gains[..., None])
 
-    def _beginnings(self, ids: Tensor) -> Tensor:
-        """What the text tower makes of no token, of the first, of the first two ... `(b, t + 1, d)`; kept for the next pass."""
+    def _prefix_features(self, ids: Tensor) -> Tensor:
+        """Text features of every prefix, from no token to all `t`: `(b, t + 1, d)`; cached for the next pass."""
         texts, which = torch.unique(ids, dim=0, return_inverse=True)
-        key = (texts.tolist(), self.state())
-        if self._read is None or self._read[0] != key:
+        key = (texts.tolist(), self.weights_version())
+        if self._prefix_cache is None or self._prefix_cache[0] != key:
             start, end = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id
             read = texts.new_zeros(len(texts), ids.shape[1] + 1, self.network.context_length)
             for row, text in zip(read, texts.tolist(), strict=True):
@@ -91,9 +88,9 @@ class CLIP(CutNetworkAdapter):
                     said = [start, *(token for token in text[:i] if token >= 0), end]
                     tokens[: len(said)] = tokens.new_tensor(said)
             with torch.no_grad():
-                parts = [self.network.encode_text(part, normalize=True) for part in read.flatten(0, 1).split(AT_ONCE)]
-            self._read = key, torch.cat(parts).view(*read.shape[:2], -1)
-        return self._read[1][which]
+                parts = [self.network.encode_text(part, normalize=True) for part in read.flatten(0, 1).split(TEXT_BATCH)]
+            self._prefix_cache = key, torch.cat(parts).view(*read.shape[:2], -1)
+        return self._prefix_cache[1][which]
 
     # ---- words ---------------------------------------------------------------------------------------------------------
 
@@ -101,7 +98,7 @@ class CLIP(CutNetworkAdapter):
         raise ValueError(f"{self.name} compares texts with photos and says none: pass text=")
 
     def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
-        """Every text can be read. Raises ValueError for one without words, or longer than the model reads."""
+        """Ids of any texts. Raises ValueError for one without words, or longer than the model's context."""
         rows, room = [self._encode(text) for text in texts], self.network.context_length - 2
         for text, row in zip(texts, rows, strict=True):
             if not 0 < len(row) <= room:
@@ -133,7 +130,7 @@ class CLIPViT(CLIP):
     by. Else it is the last block. CLS has no place on the map.
     """
 
-    def place(self) -> nn.Module:
+    def default_layer(self) -> nn.Module:
         tower: Any = self.encoder
         last: Any = tower.transformer.resblocks[-1]
         layer: nn.Module = last.ln_1 if tower.attn_pool is None and tower.pool_type == "tok" else last

@@ -1,9 +1,10 @@
-"""Somebody's own PyTorch captioner for the engine: an encoder, a decoder, words. Nothing to subclass."""
+"""Adapter of a user's own PyTorch captioner: an encoder, a decoder, a tokenizer. Nothing to subclass."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -14,7 +15,7 @@ from ..core.geometry import Placement, squeeze
 from ..core.spans import Span
 from ..scores import ScoreFn, log_prob
 from .contract import Unknown, refuse_questions, refuse_unknown
-from .encoder_input import EncoderAdapter, differentiable_rnn
+from .encoder_input import EncoderAdapter, ImagePreprocessing, differentiable_rnn
 from .inputs import PAD, Inputs, pad_ids
 
 
@@ -52,12 +53,27 @@ class Words:
 
 
 def tokenizer_of(words: Tokenizer | Sequence[str] | Mapping[str, int], unk: int | None) -> Tokenizer:
-    """A tokenizer from what a user has: one, a list of words, or a dict `word -> id`."""
+    """Tokenizer from a tokenizer, a list of words, or a dict `word -> id`. Raises ValueError for ids that have gaps."""
     if isinstance(words, Mapping):
         if sorted(words.values()) != list(range(len(words))):
             raise ValueError(f"tokenizer: expected the ids 0 to {len(words) - 1}, each once")
         words = sorted(words, key=words.__getitem__)
     return Words(words, unk) if isinstance(words, Sequence) else words
+
+
+@dataclass(frozen=True)
+class DecodingLimits:
+    """Ids and length that greedy decoding keeps to.
+
+    Attributes:
+        bos: Start token, never generated.
+        eos: End token; None: the captioner cannot generate.
+        max_words: Longest text in tokens.
+    """
+
+    bos: int | None = None
+    eos: int | None = None
+    max_words: int = 64
 
 
 class CustomCaptioner(EncoderAdapter):
@@ -72,44 +88,41 @@ class CustomCaptioner(EncoderAdapter):
         self,
         encoder: nn.Module,
         decoder: nn.Module,
+        tokenizer: Tokenizer,
+        preprocessing: ImagePreprocessing,
+        limits: DecodingLimits,
+        *,
         head_input_layer: nn.Module | None,
         readout: nn.Module | None,
-        tokenizer: Tokenizer,
-        preprocess: Callable[[Image.Image], Tensor] | None,
-        image_size: int,
-        placement: Callable[[int, int], Placement],
-        bos: int | None,
-        eos: int | None,
-        max_words: int,
         name: str,
     ) -> None:
-        module = nn.ModuleDict({"encoder": encoder, "decoder": decoder})
-        super().__init__(module, encoder, preprocess, image_size, placement)
-        self.decoder, self.head_input_layer, self.readout, self.tokenizer = decoder, head_input_layer, readout, tokenizer
-        self.bos, self.eos, self.max_words, self.name = bos, eos, max_words, name
+        super().__init__(nn.ModuleDict({"encoder": encoder, "decoder": decoder}), encoder, preprocessing)
+        self.decoder, self.tokenizer, self.limits, self.name = decoder, tokenizer, limits, name
+        self.head_input_layer, self.readout = head_input_layer, readout
 
     def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:
         refuse_questions(self.name, questions)
-        return self.prepare(images)
+        return self.image_inputs(images)
 
     def generate(self, inputs: Inputs, **options: Any) -> Tensor:
         """Greedy decoding; the only option is `beam=1`."""
         if options.pop("beam", 1) != 1 or options:
             raise ValueError(f"a captioner of your own is decoded greedily (beam=1), got {options or 'a wider beam'}")
-        if self.eos is None:
+        eos = self.limits.eos
+        if eos is None:
             raise ValueError("this captioner has no end token: pass text=, or captioner(..., eos=ID)")
-        never = [i for i in (self.bos, getattr(self.tokenizer, "unk", None)) if i is not None]
+        forbidden = [i for i in (self.limits.bos, getattr(self.tokenizer, "unk", None)) if i is not None]
         features = self.features(inputs)
         ids = torch.full((len(inputs), 0), PAD, dtype=torch.long, device=self.device)
         ended = torch.zeros(len(inputs), dtype=torch.bool, device=self.device)
-        while ids.shape[1] < self.max_words and not bool(ended.all()):
-            blank = torch.zeros_like(ended, dtype=torch.long)[:, None]  # the position that is asked for
+        while ids.shape[1] < self.limits.max_words and not bool(ended.all()):
+            blank = torch.zeros_like(ended, dtype=torch.long)[:, None]  # position to predict
             logits = self._decode(features, torch.cat([ids.clamp(min=0), blank], dim=1))[:, -1]
-            logits[:, never] = -torch.inf
+            logits[:, forbidden] = -torch.inf
             if ids.shape[1] == 0:
-                logits[:, self.eos] = -torch.inf  # a caption has at least one word
+                logits[:, eos] = -torch.inf  # a caption has at least one word
             word = logits.argmax(dim=-1)
-            ended = ended | (word == self.eos)
+            ended = ended | (word == eos)
             ids = torch.cat([ids, torch.where(ended, PAD, word)[:, None]], dim=1)
         return ids[:, : int((ids >= 0).sum(dim=1).max())]
 
@@ -118,8 +131,8 @@ class CustomCaptioner(EncoderAdapter):
         for text, row in zip(texts, rows, strict=True):
             if not row:
                 raise ValueError(f"expected a text with words, got {text!r}")
-            if len(row) > self.max_words:
-                raise ValueError(f"the model says at most {self.max_words} tokens, the text has {len(row)}: {text!r}")
+            if len(row) > self.limits.max_words:
+                raise ValueError(f"the model says at most {self.limits.max_words} tokens, the text has {len(row)}: {text!r}")
         return pad_ids(rows, self.device)
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
@@ -161,28 +174,38 @@ def captioner(
 ) -> CustomCaptioner:
     """Your own captioner, ready for `explain`: `captioner(encoder=cnn, decoder=rnn, tokenizer=words)`.
 
-    `encoder(pixels)` gives a grid `(b, c, h, w)`: its output is the layer that is tapped (`explain(..., layer="encoder.layer3")`
-    taps another). `decoder(features, ids)` gives teacher-forced logits `(b, t, v)`; position `i` scores `ids[:, i]` and sees
-    only `ids[:, :i]`, so the decoder puts its own start token in front. `tokenizer` is a list of words, a dict `word -> id`,
-    or an object with `encode`, `tokens` and `spans` (see `Words`). Optional: `readout`, the decoder's last linear layer if it
-    runs once on hidden states `(b, t, d)`, and `head_input_layer`, the
-    decoder's pooling or linear module that alone reads the features
-    (both make it faster); `preprocess`, one image -> `(3, H, W)` (default: squeezed to
-    `image_size`, ImageNet's mean and deviation), and `placement`, where its output lies on the image (`geometry.squeeze`,
-    `center_crop`, `letterbox`); `bos` (never said), `eos` (needed to generate) and `unk`, as ids.
+    Args:
+        encoder: `encoder(pixels)` gives a grid `(b, c, h, w)`; its output is the tapped layer
+            (`explain(..., layer="encoder.layer3")` taps another).
+        decoder: `decoder(features, ids)` gives teacher-forced logits `(b, t, v)`; position `i` scores `ids[:, i]` and sees only
+            `ids[:, :i]`, so the decoder puts its own start token in front.
+        tokenizer: A list of words, a dict `word -> id`, or an object with `encode`, `tokens` and `spans` (see `Words`).
+        head_input_layer: Pooling or linear module of the decoder that alone reads the features; evidence gets faster.
+        readout: Last linear layer of the decoder, if it runs once on hidden states `(b, t, d)`; maps get faster.
+        preprocess: One image -> pixels `(3, H, W)`. None: the image is squeezed to `image_size`, with ImageNet's mean and
+            deviation.
+        image_size: Side of the squeezed image in pixels.
+        placement: Placement of the pixels on an image of the given width and height (`geometry.squeeze`, `center_crop`,
+            `letterbox`).
+        bos: Id of the start token, which is never generated.
+        eos: Id of the end token; needed to generate.
+        unk: Id of the unknown word, for a `tokenizer` given as a list or a dict.
+        max_words: Longest text in tokens.
+        name: Name in records and pages.
+
+    Returns:
+        A `TaskAdapter`.
+
+    Raises:
+        ValueError: The ids of a `tokenizer` given as a dict have gaps.
     """
-    tokenizer = tokenizer_of(tokenizer, unk)
     return CustomCaptioner(
         encoder,
         decoder,
-        head_input_layer,
-        readout,
-        tokenizer,
-        preprocess,
-        image_size,
-        placement,
-        bos,
-        eos,
-        max_words,
-        name,
+        tokenizer_of(tokenizer, unk),
+        ImagePreprocessing(placement, preprocess, image_size),
+        DecodingLimits(bos, eos, max_words),
+        head_input_layer=head_input_layer,
+        readout=readout,
+        name=name,
     )

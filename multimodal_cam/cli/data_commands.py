@@ -29,19 +29,21 @@ def make_questions(
     They ask for objects, colours, numbers, places, actions and, as often yes as no, whether something is so. A
     split is called after its file, train_images.txt train. What cannot be read is left out and told in the end.
     """
-    from multimodal_cam.data import asking
-    from multimodal_cam.data.captions import read_captions, read_split
-    from multimodal_cam.data.photos import Tally
-    from multimodal_cam.data.questions import write_questions
+    from multimodal_cam.data.question_maker import question_generation
+    from multimodal_cam.data.question_maker.captioned_photos import SkipCounter
+    from multimodal_cam.data.readers.caption_file import read_captions, read_split
+    from multimodal_cam.data.readers.question_record import write_questions
 
-    tally = Tally()
+    tally = SkipCounter()
     texts = read_captions(captions, tally.of("lines of captions"))
     splits = {path.stem.removesuffix("_images"): read_split(path, texts, tally.of("photos without captions")) for path in split}
     if len(splits) < len(split):
         raise ValueError(f"two splits of one name: {', '.join(map(str, split))}")
     with progress_bar("reading captions", sum(map(len, splits.values()))) as advance:
         questions = list(
-            asking.make_questions(texts, splits, entities, seed=seed, min_count=min_count, tally=tally, progress=advance)
+            question_generation.make_questions(
+                texts, splits, entities, seed=seed, min_count=min_count, tally=tally, progress=advance
+            )
         )
     for reason, (times, first) in tally.found.items():
         print_diagnostic(f"left out: {times} {reason}, the first: {first}")

@@ -30,7 +30,7 @@ def eval_captions(
     batch_size: o.BatchSize = 32,
 ) -> None:
     """BLEU-1 to BLEU-4 (0 to 1) and CIDEr (0 to 10) of a model's captions against human ones."""
-    from multimodal_cam.data.captions import read_captions, read_split
+    from multimodal_cam.data.readers.caption_file import read_captions, read_split
     from multimodal_cam.evaluation.caption_quality import evaluate_captions
 
     texts = read_captions(captions)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .output import print_diagnostic
 
 if TYPE_CHECKING:
-    from multimodal_cam.data.questions import Question
+    from multimodal_cam.data.readers.question_record import Question
 
 
 def read_question_file(path: Path) -> list[Question]:
@@ -16,7 +16,7 @@ def read_question_file(path: Path) -> list[Question]:
 
     Raises ValueError when no question is left.
     """
-    from multimodal_cam.data.questions import read_questions
+    from multimodal_cam.data.readers.question_record import read_questions
 
     broken: list[str] = []
     questions = list(read_questions(path, broken.append))

@@ -138,7 +138,7 @@ def study_vqa(
     dry_run: DryRun = False,
 ) -> None:
     """Do maps of answers lie where the answer is? Questions with boxes; the report counts those that are answered right."""
-    from multimodal_cam.data.questions import read_questions
+    from multimodal_cam.data.readers.question_record import read_questions
     from multimodal_cam.study.config import Settings
     from multimodal_cam.study.sources.photo_list import question_photos
 
@@ -187,7 +187,7 @@ def study_sanity(
     Writes sanity.parquet, sanity.md, sanity.html and plots; in the folder of a study, into its report, too. Takes the first
     50 photos unless --limit says otherwise.
     """
-    from multimodal_cam.data.questions import read_questions
+    from multimodal_cam.data.readers.question_record import read_questions
     from multimodal_cam.study.config import Settings
     from multimodal_cam.study.report.sanity_section import write_sanity
     from multimodal_cam.study.report.study_report import write_report
@@ -237,8 +237,8 @@ def _photos_with_boxes(
     entities: Path | None, instances: Path | None, captions: Path | None, split: Path | None
 ) -> tuple[list[StudyPhoto], dict[str, Path]]:
     """The photos to measure, and the files that list them, their captions and their boxes."""
-    from multimodal_cam.data.captions import read_captions
-    from multimodal_cam.data.coco import read_coco
+    from multimodal_cam.data.readers.caption_file import read_captions
+    from multimodal_cam.data.readers.coco import read_coco
     from multimodal_cam.study.sources.photo_list import StudyPhoto, listed_photos
 
     if (entities is None) == (instances is None):

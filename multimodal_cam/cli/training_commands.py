@@ -43,8 +43,8 @@ def train_captioner(
     What is not given is the recipe's. Stopped at any moment, the same command goes on after the last epoch.
     """
     from multimodal_cam.adapters.load import choose_device
-    from multimodal_cam.data.captions import read_captions, read_split
-    from multimodal_cam.models import captioner_training as training
+    from multimodal_cam.data.readers.caption_file import read_captions, read_split
+    from multimodal_cam.models.training import captioner_training as training
 
     o.check_choice("--network", network, training.NETWORKS)
     changes = o.drop_none(
@@ -96,7 +96,7 @@ def train_vqa(
     Lines of the question files that are broken are left out and told.
     """
     from multimodal_cam.adapters.load import choose_device
-    from multimodal_cam.models import vqa_training as training
+    from multimodal_cam.models.training import vqa_training as training
 
     o.check_choice("--network", network, training.NETWORKS)
     changes = o.drop_none(

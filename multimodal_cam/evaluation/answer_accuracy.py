@@ -14,7 +14,7 @@ from ..adapters.contract import RunsWithoutQuestion, TaskAdapter
 from ..core.cut_model import tap_layer
 from ..core.hooks import evaluating
 from ..core.images import load_image
-from ..data.questions import Question
+from ..data.readers.question_record import Question
 from ..metrics.vqa_accuracy import exact_accuracy, soft_accuracy
 from .caption_quality import Progress, batches, silent
 

@@ -17,9 +17,9 @@ from torchvision import models
 import multimodal_cam as mc
 from multimodal_cam.adapters.bundled import LSTMQAdapter
 from multimodal_cam.adapters.labels import Labels
-from multimodal_cam.data.questions import Question, read_questions
+from multimodal_cam.data.readers.question_record import Question, read_questions
 from multimodal_cam.evaluation.answer_accuracy import evaluate_answers
-from multimodal_cam.models.lstm_q import LSTMQ, LSTMQConfig
+from multimodal_cam.models.lstm_q.network import LSTMQ, LSTMQConfig
 from multimodal_cam.models.vocabulary import SPECIALS, Vocabulary
 from multimodal_cam.study.config import Settings
 from multimodal_cam.study.measure.metric_spec import MetricColumn

@@ -12,7 +12,7 @@ from torchvision import models
 
 import multimodal_cam as mc
 from multimodal_cam.adapters.bundled import NICAdapter
-from multimodal_cam.models.nic import NIC, NICConfig
+from multimodal_cam.models.nic.network import NIC, NICConfig
 from multimodal_cam.models.vocabulary import SPECIALS, Vocabulary
 
 VOCABULARY = 2538  # words that Flickr8k's training captions hold five times or more

@@ -15,7 +15,7 @@ from measuring import Measurement, Section
 from numpy.typing import NDArray
 
 import multimodal_cam as mc
-from multimodal_cam.data.captions import read_captions, read_split
+from multimodal_cam.data.readers.caption_file import read_captions, read_split
 from multimodal_cam.evaluation.caption_quality import evaluate_captions
 from multimodal_cam.study.config import Settings
 from multimodal_cam.study.measure.metric_spec import MetricColumn

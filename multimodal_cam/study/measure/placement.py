@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...core.geometry import Placement
-from ...data.entities import Box
+from ...data.readers.flickr_entities import Box
 from ...metrics.localization import Tolerance, attention_correctness, average_precision, energy_in_boxes, in_out_ratio, inside
 from ...metrics.overlap import best_box_iou, box_iou, obj_iou
 from .metric_spec import MetricSpec

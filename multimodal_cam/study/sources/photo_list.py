@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...data.coco import Thing
-from ...data.questions import Question
+from ...data.readers.coco import CocoObject
+from ...data.readers.question_record import Question
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class StudyPhoto:
 
     image: str
     captions: tuple[str, ...] = ()
-    things: tuple[Thing, ...] = ()
+    things: tuple[CocoObject, ...] = ()
     questions: tuple[Question, ...] = ()
 
 

@@ -14,9 +14,9 @@ from ...adapters.contract import TaskAdapter
 from ...adapters.inputs import PAD
 from ...core.images import load_image
 from ...core.spans import Span, parse_all, regroup
-from ...data.coco import Thing
-from ...data.entities import Box, Phrase, Sentence, read_entities
-from ...data.questions import Question
+from ...data.readers.coco import CocoObject
+from ...data.readers.flickr_entities import Box, Phrase, Sentence, read_entities
+from ...data.readers.question_record import Question
 from ...models.vocabulary import split_words
 from ..config import Settings
 from .photo_list import StudyPhoto
@@ -32,7 +32,7 @@ class OpenedPhoto:
     item: StudyPhoto
     image: Image
     sentences: tuple[Sentence, ...]
-    things: tuple[Thing, ...]
+    things: tuple[CocoObject, ...]
 
     @property
     def said(self) -> set[str]:
@@ -126,7 +126,7 @@ def _marked(phrases: Sequence[Phrase], text: PhotoText, doc: Any, image: str, le
     return found
 
 
-def _aligned(things: Sequence[Thing], doc: Any, image: str, left_out: LeftOut) -> list[WordTarget]:
+def _aligned(things: Sequence[CocoObject], doc: Any, image: str, left_out: LeftOut) -> list[WordTarget]:
     """Noun phrases whose head noun names a thing on the photo."""
     found = []
     for chunk in doc.noun_chunks:
@@ -158,7 +158,7 @@ def nouns_of(photo: OpenedPhoto, words: Sequence[Span], doc: Any) -> list[Captio
     return [CaptionNoun(token.i, bool({token.text.lower(), token.lemma_.lower()} & said) if said else None) for token in nouns]
 
 
-def _things(sentences: Sequence[Sentence]) -> tuple[Thing, ...]:
+def _things(sentences: Sequence[Sentence]) -> tuple[CocoObject, ...]:
     """What the phrases of all captions of a photo name, and where it is: by the lemma of their last noun."""
     chains: dict[str, tuple[set[str], Phrase]] = {}
     for doc, sentence in zip(parse_texts([s.words for s in sentences]), sentences, strict=True):
@@ -167,7 +167,7 @@ def _things(sentences: Sequence[Sentence]) -> tuple[Thing, ...]:
             if phrase.boxes and heads:
                 names, _ = chains.setdefault(phrase.chain, (set(), phrase))
                 names.update({heads[-1].text.lower(), heads[-1].lemma_.lower()})
-    return tuple(Thing(frozenset(names), p.boxes, p.types[0], chain) for chain, (names, p) in chains.items())
+    return tuple(CocoObject(frozenset(names), p.boxes, p.types[0], chain) for chain, (names, p) in chains.items())
 
 
 def questions_of(photos: Sequence[OpenedPhoto]) -> list[PhotoText]:

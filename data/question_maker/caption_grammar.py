@@ -1,4 +1,4 @@
-"""What a caption tells, read off spaCy's parse: which things there are, who does what, what is where, who wears what."""
+"""Facts of a caption, from spaCy's parse: which things there are, who does what, what is where, who wears what."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Deed:
+class Action:
     """`agents` are `doing` (an -ing form; `particle`: its "up" or "down") `thing`, at `places`: preposition and thing."""
 
     agents: tuple[Thing, ...]
@@ -46,27 +46,31 @@ class Deed:
 
 
 @dataclass(frozen=True)
-class Told:
-    """All that a caption tells. `at`: thing, preposition, place; `wearing`: person and garment."""
+class CaptionFacts:
+    """Facts of one caption. `at`: thing, preposition, place; `wearing`: person and garment."""
 
     text: str
     things: tuple[Thing, ...]
-    deeds: tuple[Deed, ...]
+    actions: tuple[Action, ...]
     at: tuple[tuple[Thing, str, Thing], ...]
     wearing: tuple[tuple[Thing, Thing], ...]
 
 
-def told(doc: Any, words: list[int], text: str) -> Told:
-    """What the parsed caption `doc` tells; `words[i]`: which word of the caption token `i` is."""
+def caption_facts(doc: Any, words: list[int], text: str) -> CaptionFacts:
+    """Facts of the parsed caption `doc`; `words[i]` is the word of the caption to which token `i` belongs."""
     reading = _Reading(doc, words)
-    deeds = tuple(reading.deeds())
+    actions = tuple(reading.actions())
     at = tuple(reading.at())
-    wearing = [(deed.agents[0], deed.thing) for deed in deeds if deed.doing == "wearing" and deed.thing and len(deed.agents) == 1]
+    wearing = [
+        (action.agents[0], action.thing)
+        for action in actions
+        if action.doing == "wearing" and action.thing and len(action.agents) == 1
+    ]
     wearing += [(who, what) for who, preposition, what in at if preposition in ("in", "with")]
-    return Told(
+    return CaptionFacts(
         text,
         tuple(reading.things.values()),
-        deeds,
+        actions,
         at,
         tuple((who, what) for who, what in wearing if who.noun in lex.PEOPLE and what.noun in lex.CLOTHES),
     )
@@ -191,9 +195,9 @@ class _Reading:
         behind = self._of(token) if token.lemma_ in lex.GROUPS | lex.PARTS else None
         return self.things.get((token if behind is None else behind).i)
 
-    # ---- deeds
+    # ---- actions
 
-    def deeds(self) -> Iterator[Deed]:
+    def actions(self) -> Iterator[Action]:
         for verb in self.doc:
             doing = self._doing(verb)
             if not doing:
@@ -210,10 +214,10 @@ class _Reading:
                 continue
             thing = self._meant(objects[0]) if objects else None
             if objects and thing is None:
-                yield Deed(agents, doing, *particles)
+                yield Action(agents, doing, *particles)
                 continue
             places = [*self._placed(verb), *(self._placed(objects[0]) if objects else ())]
-            yield Deed(agents, doing, "".join(particles), thing, tuple(places))
+            yield Action(agents, doing, "".join(particles), thing, tuple(places))
 
     def _doing(self, verb: Any) -> str:
         if verb.pos_ not in ("VERB", "NOUN") or any(c.dep_ in ("auxpass", "nsubjpass") for c in verb.children):

@@ -23,16 +23,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core.images import load_image
-from .bundle import load_model, model_folder, save_model
-from .encoder import load_imagenet, to_pixels
-from .features import Progress, cache_features
-from .nic import NIC, Captioner, NICConfig
-from .run import Run, mean_cell, missing_photos, pad, round_to_half
-from .sat import SAT, SATConfig
-from .vocabulary import EOS, SPECIALS, Vocabulary, split_words
+from ...core.images import load_image
+from ..bundle import load_model, model_folder, save_model, specs_of_task
+from ..captioner import Captioner
+from ..encoder import load_imagenet, to_pixels
+from ..vocabulary import EOS, SPECIALS, Vocabulary, split_words
+from .feature_cache import Progress, cache_features
+from .training_run import TrainingRun, mean_cell, missing_photos, pad, round_to_half
 
-NETWORKS: dict[str, tuple[type[Any], type[Any]]] = {"nic": (NIC, NICConfig), "sat": (SAT, SATConfig)}
+NETWORKS = specs_of_task("captioning")  # what `train captioner --network` takes
 MEASURED = 500  # training photos from which the mean cell is taken
 CAPTIONS_KEPT = 32  # of the dev photos: what the network said when it was trained, for tests of the files
 
@@ -62,7 +61,7 @@ class TrainingOptions:
 
 
 @dataclass(frozen=True)
-class Corpus:
+class CaptionCorpus:
     """Photos of one split: cached trunk features and the ids of their captions, end token included."""
 
     features: np.ndarray  # (photos, views, c, h, w) float16; view 1 is mirrored
@@ -70,14 +69,14 @@ class Corpus:
     mirrors: list[bool]  # whether the captions still hold for the mirrored photo
 
     @classmethod
-    def build(cls, features: np.ndarray, texts: Sequence[list[str]], vocabulary: Vocabulary, longest: int) -> Corpus:
+    def build(cls, features: np.ndarray, texts: Sequence[list[str]], vocabulary: Vocabulary, longest: int) -> CaptionCorpus:
         words = [[split_words(text)[:longest] for text in photo] for photo in texts]
         captions = [[[*vocabulary.encode(caption), EOS] for caption in photo] for photo in words]
         mirrors = [not any({"left", "right"} & set(caption) for caption in photo) for photo in words]
         return cls(features, captions, mirrors)
 
 
-def batches(corpus: Corpus, options: TrainingOptions, epoch: int) -> Iterator[tuple[Tensor, list[list[list[int]]]]]:
+def batches(corpus: CaptionCorpus, options: TrainingOptions, epoch: int) -> Iterator[tuple[Tensor, list[list[list[int]]]]]:
     """Shuffled, mirrored and cropped photos `(b, c, h, w)` with their captions; the same for the same seed and epoch."""
     rng = np.random.default_rng((options.seed, epoch))
     order = rng.permutation(len(corpus.captions))
@@ -144,7 +143,7 @@ def cell_loss(logits: Tensor, shares: Tensor, wanted: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def dev_loss(model: Captioner, tail: nn.Module, corpus: Corpus, device: torch.device) -> float:
+def dev_loss(model: Captioner, tail: nn.Module, corpus: CaptionCorpus, device: torch.device) -> float:
     """Nats a token (end token included) on unmirrored, uncropped photos."""
     model.eval()
     total, tokens = 0.0, 0
@@ -157,11 +156,11 @@ def dev_loss(model: Captioner, tail: nn.Module, corpus: Corpus, device: torch.de
 
 
 def train_epoch(
-    run: Run,
+    run: TrainingRun,
     tail: nn.Module,
     bag: nn.Linear,
     content: Tensor,
-    train: Corpus,
+    train: CaptionCorpus,
     number: int,
     device: torch.device,
     progress: Progress,
@@ -185,9 +184,8 @@ def train_epoch(
             words = torch.arange(len(content), device=device) >= len(SPECIALS)
             objective = objective + options.bag_weight * bag_loss(bag(cells.mean(dim=(2, 3))), word_shares(captions, words))
         if options.cell_weight:
-            if isinstance(model, NIC) and model.merge is not None:
-                logits = model.cell_words(cells)
-            else:
+            logits = model.cell_words(cells)
+            if logits is None:
                 logits = bag(cells.flatten(2).transpose(1, 2))
             objective = objective + options.cell_weight * cell_loss(logits, word_shares(captions, content), content)
         run.step(objective)
@@ -225,12 +223,14 @@ def train_captioner(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     vocabulary = Vocabulary.from_captions((c for n in train for c in captions[n]), options.min_count)
-    network, config_of = NETWORKS[options.network]
+    spec = NETWORKS[options.network]
+    network: type[Any] = spec.network
     lender = load_model(model_folder(options.encoder)).network if model_folder(options.encoder).is_dir() else None
     timm_name = lender.config.encoder if lender is not None else options.encoder
-    config = config_of(len(vocabulary), timm_name, options.train_stride, width=options.width, dropout=options.dropout)
-    if isinstance(config, NICConfig):
-        config = replace(config, merge=options.merge)
+    own_options = {name: getattr(options, name) for name in spec.config_options}
+    config = spec.config(
+        len(vocabulary), timm_name, options.train_stride, width=options.width, dropout=options.dropout, **own_options
+    )
     model = network(config)
     if lender is None:
         load_imagenet(model.encoder, timm_name)
@@ -240,16 +240,16 @@ def train_captioner(
     frozen = model.encoder.trunk if lender is None else model.encoder
     tail = model.encoder.tail if lender is None else nn.Identity()
 
-    def corpus(names: Sequence[str], views: int) -> Corpus:
+    def corpus(names: Sequence[str], views: int) -> CaptionCorpus:
         paths = [images / name for name in names]
         features = cache_features(frozen, paths, out / "cache", size=config.image_size, views=views, progress=progress)
-        return Corpus.build(features, [captions[n] for n in names], vocabulary, config.max_words)
+        return CaptionCorpus.build(features, [captions[n] for n in names], vocabulary, config.max_words)
 
     train_corpus, dev_corpus = corpus(train, 2), corpus(dev, 1)
     bag = nn.Linear(options.width, len(vocabulary)).to(device)
     content = content_words(vocabulary).to(device)
     steps = math.ceil(len(train) / options.batch_size)
-    run = Run(model, options, steps, parameter_groups(model, tail, bag, options), {"bag": bag})
+    run = TrainingRun(model, options, steps, parameter_groups(model, tail, bag, options), {"bag": bag})
     averaged = network(config).to(device)
     averaged_tail = averaged.encoder.tail if lender is None else tail
 

@@ -15,17 +15,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .lstm import tanh
-from .lstm_q import LSTMQConfig, Reader
+from ..lstm import tanh
+from ..vqa_network import VQAConfig, VQANetwork
 
 
 @dataclass(frozen=True)
-class SANConfig(LSTMQConfig):
+class SANConfig(VQAConfig):
     attention: int = 256
     hops: int = 2
 
 
-class SAN(Reader):
+class SAN(VQANetwork):
     """`forward(pixels, question)` -> logits `(b, answers)`."""
 
     def __init__(self, config: SANConfig) -> None:
@@ -46,7 +46,7 @@ class SAN(Reader):
         return torch.cat([seen, *(from_cell(seen) for from_cell in self.from_cell)], dim=-1)
 
     def answer(self, context: Tensor, question: Tensor) -> Tensor:
-        """Contexts and read questions `(b, 2 hidden)` -> logits `(b, answers)`."""
+        """Contexts and encoded questions `(b, 2 hidden)` -> logits `(b, answers)`."""
         seen, _ = self.look(context, question)
         return self.choose(seen, question)
 

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .features import Progress
+from .feature_cache import Progress
 
 BETAS = (0.9, 0.98)
 
 
-class Run:
+class TrainingRun:
     """Everything that changes while training: saved once an epoch, so that the same command resumes.
 
     AdamW with the parameter groups `groups`, half an epoch of warm-up, then a cosine; `average` holds the exponential moving

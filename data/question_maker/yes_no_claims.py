@@ -11,11 +11,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ..readers.question_record import Question
 from . import lexicon as lex
-from .grammar import Thing
-from .photos import Photo
-from .questions import Question
-from .rules import Naming, akin, are, colour
+from .caption_grammar import Thing
+from .captioned_photos import CaptionedPhoto
+from .question_rules import Naming, akin, are, colour
 
 TYPE = "yes/no"
 PHOTOS_PER_CLAIM = 80  # one question in so many photos is asked at most, with yes and with no
@@ -36,19 +36,19 @@ class Claims(dict[str, Claim]):
     def __missing__(self, question: str) -> Claim:
         return self.setdefault(question, Claim())
 
-    def holds(self, question: str, photo: Photo, number: int, *things: Thing) -> None:
+    def holds(self, question: str, photo: CaptionedPhoto, number: int, *things: Thing) -> None:
         boxes = photo.boxes(number, *things)
-        said = Question(photo.image, question, "yes", TYPE, photo.told[number].text, boxes)
+        said = Question(photo.image, question, "yes", TYPE, photo.facts[number].text, boxes)
         self[question].yes.setdefault(photo.image, said)
         self[question].no.pop(photo.image, None)
 
-    def fails(self, question: str, photo: Photo, number: int, likely: float) -> None:
+    def fails(self, question: str, photo: CaptionedPhoto, number: int, likely: float) -> None:
         if photo.image not in self[question].yes:
-            said = Question(photo.image, question, "no", TYPE, photo.told[number].text)
+            said = Question(photo.image, question, "no", TYPE, photo.facts[number].text)
             self[question].no[photo.image] = likely, said
 
 
-def yes_or_no(photos: Sequence[Photo], rng: random.Random, min_count: int) -> Iterator[Question]:
+def yes_or_no(photos: Sequence[CaptionedPhoto], rng: random.Random, min_count: int) -> Iterator[Question]:
     """The questions of yes and no about `photos`, each as often with the one answer as with the other."""
     claims = Claims()
     _there(photos, claims, min_count)
@@ -69,9 +69,9 @@ def _likely(weighted: Sequence[tuple[float, Question]], count: int, rng: random.
     return [best[i][1] for _, i in drawn[:count]]
 
 
-def _there(photos: Sequence[Photo], claims: Claims, min_count: int) -> None:
+def _there(photos: Sequence[CaptionedPhoto], claims: Claims, min_count: int) -> None:
     """Is there a ball in the photo? How likely: the sum over what is told of, how often the one stands beside the other."""
-    told = [{thing.noun: None for caption in photo.told for thing in caption.things} for photo in photos]
+    told = [{thing.noun: None for caption in photo.facts for thing in caption.things} for photo in photos]
     count = Counter(noun for nouns in told for noun in nouns)
     beside: dict[str, Counter[str]] = defaultdict(Counter)
     for nouns in told:
@@ -86,8 +86,8 @@ def _there(photos: Sequence[Photo], claims: Claims, min_count: int) -> None:
                 likely[noun] += times / count[other]
         for noun in asked:
             if noun in nouns:
-                number = next(i for i, caption in enumerate(photo.told) if any(thing.noun == noun for thing in caption.things))
-                things = [thing for thing in photo.told[number].things if thing.noun == noun]
+                number = next(i for i, caption in enumerate(photo.facts) if any(thing.noun == noun for thing in caption.things))
+                things = [thing for thing in photo.facts[number].things if thing.noun == noun]
                 claims.holds(_is_there(noun), photo, number, *things)
             elif likely[noun] and heard.isdisjoint(lex.same(noun) | set(noun.split())):
                 claims.fails(_is_there(noun), photo, 0, likely[noun])
@@ -100,35 +100,41 @@ def _is_there(noun: str) -> str:
     return f"is there {article}{noun} in the photo?"
 
 
-def _doing(photos: Sequence[Photo], claims: Claims) -> None:
+def _doing(photos: Sequence[CaptionedPhoto], claims: Claims) -> None:
     """Is the dog running? Not where all that anybody there does excludes it; how likely: how often such a dog does."""
     common: dict[str, Counter[str]] = defaultdict(Counter)
-    seen: list[tuple[str, Photo, int]] = []
+    seen: list[tuple[str, CaptionedPhoto, int]] = []
     for photo in photos:
-        naming = Naming(photo.told)
-        for number, caption in enumerate(photo.told):
-            for deed in caption.deeds:
-                who = naming.names(deed.agents, caption)
-                if not who or deed.doing not in lex.ACTIVITY.keys() - lex.TRANSITIVE or akin(deed.agents[0].noun, deed.doing):
+        naming = Naming(photo.facts)
+        for number, caption in enumerate(photo.facts):
+            for action in caption.actions:
+                who = naming.names(action.agents, caption)
+                if (
+                    not who
+                    or action.doing not in lex.ACTIVITY.keys() - lex.TRANSITIVE
+                    or akin(action.agents[0].noun, action.doing)
+                ):
                     continue
-                start = f"{are(deed.agents)} {who}"
-                common[start][deed.doing] += 1
+                start = f"{are(action.agents)} {who}"
+                common[start][action.doing] += 1
                 seen.append((start, photo, number))
-                claims.holds(f"{start} {deed.doing}?", photo, number, *deed.agents)
+                claims.holds(f"{start} {action.doing}?", photo, number, *action.agents)
     for start, photo, number in seen:
-        rows = {lex.ACTIVITY[deed.doing] for caption in photo.told for deed in caption.deeds if deed.doing in lex.ACTIVITY}
+        rows = {
+            lex.ACTIVITY[action.doing] for caption in photo.facts for action in caption.actions if action.doing in lex.ACTIVITY
+        }
         for doing, times in common[start].items():
             if all(lex.ACTIVITY[doing] in lex.EXCLUDED[row] for row in rows) and doing not in photo.words:
                 claims.fails(f"{start} {doing}?", photo, number, times)
 
 
-def _coloured(photos: Sequence[Photo], claims: Claims) -> None:
+def _coloured(photos: Sequence[CaptionedPhoto], claims: Claims) -> None:
     """Is the dog brown? Not where no colour told is near it; how likely: how often such a dog is."""
     common: dict[str, Counter[str]] = defaultdict(Counter)
-    seen: list[tuple[str, Photo, int]] = []
+    seen: list[tuple[str, CaptionedPhoto, int]] = []
     for photo in photos:
-        naming = Naming(photo.told)
-        for number, caption in enumerate(photo.told):
+        naming = Naming(photo.facts)
+        for number, caption in enumerate(photo.facts):
             for asked in colour(caption, naming):
                 if " and " in asked.answer:
                     continue

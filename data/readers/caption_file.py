@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from .questions import Broken
+from .question_record import OnSkip
 
 
-def read_captions(path: Path, broken: Broken | None = None) -> dict[str, list[str]]:
+def read_captions(path: Path, on_skip: OnSkip | None = None) -> dict[str, list[str]]:
     """Image name -> its captions, in the file's order. Raises ValueError naming the first line that is not `image,caption`.
 
-    With `broken` such lines, and those with a stray quote, are told to it and left out; no caption then goes over two lines.
+    With `on_skip` such lines, and those with a stray quote, are told to it and left out; no caption then goes over two lines.
     """
     captions: dict[str, list[str]] = {}
-    with path.open(encoding="utf-8", errors="strict" if broken is None else "replace", newline="") as file:
-        rows = _rows(file) if broken is None else _lines(file)
+    with path.open(encoding="utf-8", errors="strict" if on_skip is None else "replace", newline="") as file:
+        rows = _rows(file) if on_skip is None else _lines(file)
         _, header = next(rows, (0, []))
         if [column.strip().lower() for column in header[:2]] != ["image", "caption"]:
             raise ValueError(f"{path}: expected the header 'image,caption', got {','.join(header)!r}")
@@ -26,9 +26,9 @@ def read_captions(path: Path, broken: Broken | None = None) -> dict[str, list[st
                 continue
             if len(row) < 2 or not row[0].strip() or not row[1].strip():
                 said = f"{path}, line {number}: expected 'image,caption', got {','.join(row)!r}"
-                if broken is None:
+                if on_skip is None:
                     raise ValueError(said)
-                broken(said)
+                on_skip(said)
                 continue
             captions.setdefault(row[0].strip(), []).append(",".join(row[1:]).strip())
     if not captions:
@@ -48,15 +48,15 @@ def _lines(file: TextIO) -> Iterator[tuple[int, list[str]]]:
         yield number, [line.strip()] if line.count('"') % 2 else next(csv.reader([line]), [])
 
 
-def read_split(path: Path, captions: dict[str, list[str]], broken: Broken | None = None) -> list[str]:
-    """The image names of a split file (one a line). Raises ValueError when some have no caption; with `broken` those are told
+def read_split(path: Path, captions: dict[str, list[str]], on_skip: OnSkip | None = None) -> list[str]:
+    """The image names of a split file (one a line). Raises ValueError when some have no caption; with `on_skip` those are told
     to it and left out."""
     names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     missing = [name for name in names if name not in captions]
-    if not names or (missing and broken is None):
+    if not names or (missing and on_skip is None):
         what = f"{len(missing)} of {len(names)} images have no caption, the first: {missing[0]}" if missing else "is empty"
         raise ValueError(f"{path}: {what}")
-    if broken is not None:
+    if on_skip is not None:
         for name in missing:
-            broken(f"{path}: {name} has no caption")
+            on_skip(f"{path}: {name} has no caption")
     return [name for name in names if name in captions]

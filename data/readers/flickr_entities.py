@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..models.vocabulary import split_words
+from ...models.vocabulary import split_words
 
 Box = tuple[float, float, float, float]
 

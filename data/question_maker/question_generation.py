@@ -1,7 +1,7 @@
 """Questions about photos, made from their captions by rule, every answer with its place.
 
 After COCO-QA (Ren, Kiros, Zemel, "Exploring Models and Data for Image Question Answering", NeurIPS 2015): spaCy parses
-(`grammar`), rules ask (`rules`; `claims` for yes and no), frequent answers are thinned (`thin`).
+(`caption_grammar`), rules ask (`question_rules`; `yes_no_claims` for yes and no), frequent answers are thinned (`thin`).
 
 Answers are lower case, one word or a fixed phrase ("ice cream", "black and white"). Nouns are in the singular, except those said
 of one thing in the plural ("stairs", "shorts", "people"); breeds are "dog", kids "child", guys "man"; actions are -ing forms.
@@ -16,11 +16,11 @@ from dataclasses import replace
 from math import exp
 from pathlib import Path
 
-from ..models.vocabulary import split_words
-from .claims import yes_or_no
-from .photos import Photo, Tally, read_photos
-from .questions import Question
-from .rules import RULES, Naming
+from ...models.vocabulary import split_words
+from ..readers.question_record import Question
+from .captioned_photos import CaptionedPhoto, SkipCounter, read_photos
+from .question_rules import RULES, Naming
+from .yes_no_claims import yes_or_no
 
 QUESTION_WORDS = frozenset(["what", "who", "where", "how", "many", "colour", "is", "are", "there", "doing", "in", "the", "photo"])
 
@@ -32,18 +32,18 @@ def make_questions(
     *,
     seed: int = 0,
     min_count: int = 5,
-    tally: Tally | None = None,
+    tally: SkipCounter | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Question]:
     """The questions about the photos that each split names, in that order; the same for the same input and `seed`.
 
     Without `entities` (a folder of Flickr30k Entities) no answer has boxes. Left out are answers given fewer than
     `min_count` times in all, and questions with a word in fewer captions: most are misspelt. Each split is thinned and its yes
-    and no balanced for itself. `tally` hears of what cannot be read, `progress` how many photos have been.
+    and no balanced for itself. `tally` counts what cannot be read; `progress` takes the number of photos read.
     """
     names = dict.fromkeys(name for listed in splits.values() for name in listed)
-    photos: dict[str, Photo] = {}
-    for photo in read_photos(names, captions, entities, tally or Tally()):
+    photos: dict[str, CaptionedPhoto] = {}
+    for photo in read_photos(names, captions, entities, tally or SkipCounter()):
         photos[photo.image] = photo
         progress(len(photos))
     known = _known(photos.values(), min_count)
@@ -60,11 +60,11 @@ def make_questions(
     yield from (question for question in asked if counts[question.answer] >= min_count)
 
 
-def ask(photo: Photo) -> Iterator[Question]:
+def ask(photo: CaptionedPhoto) -> Iterator[Question]:
     """The questions that the captions of a photo answer, yes and no aside; of several answers the most frequent."""
-    naming = Naming(photo.told)
+    naming = Naming(photo.facts)
     said: dict[str, list[Question]] = defaultdict(list)
-    for number, caption in enumerate(photo.told):
+    for number, caption in enumerate(photo.facts):
         for asked in (asked for rule in RULES for asked in rule(caption, naming) if asked.fair):
             question, answer, kind, things = asked
             said[question].append(Question(photo.image, question, answer, kind, caption.text, photo.boxes(number, *things)))
@@ -91,9 +91,9 @@ def thin(questions: Sequence[Question], photos: int, rng: random.Random) -> list
     return [question for i, question in enumerate(questions) if i in kept]
 
 
-def _known(photos: Iterable[Photo], min_count: int) -> frozenset[str]:
+def _known(photos: Iterable[CaptionedPhoto], min_count: int) -> frozenset[str]:
     """The words that a question may hold."""
-    counts = Counter(word for photo in photos for caption in photo.told for word in set(_words(caption.text)))
+    counts = Counter(word for photo in photos for caption in photo.facts for word in set(_words(caption.text)))
     return QUESTION_WORDS.union(word for word, count in counts.items() if count >= min_count)
 
 

@@ -20,17 +20,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..core.images import load_image
-from ..data.questions import Question
-from .bundle import load_model, model_folder, save_model
-from .encoder import Encoder, to_pixels
-from .features import Progress, cache_features
-from .lstm_q import LSTMQ, LSTMQConfig, Reader
-from .run import Run, mean_cell, missing_photos, pad, round_to_half
-from .san import SAN, SANConfig
-from .vocabulary import Vocabulary, split_question, split_words
+from ...core.images import load_image
+from ...data.readers.question_record import Question
+from ..bundle import load_model, model_folder, save_model, specs_of_task
+from ..encoder import Encoder, to_pixels
+from ..vocabulary import Vocabulary, split_question, split_words
+from ..vqa_network import VQANetwork
+from .feature_cache import Progress, cache_features
+from .training_run import TrainingRun, mean_cell, missing_photos, pad, round_to_half
 
-NETWORKS: dict[str, tuple[type[Any], type[Any]]] = {"lstm-q": (LSTMQ, LSTMQConfig), "san": (SAN, SANConfig)}
+NETWORKS = specs_of_task("vqa")  # what `train vqa --network` takes
 ANSWERS_KEPT = 32  # of the dev photos, one question each: what the network said when it was trained, for tests of the files
 NOT_AN_ANSWER = -1
 
@@ -56,7 +55,7 @@ class VQAOptions:
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuestionCorpus:
     """Photos of one split, cached features and their questions; answers outside the vocabulary are -1."""
 
     features: np.ndarray  # (photos, views, c, h, w) float16; view 1 is mirrored
@@ -67,7 +66,7 @@ class Asked:
     @classmethod
     def build(
         cls, features: np.ndarray, photos: Sequence[Sequence[Question]], vocabulary: Vocabulary, answers: Sequence[str]
-    ) -> Asked:
+    ) -> QuestionCorpus:
         classes = {answer: i for i, answer in enumerate(answers)}
         return cls(
             features,
@@ -77,30 +76,30 @@ class Asked:
         )
 
 
-def batches(asked: Asked, options: VQAOptions, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+def batches(corpus: QuestionCorpus, options: VQAOptions, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Shuffled photos: features `(p, c, h, w)`, the row of each question's photo `(m,)`, questions `(m, q)`, answers `(m,)`."""
     rng = np.random.default_rng((options.seed, epoch))
-    order = rng.permutation([i for i, answers in enumerate(asked.answers) if max(answers, default=NOT_AN_ANSWER) >= 0])
+    order = rng.permutation([i for i, answers in enumerate(corpus.answers) if max(answers, default=NOT_AN_ANSWER) >= 0])
     for start in range(0, len(order), options.batch_size):
         chosen = order[start : start + options.batch_size].tolist()
-        views = [int(asked.features.shape[1] > 1 and asked.mirrors[i] and rng.random() < 0.5) for i in chosen]
-        yield collect(asked, chosen, views)
+        views = [int(corpus.features.shape[1] > 1 and corpus.mirrors[i] and rng.random() < 0.5) for i in chosen]
+        yield collect(corpus, chosen, views)
 
 
-def collect(asked: Asked, chosen: Sequence[int], views: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def collect(corpus: QuestionCorpus, chosen: Sequence[int], views: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The photos `chosen` with all questions whose answer is a class."""
-    features = torch.from_numpy(np.stack([asked.features[i, v] for i, v in zip(chosen, views, strict=True)])).float()
+    features = torch.from_numpy(np.stack([corpus.features[i, v] for i, v in zip(chosen, views, strict=True)])).float()
     rows = [
         (row, question, answer)
         for row, i in enumerate(chosen)
-        for question, answer in zip(asked.questions[i], asked.answers[i], strict=True)
+        for question, answer in zip(corpus.questions[i], corpus.answers[i], strict=True)
         if answer >= 0
     ]
     photo, questions, answers = zip(*rows, strict=True)
     return features, torch.tensor(photo), pad(questions), torch.tensor(answers)
 
 
-def answer_logits(model: Reader, features: Tensor, photo: Tensor, questions: Tensor) -> Tensor:
+def answer_logits(model: VQANetwork, features: Tensor, photo: Tensor, questions: Tensor) -> Tensor:
     """Logits `(m, answers)`; a photo's cells, and a question that is asked of several photos, run once."""
     context = model.context(model.project(features))
     distinct, which = torch.unique(questions, dim=0, return_inverse=True)
@@ -108,14 +107,14 @@ def answer_logits(model: Reader, features: Tensor, photo: Tensor, questions: Ten
 
 
 @torch.no_grad()
-def dev_measures(model: Reader, asked: Asked, device: torch.device) -> dict[str, float]:
+def dev_measures(model: VQANetwork, corpus: QuestionCorpus, device: torch.device) -> dict[str, float]:
     """Nats an answer, over the questions whose answer is a class, and the share of right answers, over all questions."""
     model.eval()
-    loss, right, classes, count = 0.0, 0, 0, sum(map(len, asked.answers))
-    photos = [i for i, answers in enumerate(asked.answers) if max(answers, default=NOT_AN_ANSWER) >= 0]
+    loss, right, classes, count = 0.0, 0, 0, sum(map(len, corpus.answers))
+    photos = [i for i, answers in enumerate(corpus.answers) if max(answers, default=NOT_AN_ANSWER) >= 0]
     for start in range(0, len(photos), 64):
         chosen = photos[start : start + 64]
-        features, photo, questions, answers = (x.to(device) for x in collect(asked, chosen, [0] * len(chosen)))
+        features, photo, questions, answers = (x.to(device) for x in collect(corpus, chosen, [0] * len(chosen)))
         logits = answer_logits(model, features, photo, questions)
         loss += F.cross_entropy(logits, answers, reduction="sum").item()
         right += int((logits.argmax(dim=1) == answers).sum())
@@ -123,10 +122,10 @@ def dev_measures(model: Reader, asked: Asked, device: torch.device) -> dict[str,
     return {"dev": loss / classes, "accuracy": right / count}
 
 
-def train_epoch(run: Run, train: Asked, number: int, device: torch.device, progress: Progress) -> float:
+def train_epoch(run: TrainingRun, train: QuestionCorpus, number: int, device: torch.device, progress: Progress) -> float:
     """One pass over the photos; the mean loss in nats an answer."""
     model, options = run.model, run.options
-    assert isinstance(model, Reader)
+    assert isinstance(model, VQANetwork)
     model.train()
     total, count, steps = 0.0, 0, math.ceil(len(train.answers) / options.batch_size)
     for step, batch in enumerate(batches(train, options, number), start=1):
@@ -168,8 +167,10 @@ def train_vqa(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     vocabulary = Vocabulary.from_captions((q.question for q in train), options.min_count)
-    network, config_of = NETWORKS[options.network]
-    config = config_of(
+    spec = NETWORKS[options.network]
+    network: type[Any] = spec.network
+    own_options = {name: getattr(options, name) for name in spec.config_options}
+    config = spec.config(
         len(vocabulary),
         len(answers),
         lender.network.config.encoder,
@@ -179,6 +180,7 @@ def train_vqa(
         options.embedding,
         options.hidden,
         options.dropout,
+        **own_options,
     )
     model = network(config)
     model.encoder.load_state_dict(lender.network.encoder.state_dict())
@@ -189,27 +191,27 @@ def train_vqa(
     encoder = Encoder(config.encoder, options.train_stride).to(device)
     encoder.load_state_dict(model.encoder.state_dict())
 
-    def asked(questions: Mapping[str, Sequence[Question]], views: int) -> Asked:
+    def corpus(questions: Mapping[str, Sequence[Question]], views: int) -> QuestionCorpus:
         paths, size = [images / name for name in questions], config.image_size
         features = cache_features(encoder, paths, out / "cache", size=size, views=views, progress=progress)
-        return Asked.build(features, list(questions.values()), vocabulary, answers)
+        return QuestionCorpus.build(features, list(questions.values()), vocabulary, answers)
 
-    train_asked, dev_asked = asked(photos["train"], 2), asked(photos["dev"], 1)
+    train_corpus, dev_corpus = corpus(photos["train"], 2), corpus(photos["dev"], 1)
     learned = [p for p in model.parameters() if p.requires_grad]
-    run = Run(
+    run = TrainingRun(
         model, options, math.ceil(len(photos["train"]) / options.batch_size), [{"params": learned, "lr": options.learning_rate}]
     )
     averaged = network(config).to(device)
 
     def measure() -> dict[str, float]:
         averaged.load_state_dict(run.average)
-        return dev_measures(averaged, dev_asked, device)
+        return dev_measures(averaged, dev_corpus, device)
 
-    run.train(out, lambda number: train_epoch(run, train_asked, number, device, progress), measure, progress)
+    run.train(out, lambda number: train_epoch(run, train_corpus, number, device, progress), measure, progress)
     final = network(replace(config, output_stride=options.stride)).to(device).eval()
     final.load_state_dict(run.average)
-    final.baseline.copy_(mean_cell(cells_of(final, train_asked, device)))
-    final.no_question.copy_(mean_question(final, train_asked, device))
+    final.baseline.copy_(mean_cell(cells_of(final, train_corpus, device)))
+    final.no_question.copy_(mean_question(final, train_corpus, device))
     round_to_half(final)
     said = [answer(final, images, questions[0], vocabulary, answers) for questions in list(photos["dev"].values())[:ANSWERS_KEPT]]
     (out / "answers.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
@@ -225,7 +227,7 @@ def by_photo(questions: Sequence[Question]) -> dict[str, list[Question]]:
     return photos
 
 
-def answer(model: Reader, images: Path, question: Question, vocabulary: Vocabulary, answers: Sequence[str]) -> dict[str, Any]:
+def answer(model: VQANetwork, images: Path, question: Question, vocabulary: Vocabulary, answers: Sequence[str]) -> dict[str, Any]:
     """What the network answers to a question."""
     with torch.no_grad():
         pixels = to_pixels([load_image(images / question.image)], model.config.image_size).to(model.baseline)
@@ -235,16 +237,16 @@ def answer(model: Reader, images: Path, question: Question, vocabulary: Vocabula
 
 
 @torch.no_grad()
-def cells_of(model: Reader, asked: Asked, device: torch.device) -> Iterator[Tensor]:
+def cells_of(model: VQANetwork, corpus: QuestionCorpus, device: torch.device) -> Iterator[Tensor]:
     """What the network sees of the photos, not mirrored, in batches `(b, d, h, w)`."""
-    for start in range(0, len(asked.features), 64):
-        yield model.project(torch.from_numpy(asked.features[start : start + 64, 0]).float().to(device))
+    for start in range(0, len(corpus.features), 64):
+        yield model.project(torch.from_numpy(corpus.features[start : start + 64, 0]).float().to(device))
 
 
 @torch.no_grad()
-def mean_question(model: Reader, asked: Asked, device: torch.device) -> Tensor:
+def mean_question(model: VQANetwork, corpus: QuestionCorpus, device: torch.device) -> Tensor:
     """The mean of what the LSTM makes of the training questions `(2 hidden,)`."""
-    counts = Counter(tuple(question) for photo in asked.questions for question in photo)
+    counts = Counter(tuple(question) for photo in corpus.questions for question in photo)
     distinct = list(counts)
     total = torch.zeros_like(model.no_question)
     for start in range(0, len(distinct), 256):

@@ -1,4 +1,4 @@
-"""What can be asked about what a caption tells: a rule takes one caption and yields question, answer, type and answering things.
+"""Rules that ask about the facts of a caption: each yields question, answer, type and answering things.
 
 The types are those of COCO-QA (Ren, Kiros, Zemel, NeurIPS 2015), object, colour, number and location, and action.
 """
@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from . import lexicon as lex
-from .grammar import Deed, Thing, Told
+from .caption_grammar import Action, CaptionFacts, Thing
 
 LONGEST = 14  # words of a question
 
 
-class Asked(NamedTuple):
+class DraftQuestion(NamedTuple):
     question: str
     answer: str
     type: str
@@ -28,7 +28,7 @@ class Asked(NamedTuple):
         return len(words) <= LONGEST and not any(akin(a, w) for a in self.answer.split() if a != "and" for w in words)
 
 
-Rule = Callable[[Told, "Naming"], Iterator[Asked]]
+Rule = Callable[[CaptionFacts, "Naming"], Iterator[DraftQuestion]]
 
 
 def akin(one: str, other: str) -> bool:
@@ -42,7 +42,7 @@ def akin(one: str, other: str) -> bool:
 class Naming:
     """How to speak of a thing so that it is clear which is meant, of all that the captions of one photo tell of."""
 
-    def __init__(self, captions: Sequence[Told]) -> None:
+    def __init__(self, captions: Sequence[CaptionFacts]) -> None:
         self.several: set[str] = set()
         for caption in captions:
             nouns = Counter(thing.noun for thing in caption.things)
@@ -50,7 +50,7 @@ class Naming:
             self.several |= {noun for noun, count in nouns.items() if max(count, said[noun]) > 1}
             self.several |= {thing.noun for thing in caption.things if thing.plural and thing.noun not in lex.PLURAL}
 
-    def name(self, thing: Thing, caption: Told, hidden: Iterable[str] = ()) -> str:
+    def name(self, thing: Thing, caption: CaptionFacts, hidden: Iterable[str] = ()) -> str:
         """ "the dog"; "the small dog" where there are others, but by none of the `hidden` words; empty where no name is clear."""
         others = [other for other in caption.things if other is not thing]
         if not thing.clean or _one_of_more(thing) or _maybe_the_same(thing, others):
@@ -66,7 +66,7 @@ class Naming:
         apart = next((modifier for modifier in thing.modifiers if modifier not in shared.union(hidden)), "")
         return f"the {apart} {thing.said}" if apart else ""
 
-    def names(self, things: Sequence[Thing], caption: Told) -> str:
+    def names(self, things: Sequence[Thing], caption: CaptionFacts) -> str:
         """ "the man and the woman"; empty where one of them has no clear name."""
         found = [self.name(thing, caption) for thing in things]
         return " and ".join(found) if all(found) else ""
@@ -100,43 +100,47 @@ def _phrase(*parts: str) -> str:
 # ---- what somebody does
 
 
-def action(caption: Told, naming: Naming) -> Iterator[Asked]:
+def activity(caption: CaptionFacts, naming: Naming) -> Iterator[DraftQuestion]:
     """What is the girl doing? jumping"""
-    for deed in caption.deeds:
-        if deed.doing in lex.IDLE or (deed.particle and deed.doing not in lex.ACTIVITY):
+    for action in caption.actions:
+        if action.doing in lex.IDLE or (action.particle and action.doing not in lex.ACTIVITY):
             continue
-        if who := naming.names(deed.agents, caption):
-            yield Asked(f"what {are(deed.agents)} {who} doing?", deed.doing, "action", deed.agents)
+        if who := naming.names(action.agents, caption):
+            yield DraftQuestion(f"what {are(action.agents)} {who} doing?", action.doing, "action", action.agents)
 
 
-def undergone(caption: Told, naming: Naming) -> Iterator[Asked]:
+def undergone(caption: CaptionFacts, naming: Naming) -> Iterator[DraftQuestion]:
     """What is the dog holding? stick"""
-    for deed in caption.deeds:
-        thing = deed.thing
-        if thing is None or deed.doing in lex.UNASKED | {"wearing"} or thing.noun in lex.BODY:
+    for action in caption.actions:
+        thing = action.thing
+        if thing is None or action.doing in lex.UNASKED | {"wearing"} or thing.noun in lex.BODY:
             continue
-        if who := naming.names(deed.agents, caption):
+        if who := naming.names(action.agents, caption):
             word = "who" if thing.noun in lex.PEOPLE else "what"
-            yield Asked(_phrase(word, are(deed.agents), who, deed.doing, deed.particle), thing.noun, "object", (thing,))
+            yield DraftQuestion(
+                _phrase(word, are(action.agents), who, action.doing, action.particle), thing.noun, "object", (thing,)
+            )
 
 
-def beneath(caption: Told, naming: Naming) -> Iterator[Asked]:
+def beneath(caption: CaptionFacts, naming: Naming) -> Iterator[DraftQuestion]:
     """What is the dog jumping over? log — What is the man sitting on? bench"""
-    for deed in caption.deeds:
-        who = "" if deed.thing or deed.particle else naming.names(deed.agents, caption)
-        for preposition, thing in deed.places if who else ():
-            if deed.doing in lex.ASKED_WITH.get(preposition, ()) and thing.noun not in lex.PEOPLE | lex.BODY:
-                yield Asked(_phrase("what", are(deed.agents), who, deed.doing, preposition), thing.noun, "object", (thing,))
+    for action in caption.actions:
+        who = "" if action.thing or action.particle else naming.names(action.agents, caption)
+        for preposition, thing in action.places if who else ():
+            if action.doing in lex.ASKED_WITH.get(preposition, ()) and thing.noun not in lex.PEOPLE | lex.BODY:
+                yield DraftQuestion(
+                    _phrase("what", are(action.agents), who, action.doing, preposition), thing.noun, "object", (thing,)
+                )
 
 
-def worn(caption: Told, naming: Naming) -> Iterator[Asked]:
+def worn(caption: CaptionFacts, naming: Naming) -> Iterator[DraftQuestion]:
     """What is the man wearing? hat"""
     for who, garment in caption.wearing:
         if name := naming.name(who, caption):
-            yield Asked(f"what {are([who])} {name} wearing?", garment.noun, "object", (garment,))
+            yield DraftQuestion(f"what {are([who])} {name} wearing?", garment.noun, "object", (garment,))
 
 
-def held(caption: Told, naming: Naming) -> Iterator[Asked]:
+def held(caption: CaptionFacts, naming: Naming) -> Iterator[DraftQuestion]:
     """What is in the dog's mouth? ball"""
     for thing, preposition, part in caption.at:
         owners = [owner for owner in caption.things if owner.noun in lex.ACTORS and owner.at < thing.at]
@@ -144,37 +148,37 @@ def held(caption: Told, naming: Naming) -> Iterator[Asked]:
             continue
         name = naming.name(owners[0], caption) if part.determiner in ("its", "his", "her", "the", "") else ""
         if name and thing.noun not in lex.PEOPLE | lex.BODY | lex.CLOTHES:
-            yield Asked(f"what is in {name}'s {part.said}?", thing.noun, "object", (thing,))
+            yield DraftQuestion(f"what is in {name}'s {part.said}?", thing.noun, "object", (thing,))
 
 
 # ---- who does it
 
 
-def agent(caption: Told, naming: Naming) -> Iterator[Asked]:
+def agent(caption: CaptionFacts, naming: Naming) -> Iterator[DraftQuestion]:
     """Who is riding a bike? man — What is running through the snow? dog"""
-    for deed in caption.deeds:
-        who = deed.agents[0]
-        if len(deed.agents) > 1 or not _the_only(who, caption, naming) or deed.doing in lex.IDLE - {"wearing", "holding"}:
+    for action in caption.actions:
+        who = action.agents[0]
+        if len(action.agents) > 1 or not _the_only(who, caption, naming) or action.doing in lex.IDLE - {"wearing", "holding"}:
             continue
-        start = f"{_which(who)} is {deed.doing}"
-        if deed.thing and sayable(deed.thing):
-            yield Asked(_phrase(start, deed.particle, deed.thing.phrase), who.noun, "object", (who,))
-        for preposition, place in () if deed.thing or deed.particle else deed.places:
+        start = f"{_which(who)} is {action.doing}"
+        if action.thing and sayable(action.thing):
+            yield DraftQuestion(_phrase(start, action.particle, action.thing.phrase), who.noun, "object", (who,))
+        for preposition, place in () if action.thing or action.particle else action.places:
             if sayable(place) and preposition in lex.SAID_OF:
-                yield Asked(_phrase(start, preposition, place.phrase), who.noun, "object", (who,))
+                yield DraftQuestion(_phrase(start, preposition, place.phrase), who.noun, "object", (who,))
 
 
-def present(caption: Told, naming: Naming) -> Iterator[Asked]:
+def present(caption: CaptionFacts, naming: Naming) -> Iterator[DraftQuestion]:
     """What is in the snow? dog — Who is on the beach? woman"""
     if sum(thing.noun in lex.ACTORS for thing in caption.things) > 1:
         return
     for who, preposition, place in caption.at:
         known = preposition in lex.SEEN_FROM and _is_place(preposition, place) and sayable(place)
         if known and who.noun in lex.ACTORS and _the_only(who, caption, naming):
-            yield Asked(f"{_which(who)} is {preposition} {place.phrase}?", who.noun, "object", (who,))
+            yield DraftQuestion(f"{_which(who)} is {preposition} {place.phrase}?", who.noun, "object", (who,))
 
 
-def _the_only(who: Thing, caption: Told, naming: Naming) -> bool:
+def _the_only(who: Thing, caption: CaptionFacts, naming: Naming) -> bool:
     if who.noun == "people":
         return sum(thing.noun == "people" for thing in caption.things) == 1
     return not who.plural and who.noun not in naming.several
@@ -187,7 +191,7 @@ def _which(who: Thing) -> str:
 # ---- colour, number, place
 
 
-def colour(caption: Told, naming: Naming) -> Iterator[Asked]:
+def colour(caption: CaptionFacts, naming: Naming) -> Iterator[DraftQuestion]:
     """What colour is the dog? brown — What colour is the man's shirt? red"""
     owners = _owners(caption)
     for thing in caption.things:
@@ -195,16 +199,16 @@ def colour(caption: Told, naming: Naming) -> Iterator[Asked]:
             continue
         answer = " and ".join(sorted(thing.colours))
         if name := _owned(thing, owners, caption, naming) or naming.name(thing, caption, lex.COLOURS):
-            yield Asked(f"what colour {are([thing])} {name}?", answer, "colour", (thing,))
+            yield DraftQuestion(f"what colour {are([thing])} {name}?", answer, "colour", (thing,))
 
 
-def _owners(caption: Told) -> dict[int, Thing]:
+def _owners(caption: CaptionFacts) -> dict[int, Thing]:
     """Who has the thing that stands at a word: those who wear it, or are told to be "with" such hair."""
     owners = {what.at: who for who, how, what in caption.at if how == "with" and who.noun in lex.ACTORS and what.noun in lex.BODY}
     return owners | {garment.at: who for who, garment in caption.wearing}
 
 
-def _owned(thing: Thing, owners: dict[int, Thing], caption: Told, naming: Naming) -> str:
+def _owned(thing: Thing, owners: dict[int, Thing], caption: CaptionFacts, naming: Naming) -> str:
     """ "the man's shirt", empty where nobody is told to have it, several do, or he has two."""
     who = owners.get(thing.at)
     more = [other for other in caption.things if other.noun == thing.noun and owners.get(other.at) is who]
@@ -212,7 +216,7 @@ def _owned(thing: Thing, owners: dict[int, Thing], caption: Told, naming: Naming
     return f"{name}'s {thing.said}" if name else ""
 
 
-def number(caption: Told, naming: Naming) -> Iterator[Asked]:
+def number(caption: CaptionFacts, naming: Naming) -> Iterator[DraftQuestion]:
     """How many dogs are running? two. "a dog" is not one, "one dog" is."""
     for thing in caption.things:
         if not thing.number or not thing.clean or thing.noun in lex.BODY or _one_of_more(thing) or _again(thing, caption):
@@ -225,32 +229,34 @@ def number(caption: Told, naming: Naming) -> Iterator[Asked]:
             thing_said = thing.said
         else:
             continue
-        doing = next((deed.doing for deed in caption.deeds if deed.agents == (thing,) and _alone(deed)), "there")
-        yield Asked(f"how many {thing_said} are {doing}?", thing.number, "number", (thing,))
+        doing = next((action.doing for action in caption.actions if action.agents == (thing,) and _alone(action)), "there")
+        yield DraftQuestion(f"how many {thing_said} are {doing}?", thing.number, "number", (thing,))
 
 
-def _again(thing: Thing, caption: Told) -> bool:
+def _again(thing: Thing, caption: CaptionFacts) -> bool:
     """Whether the caption tells of more such things than these."""
     told = sum(other.noun == thing.noun for other in caption.things)
     said = sum(word.startswith(thing.noun) for word in caption.text.lower().split())
     return max(told, said) > 1 or "another" in caption.text.lower().split()
 
 
-def _alone(deed: Deed) -> bool:
-    return not deed.thing and not deed.particle and deed.doing not in lex.IDLE | lex.TRANSITIVE
+def _alone(action: Action) -> bool:
+    return not action.thing and not action.particle and action.doing not in lex.IDLE | lex.TRANSITIVE
 
 
-def location(caption: Told, naming: Naming) -> Iterator[Asked]:
+def location(caption: CaptionFacts, naming: Naming) -> Iterator[DraftQuestion]:
     """Where is the boy swimming? pool — Where is the dog? snow"""
-    for deed in caption.deeds:
-        who = "" if deed.doing in lex.IDLE or deed.particle else naming.names(deed.agents, caption)
-        if not who or not (sayable(deed.thing) if deed.thing else _alone(deed)):
+    for action in caption.actions:
+        who = "" if action.doing in lex.IDLE or action.particle else naming.names(action.agents, caption)
+        if not who or not (sayable(action.thing) if action.thing else _alone(action)):
             continue
-        asked = _phrase("where", are(deed.agents), who, deed.doing, deed.thing.phrase if deed.thing else "")
-        yield from (Asked(asked, at.noun, "location", (at,)) for how, at in deed.places if _is_place(how, at, deed.doing))
+        asked = _phrase("where", are(action.agents), who, action.doing, action.thing.phrase if action.thing else "")
+        yield from (
+            DraftQuestion(asked, at.noun, "location", (at,)) for how, at in action.places if _is_place(how, at, action.doing)
+        )
     for thing, preposition, place in caption.at:
         if thing.noun in lex.ACTORS and _is_place(preposition, place) and (name := naming.name(thing, caption)):
-            yield Asked(f"where {are([thing])} {name}?", place.noun, "location", (place,))
+            yield DraftQuestion(f"where {are([thing])} {name}?", place.noun, "location", (place,))
 
 
 def _is_place(preposition: str, place: Thing, doing: str = "") -> bool:
@@ -260,4 +266,4 @@ def _is_place(preposition: str, place: Thing, doing: str = "") -> bool:
     return place.noun not in lex.SURFACES or not doing or doing in lex.AT_REST
 
 
-RULES: tuple[Rule, ...] = (action, undergone, beneath, worn, agent, present, held, colour, number, location)
+RULES: tuple[Rule, ...] = (activity, undergone, beneath, worn, agent, present, held, colour, number, location)

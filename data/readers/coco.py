@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .entities import Box
+from .flickr_entities import Box
 
 # What captions call COCO's people, who are hardly ever "person" there.
 _PEOPLE = """
@@ -35,8 +35,8 @@ _ALSO_CALLED = {
 
 
 @dataclass(frozen=True)
-class Thing:
-    """Something on a photo: the nouns that `name` it, its `boxes` in fractions of the photo, its kind; `group` tells things of
+class CocoObject:
+    """Object on a photo: the nouns in `names`, its `boxes` in fractions of the photo, its kind; `group` tells things of
     one photo apart."""
 
     names: frozenset[str]
@@ -45,7 +45,7 @@ class Thing:
     group: str
 
 
-def read_coco(captions: Path, instances: Path) -> Iterator[tuple[str, tuple[str, ...], tuple[Thing, ...]]]:
+def read_coco(captions: Path, instances: Path) -> Iterator[tuple[str, tuple[str, ...], tuple[CocoObject, ...]]]:
     """File name, captions and things of every photo that has captions, in the captions' file's order; crowds are left out.
 
     Things of one kind on a photo are one: a caption does not say which of three chairs it means. Raises ValueError for a file
@@ -66,10 +66,10 @@ def read_coco(captions: Path, instances: Path) -> Iterator[tuple[str, tuple[str,
             yield image["file_name"], tuple(texts[image["id"]]), tuple(thing for thing in things if thing.boxes)
 
 
-def _thing(name: str, kind: str, found: list[list[float]], image: dict[str, Any]) -> Thing:
+def _thing(name: str, kind: str, found: list[list[float]], image: dict[str, Any]) -> CocoObject:
     names = frozenset({name, name.replace(" ", "")}) | _ALSO_CALLED.get(name, frozenset())
     boxes = (_box(*box, width=image["width"], height=image["height"]) for box in found)
-    return Thing(names, tuple(box for box in boxes if box[0] < box[2] and box[1] < box[3]), kind, name)
+    return CocoObject(names, tuple(box for box in boxes if box[0] < box[2] and box[1] < box[3]), kind, name)
 
 
 def _box(x: float, y: float, w: float, h: float, *, width: int, height: int) -> Box:

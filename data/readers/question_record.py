@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .entities import Box
+from .flickr_entities import Box
 
-Broken = Callable[[str], None]  # takes one sentence about a thing that was left out
+OnSkip = Callable[[str], None]  # called with one sentence about each record that is skipped
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def write_questions(questions: Iterable[Question], path: Path) -> int:
     return count
 
 
-def read_questions(path: Path, broken: Broken | None = None) -> Iterator[Question]:
-    """The questions of a file, line by line. A line that is none is told to `broken` and left out; without it, ValueError."""
+def read_questions(path: Path, on_skip: OnSkip | None = None) -> Iterator[Question]:
+    """The questions of a file, line by line. A line that is none is told to `on_skip` and left out; without it, ValueError."""
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -83,9 +83,9 @@ def read_questions(path: Path, broken: Broken | None = None) -> Iterator[Questio
                 yield _question(json.loads(line))
             except (ValueError, TypeError, OverflowError, RecursionError) as error:  # JSON that is none is a ValueError
                 said = f"{path}, line {number}: expected a question as a JSON object, got {_short(line)} ({error})"
-                if broken is None:
+                if on_skip is None:
                     raise ValueError(said) from None
-                broken(said)
+                on_skip(said)
 
 
 def _question(found: Any) -> Question:

@@ -3,7 +3,7 @@
 VQA v1 and v2 (Antol et al., ICCV 2015; Goyal et al., CVPR 2017), VQA-HAT (Das et al., EMNLP 2016), COCO-QA (Ren, Kiros,
 Zemel, NeurIPS 2015) and easy-VQA (https://github.com/vzhou842/easy-VQA).
 
-One record that is broken is told to `broken` and left out; without `broken` it is a ValueError, as in `read_questions`. A
+One record that is broken is skipped and told to `on_skip`; without `on_skip` it is a ValueError, as in `read_questions`. A
 file that is broken as a whole (JSON cut short, parallel files of different lengths) is a ValueError always: none of its
 records can be trusted. The functions are generators: errors come with the first question that is asked for.
 """
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .questions import Broken, Question
+from .question_record import OnSkip, Question
 
 T = TypeVar("T")
 Raw = TypeVar("Raw")
@@ -41,33 +41,33 @@ _EASY_TYPES = {
 _MAP_NAME = re.compile(r"(?P<question>\d+)_(?P<person>\d+)\.png", re.ASCII)
 
 
-def read_vqa(questions: Path, annotations: Path, broken: Broken | None = None) -> Iterator[Question]:
+def read_vqa(questions: Path, annotations: Path, on_skip: OnSkip | None = None) -> Iterator[Question]:
     """The questions of VQA v2 about COCO's photos, or of v1, whose layout is the same, in the file's order.
 
     The files are `v2_OpenEnded_mscoco_train2014_questions.json` and `v2_mscoco_train2014_annotations.json`.
 
     `answer` is what most people said, `answers` what all ten did, `type` the dataset's `answer_type` (`yes/no`, `number`,
     `other`), `image` COCO's file name (`COCO_train2014_000000000009.jpg`), `split` the subtype without its year (`train`).
-    Broken: a question without annotation, a record that misses something. Raises ValueError for a file that is not whole.
+    Skipped: a question without annotation, a record that misses something. Raises ValueError for a file that is not whole.
     """
-    for _, question in _read_vqa(questions, annotations, broken):
+    for _, question in _read_vqa(questions, annotations, on_skip):
         yield question
 
 
-def read_vqa_hat(questions: Path, annotations: Path, maps: Path, broken: Broken | None = None) -> Iterator[Question]:
+def read_vqa_hat(questions: Path, annotations: Path, maps: Path, on_skip: OnSkip | None = None) -> Iterator[Question]:
     """The questions of VQA v1 that have human attention maps, once for each map: the pictures `<question id>_<n>.png` in the
     folder `maps` (its validation set has three people's maps of a question, its training set one).
 
     `attention` is the map's path, for `read_attention`; else as in `read_vqa`. One record a map, so that no person's map is
-    lost; the maps of a question follow each other. Broken, beside what is in `read_vqa`: a picture with another name, a map
+    lost; the maps of a question follow each other. Skipped, beside what is in `read_vqa`: a picture with another name, a map
     whose question was not read. Raises ValueError when there is no map at all.
     """
-    drawn = _find_maps(maps, broken)
-    for number, question in _read_vqa(questions, annotations, broken):
+    drawn = _find_maps(maps, on_skip)
+    for number, question in _read_vqa(questions, annotations, on_skip):
         for path in drawn.pop(number, ()):
             yield replace(question, attention=str(path))
     for number, paths in drawn.items():
-        _tell(f"{paths[0]}: expected a map of a question in {questions}, question {number} was not read from there", broken)
+        _tell(f"{paths[0]}: expected a map of a question in {questions}, question {number} was not read from there", on_skip)
 
 
 def read_attention(path: Path | str, size: tuple[int, int] = (14, 14)) -> NDArray[np.float64]:
@@ -90,13 +90,13 @@ def read_attention(path: Path | str, size: tuple[int, int] = (14, 14)) -> NDArra
 
 
 def read_coco_qa(
-    folder: Path, split: str, broken: Broken | None = None, *, name: Callable[[int], str] | None = None
+    folder: Path, split: str, on_skip: OnSkip | None = None, *, name: Callable[[int], str] | None = None
 ) -> Iterator[Question]:
     """The questions of COCO-QA's `split` (`train`, `test`): the parallel lines of `questions.txt`, `answers.txt`, `img_ids.txt`
     and `types.txt` in `folder/split`.
 
     `type` is `object`, `number`, `colour` or `location`. `image` is `name(id)`, by default COCO's file name in its 2014 edition:
-    training photos for `train`, validation photos for `test`. Broken: a line with another type, no id or nothing. Raises
+    training photos for `train`, validation photos for `test`. Skipped: a line with another type, no id or nothing. Raises
     ValueError for another split, and when the files differ in length: no line says which was lost.
     """
     _check_split(split)
@@ -112,15 +112,15 @@ def read_coco_qa(
         photo = name(int(image)) if name else _coco_name(_COCO_QA_PHOTOS[split], int(image))
         return Question(photo, text, answer, _COCO_QA_TYPES[kind], split=split)
 
-    yield from _whole(zip(*columns, strict=True), question, f"{folder / split}, line", broken)
+    yield from _whole(zip(*columns, strict=True), question, f"{folder / split}, line", on_skip)
 
 
-def read_easy_vqa(folder: Path, split: str, broken: Broken | None = None) -> Iterator[Question]:
+def read_easy_vqa(folder: Path, split: str, on_skip: OnSkip | None = None) -> Iterator[Question]:
     """The questions of easy-VQA's `split` (`train`, `test`): `folder/split/questions.json`, where `folder` is the `data` of the
     package easy-vqa.
 
     `image` is the path below `folder` (`train/images/7.png`), for both splits number from 0. `type` follows from the answer:
-    `yes/no`, `object` (a shape) or `colour`, none for an answer that is not easy-VQA's. Broken: what is not `[question,
+    `yes/no`, `object` (a shape) or `colour`, none for an answer that is not easy-VQA's. Skipped: what is not `[question,
     answer, image id]`. Raises ValueError for another split and for a file that is not whole.
     """
     _check_split(split)
@@ -135,15 +135,15 @@ def read_easy_vqa(folder: Path, split: str, broken: Broken | None = None) -> Ite
         text, answer, image = record
         return Question(f"{split}/images/{image}.png", text, answer, _EASY_TYPES.get(answer, ""), split=split)
 
-    yield from _whole(records, question, f"{path}, question", broken)
+    yield from _whole(records, question, f"{path}, question", on_skip)
 
 
-def _read_vqa(questions: Path, annotations: Path, broken: Broken | None) -> Iterator[tuple[int, Question]]:
+def _read_vqa(questions: Path, annotations: Path, on_skip: OnSkip | None) -> Iterator[tuple[int, Question]]:
     """The questions with their ids."""
     asked, subtype = _records(questions, "questions")
     answered, _ = _records(annotations, "annotations")
     by_question = dict(
-        _whole(answered, lambda record: (_field(record, "question_id", int), record), f"{annotations}, annotation", broken)
+        _whole(answered, lambda record: (_field(record, "question_id", int), record), f"{annotations}, annotation", on_skip)
     )
 
     def question(record: Any) -> tuple[int, Question]:
@@ -152,7 +152,7 @@ def _read_vqa(questions: Path, annotations: Path, broken: Broken | None) -> Iter
             raise ValueError(f"question {number} has no annotation in {annotations}")
         return number, _vqa_question(record, by_question[number], subtype)
 
-    yield from _whole(asked, question, f"{questions}, question", broken)
+    yield from _whole(asked, question, f"{questions}, question", on_skip)
 
 
 def _vqa_question(asked: Mapping[str, Any], answered: Mapping[str, Any], subtype: str) -> Question:
@@ -192,7 +192,7 @@ def _only_the_answer(record: dict[str, Any]) -> Any:
     return sys.intern(answer) if isinstance(answer, str) else record
 
 
-def _find_maps(folder: Path, broken: Broken | None) -> dict[int, list[Path]]:
+def _find_maps(folder: Path, on_skip: OnSkip | None) -> dict[int, list[Path]]:
     """Question id -> its maps in order."""
     drawn: dict[int, dict[int, Path]] = {}
     for path in sorted(folder.glob("*.png")):
@@ -200,27 +200,27 @@ def _find_maps(folder: Path, broken: Broken | None) -> dict[int, list[Path]]:
         if named:
             drawn.setdefault(int(named["question"]), {})[int(named["person"])] = path
         else:
-            _tell(f"{path}: expected a map named <question id>_<n>.png", broken)
+            _tell(f"{path}: expected a map named <question id>_<n>.png", on_skip)
     if not drawn:
         raise ValueError(f"{folder}: expected attention maps named <question id>_<n>.png, found none")
     return {question: [path for _, path in sorted(maps.items())] for question, maps in drawn.items()}
 
 
-def _whole(records: Iterable[Raw], make: Callable[[Raw], T], where: str, broken: Broken | None) -> Iterator[T]:
+def _whole(records: Iterable[Raw], make: Callable[[Raw], T], where: str, on_skip: OnSkip | None) -> Iterator[T]:
     """What `make` makes of the records; one it raises ValueError for is told, with `where` and its number from 1."""
     for number, record in enumerate(records, start=1):
         try:
             made = make(record)
         except ValueError as error:
-            _tell(f"{where} {number}: {error}", broken)
+            _tell(f"{where} {number}: {error}", on_skip)
         else:
             yield made
 
 
-def _tell(said: str, broken: Broken | None) -> None:
-    if broken is None:
+def _tell(said: str, on_skip: OnSkip | None) -> None:
+    if on_skip is None:
         raise ValueError(said)
-    broken(said)
+    on_skip(said)
 
 
 def _field(record: Any, key: str, kind: type[T]) -> T:

@@ -1,4 +1,4 @@
-"""Photos and what their captions tell, parsed in one stream."""
+"""Photos with the facts of their captions, parsed in one stream."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ..core.spans import parse_all
-from ..models.vocabulary import split_words
-from .entities import Box, Sentence, read_entities
-from .grammar import Thing, Told, told
-from .questions import Broken
+from ...core.spans import parse_all
+from ...models.vocabulary import split_words
+from ..readers.flickr_entities import Box, Sentence, read_entities
+from ..readers.question_record import OnSkip
+from .caption_grammar import CaptionFacts, Thing, caption_facts
 
 
 @dataclass(frozen=True)
-class Photo:
-    """`told[i]`: what caption `i` of the photo `image` tells; `sentences[i]`: where its phrases are, if that is known."""
+class CaptionedPhoto:
+    """Photo `image`: `facts[i]` are those of caption `i`, `sentences[i]` its phrases with boxes, if there are any."""
 
     image: str
-    told: tuple[Told, ...]
+    facts: tuple[CaptionFacts, ...]
     sentences: tuple[Sentence, ...] = ()
 
     def boxes(self, number: int, *things: Thing) -> tuple[Box, ...]:
@@ -31,17 +31,17 @@ class Photo:
     @cached_property
     def words(self) -> frozenset[str]:
         """All words of its captions."""
-        return frozenset(word for caption in self.told for word in split_words(caption.text))
+        return frozenset(word for caption in self.facts for word in split_words(caption.text))
 
 
-class Tally:
-    """What was left out: `found[reason]` is how often, and what was said of the first."""
+class SkipCounter:
+    """Number of records skipped, by reason: `found[reason]` is that number and the message about the first."""
 
     def __init__(self) -> None:
         self.found: dict[str, tuple[int, str]] = {}
 
-    def of(self, reason: str) -> Broken:
-        """Takes what is said of each thing that is left out for `reason`."""
+    def of(self, reason: str) -> OnSkip:
+        """Callback that counts one record skipped for `reason`."""
 
         def count(said: str) -> None:
             times, first = self.found.get(reason, (0, said))
@@ -51,14 +51,14 @@ class Tally:
 
 
 def read_photos(
-    names: Iterable[str], captions: Mapping[str, Sequence[str]], entities: Path | None, tally: Tally
-) -> Iterator[Photo]:
-    """The photos `names` in order; those without captions, or with `entities` without sound annotation, are told to `tally`."""
-    found: list[Told] = []
+    names: Iterable[str], captions: Mapping[str, Sequence[str]], entities: Path | None, tally: SkipCounter
+) -> Iterator[CaptionedPhoto]:
+    """The photos `names` in order; those without captions, or with `entities` without sound annotation, are counted."""
+    found: list[CaptionFacts] = []
     for doc, (name, texts, sentences, words) in parse_all(_to_parse(names, captions, entities, tally)):
-        found.append(told(doc, words, texts[len(found)]))
+        found.append(caption_facts(doc, words, texts[len(found)]))
         if len(found) == len(texts):
-            yield Photo(name, tuple(found), sentences)
+            yield CaptionedPhoto(name, tuple(found), sentences)
             found = []
 
 
@@ -66,7 +66,7 @@ _Source = tuple[str, Sequence[str], tuple[Sentence, ...], list[int]]
 
 
 def _to_parse(
-    names: Iterable[str], captions: Mapping[str, Sequence[str]], entities: Path | None, tally: Tally
+    names: Iterable[str], captions: Mapping[str, Sequence[str]], entities: Path | None, tally: SkipCounter
 ) -> Iterator[tuple[list[str], _Source]]:
     """The tokens of every caption, with its photo, all captions of that, their phrases and which word each token belongs to."""
     for name in names:

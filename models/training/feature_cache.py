@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..core.images import load_image
-from .encoder import to_pixels
+from ...core.images import load_image
+from ..encoder import to_pixels
 
 Progress = Callable[[str, int, int, str], None]  # what, done, of how many, remark
 

@@ -17,74 +17,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .encoder import Encoder
-from .lstm import gates, lstm_step
-from .search import State, beam_search
-from .vocabulary import BOS
-
-
-@dataclass(frozen=True)
-class CaptionerConfig:
-    """The sizes that our captioners share."""
-
-    vocabulary_size: int
-    encoder: str = "tf_efficientnet_lite0"
-    output_stride: int = 16  # 14 x 14 cells; 32 gives 7 x 7 with the same weights
-    image_size: int = 224
-    width: int = 512  # of the projected cells, the embeddings and the LSTM state
-    dropout: float = 0.3
-    max_words: int = 20
+from ..beam_search import State, beam_search
+from ..captioner import Captioner, CaptionerConfig
+from ..lstm import gates, lstm_step
+from ..vocabulary import BOS
 
 
 @dataclass(frozen=True)
 class NICConfig(CaptionerConfig):
     merge: bool = False  # the image vector also enters before the readout, through a gate that the LSTM's state opens
-
-
-class Captioner(nn.Module):
-    """What our captioners share: cells of a photo, words in and out.
-
-    `forward(pixels, ids)` -> logits `(b, t, v)`: position `i` scores `ids[:, i]` given the image and the words before. A model
-    adds `context(cells)`, what it takes of a photo, `unroll(context, ids)` -> the states `(b, t, d)` from which each id is read
-    and the attention `(b, t, h w)` or None, and `generate`.
-    """
-
-    def __init__(self, config: CaptionerConfig) -> None:
-        super().__init__()
-        self.config = config
-        d = config.width
-        self.encoder = Encoder(config.encoder, config.output_stride)
-        self.project = nn.Sequential(nn.Conv2d(self.encoder.channels, d, 1), nn.ReLU())
-        self.embedding = nn.Embedding(config.vocabulary_size, d)
-        self.readout = nn.Linear(d, config.vocabulary_size)
-        self.dropout = nn.Dropout(config.dropout)
-        self.register_buffer("baseline", torch.zeros(d))  # A0: the mean training cell, "no photo"
-        self.baseline: Tensor
-        nn.init.normal_(self.embedding.weight, std=d**-0.5)
-        self.readout.weight = self.embedding.weight
-
-    def context(self, cells: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def unroll(self, context: Tensor, ids: Tensor) -> tuple[Tensor, Tensor | None]:
-        raise NotImplementedError
-
-    def generate(self, cells: Tensor, beam: int = 3, length_penalty: float = 0.7) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError
-
-    def forward(self, pixels: Tensor, ids: Tensor) -> Tensor:
-        return self.decode(self.cells(pixels), ids)
-
-    def cells(self, pixels: Tensor) -> Tensor:
-        """Pixels `(b, 3, H, W)` -> the last spatial layer `(b, d, h, w)`."""
-        cells: Tensor = self.project(self.encoder(pixels))
-        return cells
-
-    def decode(self, cells: Tensor, ids: Tensor) -> Tensor:
-        """Cells `(b, d, h, w)` and ids `(b, t)` -> logits `(b, t, v)`."""
-        states, _ = self.unroll(self.context(cells), ids)
-        logits: Tensor = self.readout(self.dropout(states))
-        return logits
 
 
 class NIC(Captioner):
@@ -108,9 +49,8 @@ class NIC(Captioner):
         """Image vectors `(b, d)` and ids `(b, t)` -> the LSTM states `(b, t, d)` from which each id is read."""
         start = torch.full_like(ids[:, :1], BOS)
         words = self.embedding(torch.cat([start, ids[:, :-1]], dim=1)) * self.config.width**0.5
-        from_words = self.input_gates(
-            self.dropout(words)
-        )  # of all words in one product, apart from the image's: no gradient here
+        # All words in one product, apart from the image's: no gradient flows through these.
+        from_words = self.input_gates(self.dropout(words))
         state = self.step(self.input_gates(self.dropout(image)), None)  # what follows the image alone predicts nothing
         outputs = []
         for gate in from_words.unbind(dim=1):
@@ -119,7 +59,7 @@ class NIC(Captioner):
         return torch.stack(outputs, dim=1)
 
     def unroll(self, context: Tensor, ids: Tensor) -> tuple[Tensor, None]:
-        """The states `(b, t, d)`, and the attention: none."""
+        """States `(b, t, d)` from which each id is read; no attention."""
         return self.merged(self.states(context, ids), context[:, None]), None
 
     def merged(self, states: Tensor, context: Tensor) -> Tensor:
@@ -129,12 +69,13 @@ class NIC(Captioner):
         merged: Tensor = states + self.merge_gate(states).sigmoid() * self.merge(context)
         return merged
 
-    def cell_words(self, cells: Tensor) -> Tensor:
-        """What each cell adds to the words' logits through `merge`: `(b, d, h, w)` -> `(b, h w, v)`; their mean is the image's.
+    def cell_words(self, cells: Tensor) -> Tensor | None:
+        """Contribution of each cell to the logits through `merge`: `(b, d, h, w)` -> `(b, h w, v)`; its mean is the image's.
 
         The image vector is the mean cell, normalised; each cell is scaled as its mean is.
         """
-        assert self.merge is not None
+        if self.merge is None:
+            return None
         flat = cells.flatten(2).transpose(1, 2)
         variance, mean = torch.var_mean(flat.mean(dim=1, keepdim=True), dim=-1, keepdim=True, correction=0)
         norm = self.image_norm
@@ -151,11 +92,11 @@ class NIC(Captioner):
     def generate(self, cells: Tensor, beam: int = 3, length_penalty: float = 0.7) -> tuple[Tensor, Tensor]:
         """Captions `(b, t)` and their log-probabilities `(b,)`: see `beam_search`."""
 
-        def say(words: Tensor, state: State) -> tuple[Tensor, State]:
+        def next_logits(words: Tensor, state: State) -> tuple[Tensor, State]:
             hidden, memory, context = state
             hidden, memory = self.step(self.input_gates(self.embedding(words) * self.config.width**0.5), (hidden, memory))
             return self.readout(self.merged(hidden, context)), (hidden, memory, context)
 
         context = self.context(cells)
         start = (*self.step(self.input_gates(context), None), context)
-        return beam_search(say, start, max_words=self.config.max_words, beam=beam, length_penalty=length_penalty)
+        return beam_search(next_logits, start, max_words=self.config.max_words, beam=beam, length_penalty=length_penalty)

@@ -1,0 +1,1 @@
+"""Readers of captions, boxes and questions in the datasets' own layouts."""

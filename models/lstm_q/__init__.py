@@ -1,0 +1,1 @@
+"""LSTM Q + norm I: VQA model without attention."""

@@ -1,0 +1,1 @@
+"""Stacked Attention Networks: VQA model with attention, the twin of `lstm-q`."""

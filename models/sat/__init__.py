@@ -1,0 +1,1 @@
+"""Show, Attend and Tell: captioner with soft attention, the twin of `nic`."""

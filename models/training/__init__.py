@@ -1,0 +1,1 @@
+"""Training of the bundled networks: recipes, their run, and the cache of frozen features."""
