@@ -90,8 +90,10 @@ def test_what_an_adapter_raises_is_said():
 def test_half_precision():
     model = small_captioner()
     model.module.bfloat16()
-    preprocess = model.prepare
-    model.prepare = lambda images: (lambda inputs: type(inputs)(inputs.pixels.bfloat16(), inputs.placements))(preprocess(images))
+    preprocess = model.image_inputs
+    model.image_inputs = lambda images: (lambda inputs: type(inputs)(inputs.pixels.bfloat16(), inputs.placements))(
+        preprocess(images)
+    )
     found = {one.name: one for one in mc.check(model, PHOTO, text="a dog")}
     assert found[HEAD].passed
     assert found[SLOPES].passed
