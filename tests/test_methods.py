@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from multimodal_cam.methods import METHODS as SPECS
+from multimodal_cam.methods import find_method
 from multimodal_cam.methods import path as evidence
 
 METHODS = {name: spec.maps for name, spec in SPECS.items() if spec.kind == "gradient"}
@@ -71,3 +72,14 @@ def test_nothing_in_nothing_out(name):
     zeros = torch.zeros(2, 3, 4, 4)
     assert METHODS[name](zeros, zeros).eq(0).all()
     assert METHODS[name](torch.rand(2, 3, 4, 4), zeros).isfinite().all()
+
+
+def test_aliases_and_functions_of_the_users():
+    assert find_method("integrated_gradients") is SPECS["evidence"]
+    own = find_method(lambda activations, gradients: gradients.sum(dim=1))
+    assert (own.kind, own.linear, own.name) == ("gradient", False, "<lambda>")
+    torch.testing.assert_close(own.maps(A, G), G.sum(dim=1))
+    with pytest.raises(ValueError, match="unknown method 'gradcam'; choose from eigen_grad_cam, grad_cam"):
+        find_method("gradcam", ["gradient"])
+    with pytest.raises(TypeError, match="attention is not computed from gradients"):
+        SPECS["attention"].maps(A, G)

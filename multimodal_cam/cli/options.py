@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multimodal_cam.methods import METHODS
+from multimodal_cam.methods import METHOD_NAMES, METHODS
 
 if TYPE_CHECKING:
     from multimodal_cam import TaskAdapter
@@ -102,7 +102,7 @@ def check_choice(option: str, value: str | None, choices: Iterable[str]) -> None
 
 def attribution_options(method: str | None, score: str | None, layer: str | None, n_steps: int) -> dict[str, Any]:
     """Keyword arguments of `explain` that are common to all tasks; raises a usage error for unknown names."""
-    check_choice("--method", method, METHODS)
+    check_choice("--method", method, METHOD_NAMES)
     check_choice("--score", score, SCORE_NAMES)
     return drop_none(method=method, score=score, layer=layer, n_steps=n_steps)
 

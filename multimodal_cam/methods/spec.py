@@ -91,6 +91,8 @@ METHODS: Mapping[str, MethodSpec] = {spec.name: spec for spec in _SPECS}
 
 _ALIASES = {alias: spec.name for spec in _SPECS for alias in spec.aliases}
 
+METHOD_NAMES = (*METHODS, *_ALIASES)  # all that `find_method` takes by name
+
 
 def find_method(method: str | CamMethod, kinds: Collection[MethodKind] = ("gradient", "path", "attention")) -> MethodSpec:
     """The method's entry; a function of the user's gets one of its own, which is not taken to be linear.

@@ -20,7 +20,7 @@ from torch import Tensor
 from ...adapters.contract import TaskAdapter
 from ...adapters.inputs import PAD
 from ...adapters.load import load
-from ...core.hooks import evaluating
+from ...core.hooks import unchanged_state
 from ...core.randomization import cascade
 from ...metrics.map_similarity import WINDOW, random_others, similarities
 from ..config import Settings
@@ -50,7 +50,7 @@ def measure_sanity(settings: Settings, items: Sequence[StudyPhoto], out: Path, *
             photos = [open_photo(item, settings) for item in part]
             batch = prepare(model, photos, settings, Counter())
             if batch is not None:
-                with torch.random.fork_rng(devices=[]), evaluating(model.module):
+                with unchanged_state(model.module):
                     rows += [row | {"model": name} for row in _batch(model, batch, settings)]
             progress(len(part))
     if not rows:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from ..._explain import group_by_batch_key
 from ...adapters.contract import TaskAdapter
 from ...adapters.load import load
 from ...core.files import FULL
-from ...core.hooks import evaluating
+from ...core.hooks import unchanged_state
 from ...core.spans import Span, join, sentence
 from ...metrics.localization import others
 from ..config import Settings
@@ -57,7 +56,7 @@ class ShardWorker:
         for batch in chunked(items, self.settings.batch_size):
             photos = [photo for item in batch if (photo := _open(item, self.settings, shard))]
             for name in self.models:
-                with _untouched(self.models[name]):
+                with unchanged_state(self.models[name].module):
                     for group in group_by_batch_key(self.models[name], [(photo.image, None) for photo in photos]):
                         self._model(name, [photos[i] for i in group], shard)
             progress(len(batch))
@@ -282,10 +281,3 @@ def _error(image: str, model: str, error: Exception) -> Row:
     from ...core.errors import message
 
     return {"image": image, "model": model, "kind": type(error).__name__, "message": message(error)}
-
-
-@contextmanager
-def _untouched(model: TaskAdapter) -> Iterator[None]:
-    """Nothing random inside, and the model's modes are afterwards what they were."""
-    with torch.random.fork_rng(devices=[]), evaluating(model.module):
-        yield
