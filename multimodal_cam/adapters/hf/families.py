@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-OLDEST = "5.0"  # the oldest version of transformers that is taken, as pyproject.toml says
+OLDEST = "5.18"  # the oldest version of transformers that is taken, as pyproject.toml says
 TESTED = "5.23"  # the version of transformers that the tests ran with
 
 
