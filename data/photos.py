@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ..core.spans import parse_all
 from ..models.vocabulary import split_words
-from ..spans import parse_all
 from .entities import Box, Sentence, read_entities
 from .grammar import Thing, Told, told
 from .questions import Broken

@@ -34,7 +34,7 @@ def main() -> None:
 
     # An answer of yours, in nats. What CLS, registers, or a whole photo beside its tiles add has no place on the map: where that
     # is most of it, the map is not the explanation.
-    e = mc.explain(model, options.photo, question=QUESTION, text=TEXT, method="evidence", nodes=32)
+    e = mc.explain(model, options.photo, question=QUESTION, text=TEXT, method="evidence", n_steps=32)
     for part, unplaced in zip(map(e.part, e.words), e.unplaced, strict=True):
         placed = part.map.sum().item()
         print(

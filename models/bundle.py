@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..folders import sha256
+from ..core.files import sha256
 from .lstm_q import LSTMQ, LSTMQConfig
 from .nic import NIC, NICConfig
 from .san import SAN, SANConfig

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..images import load_image
+from ..core.images import load_image
 from .bundle import load_model, model_folder, save_model
 from .encoder import load_imagenet, to_pixels
 from .features import Progress, cache_features

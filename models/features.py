@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..images import load_image
+from ..core.images import load_image
 from .encoder import to_pixels
 
 Progress = Callable[[str, int, int, str], None]  # what, done, of how many, remark

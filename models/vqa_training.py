@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..core.images import load_image
 from ..data.questions import Question
-from ..images import load_image
 from .bundle import load_model, model_folder, save_model
 from .encoder import Encoder, to_pixels
 from .features import Progress, cache_features

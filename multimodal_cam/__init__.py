@@ -13,30 +13,32 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .adapters import TaskAdapter, UnknownWordError
+    from ._explain import explain
+    from ._explain_score import explain_score
+    from .adapters.check import Check, check
     from .adapters.classifier import classifier
-    from .adapters.own import Words, captioner
-    from .adapters.own_vqa import vqa
-    from .anything import explain_score
-    from .checking import Check, check
-    from .explaining import Failure, explain
-    from .explanation import Explanation, Part, QuestionWord
-    from .loading import load
-    from .methods import LINEAR, METHODS
-    from .scores import SCORES
-    from .spans import Span, WordError
+    from .adapters.contract import TaskAdapter, UnknownWordError
+    from .adapters.custom_captioner import Words, captioner
+    from .adapters.custom_vqa import vqa
+    from .adapters.load import load
+    from .core.spans import Span, WordError
+    from .methods.spec import METHODS, MethodSpec
+    from .results.explanation import Explanation
+    from .results.records import Failure, QuestionWord, SpanExplanation
+    from .scores import SCORES, ScoreSpec
 
 __version__ = "0.1.0"
 __all__ = [
-    "LINEAR",
     "METHODS",
     "SCORES",
     "Check",
     "Explanation",
     "Failure",
-    "Part",
+    "MethodSpec",
     "QuestionWord",
+    "ScoreSpec",
     "Span",
+    "SpanExplanation",
     "TaskAdapter",
     "UnknownWordError",
     "WordError",
@@ -51,18 +53,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "adapters": ("TaskAdapter", "UnknownWordError"),
+    "_explain": ("explain",),
+    "_explain_score": ("explain_score",),
+    "adapters.check": ("Check", "check"),
     "adapters.classifier": ("classifier",),
-    "adapters.own": ("Words", "captioner"),
-    "adapters.own_vqa": ("vqa",),
-    "anything": ("explain_score",),
-    "checking": ("Check", "check"),
-    "explaining": ("Failure", "explain"),
-    "explanation": ("Explanation", "Part", "QuestionWord"),
-    "loading": ("load",),
-    "methods": ("LINEAR", "METHODS"),
-    "scores": ("SCORES",),
-    "spans": ("Span", "WordError"),
+    "adapters.contract": ("TaskAdapter", "UnknownWordError"),
+    "adapters.custom_captioner": ("Words", "captioner"),
+    "adapters.custom_vqa": ("vqa",),
+    "adapters.load": ("load",),
+    "core.spans": ("Span", "WordError"),
+    "methods.spec": ("METHODS", "MethodSpec"),
+    "results.explanation": ("Explanation",),
+    "results.records": ("Failure", "QuestionWord", "SpanExplanation"),
+    "scores": ("SCORES", "ScoreSpec"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

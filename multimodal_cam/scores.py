@@ -7,6 +7,7 @@ for all tokens and relies on it. Padding (`id -1`) may get any finite number; th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,14 +25,14 @@ def logit(logits: Tensor, ids: Tensor) -> Tensor:
     return _take(logits, ids)
 
 
-def against(rivals: Tensor) -> ScoreFn:
+def contrast_with(contrast_ids: Tensor) -> ScoreFn:
     """Score that says by how much a token beats `rivals` `(b, t)`: `log p(token) - log p(rival)`, in nats.
 
     The normaliser cancels, so this is the difference of the two logits. Rows may be repeats of the `b` rows of `rivals`.
     """
 
     def contrast(logits: Tensor, ids: Tensor) -> Tensor:
-        others = rivals.repeat(len(ids) // len(rivals), 1)
+        others = contrast_ids.repeat(len(ids) // len(contrast_ids), 1)
         return _take(logits, ids) - _take(logits, others)
 
     return contrast
@@ -46,18 +47,65 @@ def reversed_sign(score: ScoreFn) -> ScoreFn:
     return counterfactual
 
 
-def likeliest_rivals(logits: Tensor, ids: Tensor) -> Tensor:
+def most_likely_others(logits: Tensor, ids: Tensor) -> Tensor:
     """Ids `(b, t)` of the likeliest other token at each position."""
     masked = logits.detach().scatter(-1, ids.clamp(min=0)[..., None], -torch.inf)
     return masked.argmax(dim=-1)
 
 
-# name -> (the unit, a function that looks at the logits at the photo and returns the score); rivals stay what they were there
-SCORES: Mapping[str, tuple[str, Callable[[Tensor, Tensor], ScoreFn]]] = {
-    "contrast": ("nats", lambda logits, ids: against(likeliest_rivals(logits, ids))),
-    "log_prob": ("nats", lambda *_: log_prob),
-    "logit": ("logit", lambda *_: logit),
+@dataclass(frozen=True)
+class ScoreSpec:
+    """A score that can be explained.
+
+    Attributes:
+        name: What `explain(score=)` and `--score` take.
+        unit: Unit of the score and of `evidence` maps of it.
+        resolve: From the logits `(b, t, v)` at the photo and the explained ids `(b, t)` to the score; what a score is contrasted
+            with is chosen there once and for all.
+        description: One line for a table.
+    """
+
+    name: str
+    unit: str
+    resolve: Callable[[Tensor, Tensor], ScoreFn]
+    description: str
+
+
+SCORES: Mapping[str, ScoreSpec] = {
+    spec.name: spec
+    for spec in (
+        ScoreSpec(
+            "contrast",
+            "nats",
+            lambda logits, ids: contrast_with(most_likely_others(logits, ids)),
+            "log-probability of the token minus that of its likeliest rival, or of the one that `instead_of` names",
+        ),
+        ScoreSpec("log_prob", "nats", lambda *_: log_prob, "log-probability of the token: the paper's choice for captions"),
+        ScoreSpec("logit", "logit", lambda *_: logit, "logit of the token: the paper's choice for classes and answers"),
+    )
 }
+
+
+def find_score(score: str | ScoreFn) -> ScoreSpec:
+    """The score's entry; a function of the user's gets one of its own, which checks the function when it is resolved.
+
+    Raises ValueError, with the choices, for a name that is not in the table.
+    """
+    if isinstance(score, str):
+        if score not in SCORES:
+            raise ValueError(f"unknown score {score!r}; choose from {', '.join(sorted(SCORES))}")
+        return SCORES[score]
+
+    def resolve(logits: Tensor, ids: Tensor) -> ScoreFn:
+        refuse_mixing(score, logits.to(torch.promote_types(logits.dtype, torch.float32)), ids)
+        return score
+
+    return ScoreSpec(score_name(score), "score", resolve, "a function of the user's")
+
+
+def score_name(score: ScoreFn) -> str:
+    """The name of a score function, or of its type."""
+    return getattr(score, "__name__", type(score).__name__)
 
 
 def refuse_mixing(score: ScoreFn, logits: Tensor, ids: Tensor) -> None:

@@ -70,7 +70,7 @@ def small_captioner(seed: int = 0, decoder: nn.Module | None = None, cuts: bool 
         for parameter in [*encoder.parameters(), *decoder.parameters()]:
             if parameter.ndim > 1:
                 parameter.mul_(4)
-    cut = {"affine": decoder.pool, "readout": decoder.readout} if cuts else {}
+    cut = {"head_input_layer": decoder.pool, "readout": decoder.readout} if cuts else {}
     return mc.captioner(
         encoder=encoder, decoder=decoder, tokenizer=WORDS, bos=0, eos=1, unk=2, image_size=SIDE, max_words=8, **cut, **options
     )
@@ -182,5 +182,5 @@ def small_vqa(seed: int = 0, **options):
         for parameter in [*encoder.parameters(), *head.parameters()]:
             if parameter.ndim > 1:
                 parameter.mul_(4)
-    options = {"affine": head.pool, "question_layer": head.embedding} | options
+    options = {"head_input_layer": head.pool, "question_layer": head.embedding} | options
     return mc.vqa(encoder=encoder, head=head, answers=list(COLOURS), tokenizer=QUESTION_WORDS, unk=0, image_size=SIDE, **options)

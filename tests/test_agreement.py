@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from multimodal_cam.metrics.agreement import (
+from multimodal_cam.metrics.map_correlation import (
     correlation_matrix,
     method_correlation,
     rank_correlation,

@@ -1,10 +1,10 @@
-"""metrics/answers.py: figures by hand, against leaving people out one by one, and VQA's way of writing answers."""
+"""metrics/vqa_accuracy.py: figures by hand, against leaving people out one by one, and VQA's way of writing answers."""
 
 from __future__ import annotations
 
 import pytest
 
-from multimodal_cam.metrics.answers import exact_accuracy, normalise_answer, soft_accuracy
+from multimodal_cam.metrics.vqa_accuracy import exact_accuracy, normalise_answer, soft_accuracy
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import multimodal_cam as mc
-from multimodal_cam.evaluation import say
+from multimodal_cam.evaluation.caption_quality import say
 from multimodal_cam.models.bundle import BUNDLED, bundled
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "flickr8k"
@@ -87,7 +87,7 @@ DOG = (0.1, 0.05, 0.95, 0.98)  # where the dog is, in fractions of the photo
 
 def test_evidence_adds_up_on_real_photos(nic):
     photos = sorted(SAMPLES.glob("*.jpg"))
-    for e in mc.explain(nic, photos, nodes=64):
+    for e in mc.explain(nic, photos, n_steps=64):
         for gap, reliance in zip(e.completeness.tolist(), e.reliance.tolist(), strict=True):
             assert abs(gap) <= max(0.01, 0.01 * abs(reliance))
 

@@ -1,4 +1,4 @@
-"""metrics/captions.py: known values, silence, and words for what is wrong."""
+"""metrics/caption_scores.py: known values, silence, and words for what is wrong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from multimodal_cam.metrics.captions import caption_scores
+from multimodal_cam.metrics.caption_scores import caption_scores
 
 REFERENCES = {
     "1.jpg": ["a brown dog runs on grass", "the dog is running"],

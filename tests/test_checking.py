@@ -63,7 +63,7 @@ def test_rows_that_hang_together():
 
 def test_rows_that_run_apart():
     model = small_captioner()
-    model.kind = lambda image, question: object()
+    model.batch_key = lambda image, question: object()
     found = {one.name: one for one in mc.check(model, PHOTO)}
     assert (found[BATCH].passed, found[BATCH].detail) == (True, "they run one after the other")
 

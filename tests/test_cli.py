@@ -16,7 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 import multimodal_cam as mc
-from multimodal_cam.cli import app
+from multimodal_cam.cli.app import app
 
 SAMPLES = Path(__file__).parent.parent / "data" / "samples"
 MODEL = ["--model", "test_cli:tiny"]
@@ -136,8 +136,8 @@ def test_options_reach_explain(photo: Path, monkeypatch: pytest.MonkeyPatch) -> 
         seen.update(options)
         return [mc.explain(model, image) for image in images]
 
-    monkeypatch.setattr("multimodal_cam.explaining.explain", spy)
-    args = ["--method", "hires_cam", "--layer", "encoder.first", "--beam", 5, "--nodes", 8, "--unknown", "unk"]
+    monkeypatch.setattr("multimodal_cam._explain.explain", spy)
+    args = ["--method", "hires_cam", "--layer", "encoder.first", "--beam", 5, "--n-steps", 8, "--unknown", "unk"]
     more = ["--json", "--text", "a dog", "--score", "contrast", "--batch-size", 4]
     run("caption", photo, *MODEL, *args, *more)
     assert seen == {
@@ -146,7 +146,7 @@ def test_options_reach_explain(photo: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "score": "contrast",
         "layer": "encoder.first",
         "beam": 5,
-        "nodes": 8,
+        "n_steps": 8,
         "unknown": "unk",
         "batch_size": 4,
         "on_error": "skip",
@@ -244,7 +244,7 @@ def test_bugs_are_not_dressed_up_as_user_errors(photo: Path, monkeypatch: pytest
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("multimodal_cam.explaining.explain", broken)
+    monkeypatch.setattr("multimodal_cam._explain.explain", broken)
     assert isinstance(run("caption", photo, *MODEL, "--out", "out").exception, RuntimeError)
     assert list(Path().iterdir()) == []
 
@@ -278,10 +278,16 @@ def test_methods_as_a_table_and_as_json() -> None:
     assert {row["name"]: row["linear"] for row in rows}["grad_cam"] is True
 
 
+def test_help_lists_the_methods_and_scores_of_the_tables() -> None:
+    text = " ".join(run("caption", "--help").stdout.split())
+    assert f"{', '.join(mc.METHODS)}: see `multimodal-cam methods`" in text
+    assert f"{', '.join(mc.SCORES)}." in text
+
+
 def test_models_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("multimodal_cam.models.bundle.bundled", lambda: ["tiny"])
-    monkeypatch.setattr("multimodal_cam.adapters.zoo.PACKAGED", {})
-    monkeypatch.setattr("multimodal_cam.loading.load", lambda name, device: tiny())  # noqa: ARG005
+    monkeypatch.setattr("multimodal_cam.adapters.pretrained.PACKAGED", {})
+    monkeypatch.setattr("multimodal_cam.adapters.load.load", lambda name, device: tiny())  # noqa: ARG005
     row, *families = map(json.loads, run("models", "--json").stdout.splitlines())
     assert all(family["layer"] and family["grid"] for family in families)
     assert (row["task"], row["grid"], row["vocabulary"]) == ("captioning", [4, 4], len(networks.WORDS))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from multimodal_cam.cli import app
+from multimodal_cam.cli.app import app
 from multimodal_cam.data.questions import read_questions
 
 

@@ -77,7 +77,7 @@ def test_the_preset_says_what_it_will_run(photos: Path, tmp_path: Path) -> None:
     dry = run(*captions(photos, tmp_path / "out", "--models", "nic", "--preset", "ablations", "--dry-run"))
     assert "models: nic, multimodal_cam.study.ablations:nic_14x14, multimodal_cam.study.ablations:nic_7x7" in dry.stdout
     assert "grad_cam:layer=encoder.trunk.3" in dry.stdout
-    assert "evidence:nodes=16" in dry.stdout
+    assert "evidence:n_steps=16" in dry.stdout
     assert "scores: logit, log_prob, contrast" in dry.stdout
 
 

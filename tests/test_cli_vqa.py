@@ -51,7 +51,7 @@ def test_why_this_and_not_that_and_what_speaks_against(photo: Path) -> None:  # 
     instead = json.loads(run("vqa", photo, QUESTION, *MODEL, "--json", "--instead-of", rival).stdout)
     assert (instead["score"], instead["unit"]) == ("contrast", "nats")
     against = json.loads(run("vqa", photo, QUESTION, *MODEL, "--json", "--counterfactual").stdout)
-    assert against["score"] == "-logit"
+    assert (against["score"], against["counterfactual"]) == ("logit", True)
 
 
 def test_unknown_words_of_the_question_are_said(photo: Path) -> None:  # noqa: F811

@@ -11,7 +11,7 @@ from networks import noise_image
 from torch.nn import functional as F
 
 import multimodal_cam as mc
-from multimodal_cam.listing import layer_rows
+from multimodal_cam.adapters.catalog import layer_rows
 
 open_clip = pytest.importorskip("open_clip")
 
@@ -132,10 +132,10 @@ def test_log_prob_is_that_of_the_longer_text_of_two(load):
 
 def test_several_texts_and_photos_equal_each_alone(model):
     photos, texts = [noise_image(i, (80, 64)) for i in (4, 5)], ["a brown dog runs", "two"]
-    together = mc.explain(model, photos, text=texts, method="evidence", nodes=4)
-    same = mc.explain(model, [photos[0], photos[0]], text=texts, method="evidence", nodes=4)
+    together = mc.explain(model, photos, text=texts, method="evidence", n_steps=4)
+    same = mc.explain(model, [photos[0], photos[0]], text=texts, method="evidence", n_steps=4)
     for photo, text, one in zip(photos, texts, together, strict=True):
-        alone = mc.explain(model, photo, text=text, method="evidence", nodes=4)
+        alone = mc.explain(model, photo, text=text, method="evidence", n_steps=4)
         torch.testing.assert_close(one.maps, alone.maps, rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(one.reliance, alone.reliance, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(same[0].maps, together[0].maps, rtol=1e-3, atol=1e-5)

@@ -4,23 +4,23 @@ import gc
 
 import pytest
 import torch
+from attributions import Attribution
 from captum.attr import LayerGradCam, LayerIntegratedGradients
 from networks import FusedDecoder, noise_image, planted_captioner, quadrant_image, small_captioner
 from torch import nn
 
 import multimodal_cam as mc
-from multimodal_cam import tap
-from multimodal_cam.engine import Batch, Request
+from multimodal_cam.core import gradients, hooks
 from multimodal_cam.scores import log_prob
 
 TEXT = "a red dog runs"
-METHODS = ["evidence", *mc.METHODS]
+METHODS = [name for name in mc.METHODS if name != "attention"]
 
 
-def batch(model, images, texts, *, method="grad_cam", score="log_prob", nodes=16, dtype=torch.float32):
+def batch(model, images, texts, *, method="grad_cam", score="log_prob", n_steps=16, dtype=torch.float32):
     model.module.to(dtype)
     inputs, ids = model.preprocess(images), model.tokenize(texts)
-    return Batch(model, inputs, ids, Request(model.layer, "encoder", method, score, nodes))
+    return Attribution(model, inputs, ids, "encoder", method, score, n_steps=n_steps)
 
 
 def word_scores(model, score=log_prob):
@@ -48,14 +48,14 @@ def test_grad_cam_is_captums(pool, cuts):
 @pytest.mark.parametrize("cuts", [True, False])
 def test_evidence_is_captums_integrated_gradients_on_the_head(cuts):
     model = small_captioner(cuts=cuts)
-    found = mc.explain(model, noise_image(), text=TEXT, method="evidence", nodes=16)
+    found = mc.explain(model, noise_image(), text=TEXT, method="evidence", n_steps=16)
     inputs, ids = model.preprocess([noise_image()]), model.tokenize([TEXT])
     model.module.eval()
     oracle = LayerIntegratedGradients(word_scores(model), model.layer)
     for t in range(ids.shape[1]):
         expected = oracle.attribute(
             inputs.pixels,
-            baselines=model.blank(inputs).pixels,
+            baselines=model.baseline_inputs(inputs).pixels,
             target=t,
             additional_forward_args=(ids,),
             n_steps=16,
@@ -88,7 +88,7 @@ def test_gradients_are_finite_differences(kind, rows):
     decoder = {"plain": None, "fused": FusedDecoder(), "batch norm": NormDecoder()}[kind]
     model = small_captioner(decoder=decoder, cuts=kind == "plain")
     work = batch(model, [noise_image(i) for i in range(rows)], [TEXT] * rows, method=lambda a, g: g[:, 0], dtype=torch.float64)
-    with tap.evaluating(model.module):
+    with hooks.evaluating(model.module):
         found = work.explain()
         for t, row, c, y, x in [(0, 0, 0, 0, 0), (1, 0, 3, 1, 2), (3, rows - 1, 5, 3, 3), (2, 0, 2, 0, 3)]:
             step, sides = 1e-6, []
@@ -105,14 +105,14 @@ def test_gradients_are_finite_differences(kind, rows):
 def test_batched_products_equal_the_loop(cuts, monkeypatch):
     model = small_captioner(cuts=cuts)
     together = batch(model, [noise_image()], [TEXT], method="evidence").explain()
-    original = tap._products
+    original = gradients._products
 
     def refuse(outputs, leaf, cotangents, batched):
         if batched:
             raise RuntimeError("vmap: no batching rule")
         return original(outputs, leaf, cotangents, batched)
 
-    monkeypatch.setattr(tap, "_products", refuse)
+    monkeypatch.setattr(gradients, "_products", refuse)
     looped = batch(model, [noise_image()], [TEXT], method="evidence").explain()
     assert (together.notes["products"], looped.notes["products"]) == ("batched", "looped")
     torch.testing.assert_close(together.maps, looped.maps, rtol=1e-5, atol=1e-7)
@@ -121,7 +121,7 @@ def test_batched_products_equal_the_loop(cuts, monkeypatch):
 def test_short_memory_takes_smaller_chunks(monkeypatch):
     model = small_captioner()
     whole = batch(model, [noise_image()], [TEXT]).explain()
-    original, sizes = tap._products, []
+    original, sizes = gradients._products, []
 
     def scarce(outputs, leaf, cotangents, batched):
         sizes.append(len(cotangents))
@@ -129,7 +129,7 @@ def test_short_memory_takes_smaller_chunks(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return original(outputs, leaf, cotangents, batched)
 
-    monkeypatch.setattr(tap, "_products", scarce)
+    monkeypatch.setattr(gradients, "_products", scarce)
     torch.testing.assert_close(batch(model, [noise_image()], [TEXT]).explain().maps, whole.maps)
     assert sizes[:3] == [4, 2, 1]
 
@@ -137,8 +137,8 @@ def test_short_memory_takes_smaller_chunks(monkeypatch):
 def test_chunks_of_nodes_and_tokens_change_nothing(monkeypatch):
     model = small_captioner()
     whole = batch(model, [noise_image()], [TEXT], method="evidence").explain()
-    monkeypatch.setattr(tap, "BUDGET", 1)
-    monkeypatch.setattr("multimodal_cam.engine.GRAPHS", 1)
+    monkeypatch.setattr(gradients, "MAX_PRODUCT_NUMEL", 1)
+    monkeypatch.setattr("multimodal_cam.core.path_attribution.MAX_GRAPH_NUMEL", 1)
     pieces = batch(model, [noise_image()], [TEXT], method="evidence").explain()
     torch.testing.assert_close(pieces.maps, whole.maps, rtol=1e-5, atol=1e-7)
 
@@ -195,19 +195,19 @@ def test_planted_evidence_is_found(method):
 def test_evidence_adds_up_to_the_reliance():
     model = small_captioner()
     for text in [TEXT, "dog ball grass on"]:
-        found = mc.explain(model, noise_image(), text=text, method="evidence", nodes=64)
+        found = mc.explain(model, noise_image(), text=text, method="evidence", n_steps=64)
         allowed = torch.maximum(0.01 * found.reliance.abs(), torch.tensor(0.01))
         assert (found.completeness.abs() <= allowed).all()
         torch.testing.assert_close(found.maps.sum(dim=(1, 2)) - found.reliance, found.completeness, atol=1e-6, rtol=1e-4)
     assert found.reliance.abs().max() > 0.05
 
 
-@pytest.mark.parametrize("method", ["evidence", *sorted(mc.LINEAR)])
+@pytest.mark.parametrize("method", [name for name, spec in mc.METHODS.items() if spec.linear and name != "attention"])
 def test_word_maps_add_up_to_the_whole_text(method):
     found = mc.explain(small_captioner(), noise_image(), text=TEXT, method=method)
     torch.testing.assert_close(found.maps.sum(dim=0), found.whole().map)
     whole = mc.explain(
-        small_captioner(), noise_image(), text=TEXT, method=lambda a, g: mc.METHODS["grad_cam"](a, g), score="log_prob"
+        small_captioner(), noise_image(), text=TEXT, method=lambda a, g: mc.METHODS["grad_cam"].maps(a, g), score="log_prob"
     ).whole()
     if method == "grad_cam":  # the gradient of the sum of all log-probabilities, taken at once
         torch.testing.assert_close(whole.map, found.whole().map, rtol=1e-4, atol=1e-7)
@@ -226,20 +226,22 @@ def test_contrast_is_the_difference_of_two_words():
     with torch.no_grad():
         logits = model.logits(inputs, ids)
     found = mc.explain(model, noise_image(), text=TEXT, score="contrast", method="grad_cam")
-    rivals = logits.scatter(-1, ids[..., None], -torch.inf).argmax(-1)
+    contrast_ids = logits.scatter(-1, ids[..., None], -torch.inf).argmax(-1)
     for t in range(ids.shape[1]):
         own, other = (LayerGradCam(lambda p: model.decoder(model.encoder(p), ids)[:, t], model.layer) for _ in range(2))
         difference = own.attribute(inputs.pixels, target=int(ids[0, t])) - other.attribute(
-            inputs.pixels, target=int(rivals[0, t])
+            inputs.pixels, target=int(contrast_ids[0, t])
         )
         torch.testing.assert_close(found.maps[t], difference[0, 0].detach(), rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(found.scores, (logits.gather(-1, ids[..., None]) - logits.gather(-1, rivals[..., None]))[0, :, 0])
+    torch.testing.assert_close(
+        found.scores, (logits.gather(-1, ids[..., None]) - logits.gather(-1, contrast_ids[..., None]))[0, :, 0]
+    )
 
 
 @pytest.mark.parametrize("method", ["grad_cam", "evidence"])
 def test_another_layer_runs_the_network_from_there(method):
     model = small_captioner()
-    found = mc.explain(model, noise_image(), text=TEXT, method=method, layer="encoder.norm", nodes=64)
+    found = mc.explain(model, noise_image(), text=TEXT, method=method, layer="encoder.norm", n_steps=64)
     assert found.layer == "encoder.norm"
     assert found.maps.shape == (4, 8, 8)
     if method == "grad_cam":

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import multimodal_cam as mc
-from multimodal_cam.evaluation import evaluate_captions, evaluate_localisation, say
+from multimodal_cam.evaluation.caption_quality import evaluate_captions, evaluate_localisation, say
 
 WORDS = ["<eos>", "<unk>", "a", "and", "dog", "ball", "the", "on", "grass"]
 XML = """<annotation><size><width>100</width><height>100</height></size>

@@ -8,7 +8,7 @@ import pytest
 from networks import COLOURS, planted_vqa, quadrant_image
 
 from multimodal_cam.data.questions import Question
-from multimodal_cam.evaluation_vqa import evaluate_answer_pointing, evaluate_answers
+from multimodal_cam.evaluation.answer_accuracy import evaluate_answer_pointing, evaluate_answers
 
 BOXES = {"top left": (0, 0), "top right": (0.5, 0), "bottom left": (0, 0.5), "bottom right": (0.5, 0.5)}
 

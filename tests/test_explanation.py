@@ -11,8 +11,8 @@ from PIL import Image
 from toys import hot_cell, toy_explanation
 
 import multimodal_cam as mc
-from multimodal_cam.geometry import Placement
-from multimodal_cam.spans import Span
+from multimodal_cam.core.geometry import Placement
+from multimodal_cam.core.spans import Span
 
 
 def test_words_by_text_by_index_and_in_runs():
@@ -117,7 +117,7 @@ def test_phrases_survive_without_spacy(tmp_path, monkeypatch):
     e = toy_explanation()
     expected = [p.text for p in e.phrases()]
     folder = e.save(tmp_path / "saved")
-    monkeypatch.setattr("multimodal_cam.spans._pipeline", lambda: pytest.fail("spaCy was loaded"))
+    monkeypatch.setattr("multimodal_cam.core.spans._pipeline", lambda: pytest.fail("spaCy was loaded"))
     assert [p.text for p in mc.Explanation.load(folder).phrases()] == expected
 
 

@@ -19,11 +19,20 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import multimodal_cam as mc
-from multimodal_cam.adapters import Inputs
-from multimodal_cam.adapters.hf.finding import Lies, find_layer, find_start, find_tower, frozen, last_part, watch
-from multimodal_cam.adapters.hf.generic import Generic, near
-from multimodal_cam.cli import app
-from multimodal_cam.listing import layer_rows
+from multimodal_cam.adapters.catalog import layer_rows
+from multimodal_cam.adapters.hf.family_spec import Capabilities
+from multimodal_cam.adapters.hf.generic_model import GenericModel, logits_agree
+from multimodal_cam.adapters.hf.probe import (
+    GridLayout,
+    find_grid_start,
+    find_layer,
+    find_tower,
+    last_part,
+    record_calls,
+    weights_without_gradients,
+)
+from multimodal_cam.adapters.inputs import Inputs
+from multimodal_cam.cli.app import app
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # transformers' own, with NumPy 2
 TEXT = "a brown dog runs."
@@ -49,7 +58,7 @@ def loaded(checkpoints):
     """Models by the name of their builder; leave them as they are."""
     models = {}
 
-    def load(name: str) -> Generic:
+    def load(name: str) -> GenericModel:
         if name not in models:
             models[name] = mc.load(checkpoints(name), device="cpu")
         return models[name]
@@ -74,7 +83,8 @@ def test_tower_and_layer_are_found_and_told(checkpoints, caplog, name, tower, la
     (said,) = (record.getMessage() for record in caplog.records)
     assert f"its vision tower was found at {tower!r}, it is explained at layer {layer!r}" in said
     assert "docs/add-a-family.md" in said
-    assert (model.head_alone, model.head_together, model.together) == runs
+    can = model.capabilities
+    assert (can.head_runs_alone, can.head_rows_in_one_batch, can.rows_in_one_batch) == runs
     e = mc.explain(model, noise_image(0, (96, 48)), text=TEXT)
     assert e.layer == layer
     assert e.provenance["tower"] == tower
@@ -93,10 +103,10 @@ def test_it_finds_what_others_wrote_down(tmp_path, name):
     known = mc.load(tmp_path, device="cpu")
     if name == "llama4":
         known.image_processor.max_patches = 1  # no tiles
-    found = Generic(known.model, known.processor, name)
-    image, asked = noise_image(0, (96, 48)), {"question": case.question or known.request, "text": TEXT}
+    found = GenericModel(known.model, known.processor, name)
+    image, asked = noise_image(0, (96, 48)), {"question": case.question or known.caption_request, "text": TEXT}
     for method in ("grad_cam", "evidence"):
-        own, same = (mc.explain(model, image, **asked, method=method, nodes=4) for model in (known, found))
+        own, same = (mc.explain(model, image, **asked, method=method, n_steps=4) for model in (known, found))
         torch.testing.assert_close(same.maps, own.maps, rtol=1e-3, atol=1e-4 * own.maps.abs().max().item())
     torch.testing.assert_close(same.unplaced, own.unplaced, rtol=1e-3, atol=1e-5)
 
@@ -109,7 +119,7 @@ def test_an_adapter_is_needed_where_a_model_speaks_otherwise(tmp_path):
     with pytest.raises(
         ValueError, match=REFUSED.format("PaliGemmaForConditionalGeneration", r"generate\(\) chose its 3 tokens by")
     ):
-        Generic(known.model, known.processor, "paligemma")
+        GenericModel(known.model, known.processor, "paligemma")
 
 
 def test_questions_about_one_photo_share_the_tower(loaded):
@@ -125,15 +135,18 @@ def test_questions_about_one_photo_share_the_tower(loaded):
 def test_row_by_row_is_the_same(loaded):
     """Whatever way a model is run, the maps are the same."""
     model, image = loaded("idefics2"), noise_image(2, (96, 48))
-    expected = mc.explain(model, [image, image], text=[TEXT, "two dogs"], method="evidence", nodes=4)
+    expected = mc.explain(model, [image, image], text=[TEXT, "two dogs"], method="evidence", n_steps=4)
     other = copy.copy(model)
-    other.shares, other.readout = False, None
-    for other.head_alone, other.head_together, other.together in (
-        (True, False, False),
-        (False, True, True),
-        (False, False, False),
-    ):
-        found = mc.explain(other, [image, image], text=[TEXT, "two dogs"], method="evidence", nodes=4)
+    other.readout = None
+    for alone, head_together, together in ((True, False, False), (False, True, True), (False, False, False)):
+        other.capabilities = Capabilities(
+            head_runs_alone=alone,
+            head_rows_in_one_batch=head_together,
+            rows_in_one_batch=together,
+            tower_shared_by_questions=False,
+            grid_follows_image=True,
+        )
+        found = mc.explain(other, [image, image], text=[TEXT, "two dogs"], method="evidence", n_steps=4)
         for one, same in zip(found, expected, strict=True):
             torch.testing.assert_close(one.maps, same.maps, rtol=1e-3, atol=1e-6)
     assert other.generate(other.preprocess([image, image])).shape[0] == 2
@@ -157,18 +170,18 @@ def test_what_goes_around_the_layer_stays_the_photos(checkpoints):
 
     folder = checkpoints("idefics2")
     model = Around.from_pretrained(folder)
-    assert mc.load(model, processor=AutoProcessor.from_pretrained(folder)).head_alone
+    assert mc.load(model, processor=AutoProcessor.from_pretrained(folder)).capabilities.head_runs_alone
     model.around()
     adapter = mc.load(model, processor=AutoProcessor.from_pretrained(folder))
-    assert not adapter.head_alone
+    assert not adapter.capabilities.head_runs_alone
     image = noise_image(2, (96, 48))
     inputs, ids = adapter.preprocess([image]), adapter.tokenize([TEXT])
     e = mc.explain(adapter, image, text=TEXT, method="hires_cam")
-    activations = adapter._look(inputs)
+    activations = adapter.layer_activations(inputs)
     moved = activations.clone()
     moved[0, 5] *= 1 + 1e-3  # cell 5, all its channels: HiResCAM's number is the slope along them
     with torch.no_grad():
-        scores = [mc.SCORES["log_prob"][1](None, None)(adapter.logits(inputs, ids, a), ids)[0] for a in (moved, activations)]
+        scores = [mc.SCORES["log_prob"].resolve(None, None)(adapter.logits(inputs, ids, a), ids)[0] for a in (moved, activations)]
     torch.testing.assert_close((scores[0] - scores[1]) / 1e-3, e.token_maps.flatten(1)[:, 5], rtol=0.05, atol=0.02)
 
 
@@ -180,7 +193,7 @@ def test_what_is_said_of_each_token_of_the_prompt_goes_on(loaded):
         "position_ids": torch.tensor([[0, 1, 2]]),
         "sizes": torch.tensor([[4, 4]]),
     }
-    given = model.given(Inputs(pixels, (), prompt, more=more), torch.tensor([[5, 6, 7, 8, 9]]))
+    given = model.forward_kwargs(Inputs(pixels, (), prompt, extra_inputs=more), torch.tensor([[5, 6, 7, 8, 9]]))
     assert given["token_type_ids"].tolist() == [[0, 1, 0, 0, 0]]
     assert given["position_ids"].tolist() == [[0, 1, 2, 3, 4]]
     assert given["attention_mask"].tolist() == [[1] * 5]
@@ -248,7 +261,10 @@ def test_the_page_runs_as_it_stands(checkpoints, loaded, tmp_path, monkeypatch, 
 
 # ---- what cannot be had ----------------------------------------------------------------------------------------------------
 
-REFUSED = r"there is no adapter for {}, and none can be made up: .*{}.*; write its adapter: places, prompt, encode, read and say"
+REFUSED = (
+    r"there is no adapter for {}, and none can be made up: .*{}.*; write its adapter: vision_tower_and_layer, prompt_ids, "
+    r"run_tower, teacher_forced_logits and generate_ids"
+)
 
 
 def test_tiles_are_refused_with_their_setting(checkpoints):
@@ -276,13 +292,13 @@ def test_a_processor_that_makes_no_prompt(pair):
 
 
 def test_a_processor_that_gives_something_else(pair, monkeypatch):
-    monkeypatch.setattr(Generic, "_processed", lambda *_: {"input_ids": torch.ones(1, 3), "patches": torch.ones(1, 4)})
+    monkeypatch.setattr(GenericModel, "_processed", lambda *_: {"input_ids": torch.ones(1, 3), "patches": torch.ones(1, 4)})
     refused(pair, "its processor was to give pixel_values, and gives input_ids, patches")
 
 
 def test_a_second_picture(pair, monkeypatch):
-    original = Generic._processed
-    monkeypatch.setattr(Generic, "_processed", lambda *args: original(*args) | {"high_res": torch.ones(1, 3, 64, 64)})
+    original = GenericModel._processed
+    monkeypatch.setattr(GenericModel, "_processed", lambda *args: original(*args) | {"high_res": torch.ones(1, 3, 64, 64)})
     refused(pair, "it sees the photo twice, as pixel_values and as high_res")
 
 
@@ -365,12 +381,12 @@ class Teller(nn.Module):
 def look_on(model: Teller):
     """The tower, the layer, and how it lies on pixels 32 x 48."""
     pixels = torch.randn(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
-    with frozen(model):
-        score, ran = watch(model, lambda: model(torch.tensor([1]), pixels.requires_grad_()))
+    with weights_without_gradients(model):
+        score, ran = record_calls(model, lambda: model(torch.tensor([1]), pixels.requires_grad_()))
         tower = find_tower(ran, model.words)
-        layer, lies = find_layer(tower, ran, score, (32, 48))
+        layer, layout = find_layer(tower, ran, score, (32, 48))
     assert all(weight.requires_grad for weight in model.parameters())
-    return tower, layer, lies
+    return tower, layer, layout
 
 
 def test_the_last_block_that_counts():
@@ -379,10 +395,10 @@ def test_the_last_block_that_counts():
         (lambda tower, pixels: tower(pixels).mean(dim=1), 3),
         (lambda tower, pixels: tower(pixels)[:, 0], 2),  # only CLS is read: behind the last block no patch counts
     ]:
-        found, layer, lies = look_on(Teller(tower, how))
+        found, layer, layout = look_on(Teller(tower, how))
         assert found is tower
         assert layer is tower.layers[last]
-        assert (lies.shape, lies.extra) == ((4, 6), 1)
+        assert (layout.shape, layout.extra) == ((4, 6), 1)
 
 
 def test_a_layer_behind_which_the_words_branch_off():
@@ -404,10 +420,10 @@ def test_a_convolutional_tower():
     small, large = nn.Sequential(nn.Conv2d(3, 4, 3, 4), nn.ReLU()), nn.Sequential(nn.Conv2d(4, 64, 3, 2), nn.ReLU())
     tower = nn.Sequential(small, large, nn.AdaptiveAvgPool2d(1))
     model = Teller(tower, lambda tower, pixels: tower(pixels).flatten(1)[:, :4])
-    found, layer, lies = look_on(model)
+    found, layer, layout = look_on(model)
     assert found is tower
     assert layer is large[1]  # the stage holds most of the tower: its own last part
-    assert not lies.tokens
+    assert not layout.tokens
     assert last_part(tower, [small, *small, large[1]]) is large[1]
 
 
@@ -422,7 +438,7 @@ def test_a_convolutional_tower():
     ],
 )
 def test_the_grid_of_a_photo_of_another_size(shape, then, now, expected):
-    assert Lies(shape, 0, True).on(then, now) == expected
+    assert GridLayout(shape, 0, True).at_size(then, now) == expected
 
 
 @pytest.mark.parametrize(
@@ -443,22 +459,22 @@ def test_what_is_not_found_is_said(how, said):
 
 
 def test_tokens_in_another_order_are_refused():
-    pixels, lies = torch.randn(1, 3, 32, 48), Lies((4, 6), 1, True)
+    pixels, layout = torch.randn(1, 3, 32, 48), GridLayout((4, 6), 1, True)
     with torch.no_grad():
         tower = Tower()
-        assert find_start(lambda p: tower(p)[0], pixels, lies) == 1
-        assert find_start(lambda p: tower(p)[0].roll(-1, 0), pixels, lies) == 0
+        assert find_grid_start(lambda p: tower(p)[0], pixels, layout) == 1
+        assert find_grid_start(lambda p: tower(p)[0].roll(-1, 0), pixels, layout) == 0
         mixed = Tower(shuffled=True)
         with pytest.raises(ValueError, match="the 25 tokens of its vision tower are not in reading order"):
-            find_start(lambda p: mixed(p)[0], pixels, lies)
+            find_grid_start(lambda p: mixed(p)[0], pixels, layout)
 
 
 def test_near_is_by_the_spread_of_the_logits():
     logits = 100 + torch.randn(1, 3, 50)
-    assert near(logits + 1e-5, logits)
-    assert not near(logits + 0.1 * torch.randn(1, 3, 50), logits)
-    assert near(5 * logits.bfloat16() + 0.01, 5 * logits.bfloat16())
+    assert logits_agree(logits + 1e-5, logits)
+    assert not logits_agree(logits + 0.1 * torch.randn(1, 3, 50), logits)
+    assert logits_agree(5 * logits.bfloat16() + 0.01, 5 * logits.bfloat16())
     hidden = logits.clone()
     hidden[..., 0] = -torch.inf
-    assert near(hidden, hidden)
-    assert not near(logits[:, 1:], logits)
+    assert logits_agree(hidden, hidden)
+    assert not logits_agree(logits[:, 1:], logits)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from multimodal_cam.geometry import Placement, center_crop, letterbox, place, squeeze
+from multimodal_cam.core.geometry import Placement, center_crop, letterbox, place, squeeze
 
 
 def peak(drawn):

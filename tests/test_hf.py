@@ -6,13 +6,13 @@ import copy
 
 import pytest
 import torch
+from attributions import Attribution
 from hf_models import parameters
 from networks import noise_image
 from PIL import Image, ImageOps
 
 import multimodal_cam as mc
-from multimodal_cam import tap
-from multimodal_cam.engine import Batch, Request
+from multimodal_cam.core import gradients, hooks
 from multimodal_cam.scores import log_prob
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # transformers' own, with NumPy 2
@@ -35,7 +35,7 @@ def photos():
 
 def batch(model, case, images, texts, *, method="grad_cam", **options):
     inputs = model.preprocess(images, [case.question] * len(images) if case.question else None)
-    return Batch(model, inputs, model.tokenize(texts), Request(model.layer, case.layer, method, "log_prob", **options))
+    return Attribution(model, inputs, model.tokenize(texts), case.layer, method, **options)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_it_generates_what_the_model_generates_and_scores_just_that(model, case)
         asked = case.ask(model.processor, image, case.question)
     else:
         asked = {"pixel_values": model.image_processor([image], return_tensors="pt").pixel_values}
-    forced = max(len(model.opening()) - 1, 0) if hasattr(model, "opening") else 0
+    forced = max(len(model.decoder_prefix_ids()) - 1, 0)
     length = {"max_new_tokens": 6 + forced, "min_new_tokens": 1 + forced}
     said = model.model.generate(**asked, **length, output_logits=True, return_dict_in_generate=True, do_sample=False)
     part = slice(forced, forced + len(e.tokens))
@@ -100,8 +100,8 @@ def test_the_head_alone_is_the_whole_model(model, case):
     work = batch(model, case, photos()[:1], [case.text])
     with torch.no_grad():
         whole = model.logits(work.inputs, work.ids)
-        alone = model.logits(work.inputs, work.ids, model._look(work.inputs))
-        twice = model.logits(work.inputs, work.ids.repeat(2, 1), model._look(work.inputs).repeat(2, 1, 1))
+        alone = model.logits(work.inputs, work.ids, model.layer_activations(work.inputs))
+        twice = model.logits(work.inputs, work.ids.repeat(2, 1), model.layer_activations(work.inputs).repeat(2, 1, 1))
     torch.testing.assert_close(alone, whole, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(twice, whole.repeat(2, 1, 1), rtol=1e-4, atol=1e-5)
 
@@ -110,10 +110,10 @@ def test_gradients_are_finite_differences(model, case, default_float64):
     model = double(model)
     step, tolerance = (1e-5, 1e-5) if case.double else (1e-2, 2e-2)
     work = batch(model, case, photos()[:1], [case.text], method=lambda a, g: g[:, 0])
-    with tap.evaluating(model.module):
+    with hooks.evaluating(model.module):
         found = work.explain()
         with torch.no_grad():
-            raw = model._look(work.inputs)
+            raw = model.layer_activations(work.inputs)
     step = step * raw.std().item()
     t, (h, w) = work.ids.shape[1], case.grid
     largest = found.gradients.abs().max().item()
@@ -125,7 +125,7 @@ def test_gradients_are_finite_differences(model, case, default_float64):
         for sign in (1, -1):
             moved = raw.clone()
             moved[0, prefix + y * w + x, c] += sign * step
-            with torch.no_grad(), tap.evaluating(model.module):
+            with torch.no_grad(), hooks.evaluating(model.module):
                 sides.append(log_prob(model.logits(work.inputs, work.ids, moved).double(), work.ids)[0, word])
         slope = ((sides[0] - sides[1]) / (2 * step)).item()
         assert slopes[word, c, y * w + x].item() == pytest.approx(slope, rel=tolerance, abs=tolerance * largest)
@@ -134,14 +134,14 @@ def test_gradients_are_finite_differences(model, case, default_float64):
 def test_batched_products_equal_the_loop(model, case, monkeypatch):
     work = batch(model, case, photos()[:1], [case.text])
     together = work.explain()
-    original = tap._products
+    original = gradients._products
 
     def refuse(outputs, leaf, cotangents, batched):
         if batched:
             raise RuntimeError("vmap: no batching rule")
         return original(outputs, leaf, cotangents, batched)
 
-    monkeypatch.setattr(tap, "_products", refuse)
+    monkeypatch.setattr(gradients, "_products", refuse)
     looped = batch(model, case, photos()[:1], [case.text]).explain()
     assert together.notes["products"] == "batched"
     torch.testing.assert_close(together.maps, looped.maps, rtol=1e-4, atol=1e-6)
@@ -151,9 +151,9 @@ def test_a_batch_of_photos_of_all_shapes_equals_each_alone(model, case):
     images = [*photos(), noise_image(5, SHAPES[0])]  # the first and the last run together
     texts = [case.text, "a dog", "two dogs play with a red ball", "a red dog"]
     texts = ["red", "two", "brown", "two"] if case.chooses else texts
-    together = mc.explain(model, images, text=texts, question=case.question, method="evidence", nodes=2)
+    together = mc.explain(model, images, text=texts, question=case.question, method="evidence", n_steps=2)
     for image, text, one in zip(images, texts, together, strict=True):
-        alone = mc.explain(model, image, text=text, question=case.question, method="evidence", nodes=2)
+        alone = mc.explain(model, image, text=text, question=case.question, method="evidence", n_steps=2)
         torch.testing.assert_close(one.maps, alone.maps, rtol=1e-3, atol=1e-5)
         torch.testing.assert_close(one.reliance, alone.reliance, rtol=1e-3, atol=1e-4)
     spoken = mc.explain(model, photos(), question=case.question)
@@ -168,15 +168,15 @@ def test_a_cell_lies_on_the_photo_where_the_placement_says(model, case, size):
     base = noise_image(7, (6, 6)).resize(size)
     asked = [case.question] if case.question else None
     inputs = model.preprocess([base], asked)
-    view = model.view(inputs, model.layer)
+    view = model.layer_view(inputs, model.layer)
 
     def cells(photo):
-        with torch.no_grad(), tap.evaluating(model.module):
-            return view.grid(model._look(model.preprocess([photo], asked)))[0]
+        with torch.no_grad(), hooks.evaluating(model.module):
+            return view.cells(model.layer_activations(model.preprocess([photo], asked)))[0]
 
     x0, y0, x1, y1 = inputs.placements[0].frame
     before, changes = cells(base), {}
-    h, w = view.lay(before).shape[1:] if case.local else (2, 2)
+    h, w = view.to_image(before).shape[1:] if case.local else (2, 2)
     rows = [i for i in range(h) if 0 <= y0 + (y1 - y0) * (i + 0.5) / h <= 1]  # of cells on the photo: others are on margins
     columns = [j for j in range(w) if 0 <= x0 + (x1 - x0) * (j + 0.5) / w <= 1]
     (i0, i1, i2), (j0, j1, j2) = ((on[0], on[len(on) // 2], on[-1]) for on in (rows, columns))
@@ -189,7 +189,7 @@ def test_a_cell_lies_on_the_photo_where_the_placement_says(model, case, size):
             continue  # most of the cell lies on a margin
         other = base.copy()
         other.paste(ImageOps.invert(base.crop(box)), (box[0], box[1]))
-        change = view.lay((cells(other) - before).square().sum(dim=0)[None])
+        change = view.to_image((cells(other) - before).square().sum(dim=0)[None])
         changes[i, j] = torch.nn.functional.adaptive_avg_pool2d(change, (h, w))[0]
     assert len(changes) > 1
     for i, j in changes:
@@ -202,7 +202,7 @@ def test_the_placement_is_where_the_processor_puts_a_square(model, case, size):
     left, top, side = size[0] // 2 - 8, size[1] // 2 - 4, 12
     photo.paste((255, 255, 255), (left, top, left + side, top + side))
     inputs = model.preprocess([photo], [case.question] if case.question else None)
-    light = model._uncoloured(photo).mean(dim=0)
+    light = model._unnormalized_image(photo).mean(dim=0)
     light = (light - light.min()) / (light.max() - light.min())
     x0, y0, x1, y1 = inputs.placements[0].frame
     across = x0 + (x1 - x0) * (torch.arange(light.shape[1]) + 0.5) / light.shape[1]
@@ -214,7 +214,7 @@ def test_the_placement_is_where_the_processor_puts_a_square(model, case, size):
 
 def test_evidence_adds_up(model, case):
     e = mc.explain(
-        model, photos()[0], text=case.text, question=case.question, method="evidence", score="log_prob", nodes=case.nodes
+        model, photos()[0], text=case.text, question=case.question, method="evidence", score="log_prob", n_steps=case.n_steps
     )
     allowed = torch.maximum(0.01 * e.reliance.abs(), torch.tensor(0.02))
     assert (e.completeness.abs() <= allowed).all()
@@ -265,11 +265,11 @@ def test_half_precision_stays_close(model, case, kind, gap, likeness):
 def test_the_tower_runs_once_a_photo(model, case):
     if case.chooses:
         pytest.skip("question and photo run through one transformer")
-    image, original, seen = photos()[0], model.encode, []
+    image, original, seen = photos()[0], model.run_tower, []
     mc.explain(model, image, text="a dog", question=case.question)  # the baseline is known from here on
-    model.encode = lambda inputs: (seen.append(len(inputs.pixels)), original(inputs))[1]
+    model.run_tower = lambda inputs: (seen.append(len(inputs.pixels)), original(inputs))[1]
     try:
-        mc.explain(model, [image, image], text=["a dog", "a red dog"], question=case.question, method="evidence", nodes=2)
+        mc.explain(model, [image, image], text=["a dog", "a red dog"], question=case.question, method="evidence", n_steps=2)
     finally:
-        del model.encode
-    assert seen == [1] * getattr(model, "shares", True)  # a tower that reads the question runs for each row
+        del model.run_tower
+    assert seen == [1] * model.capabilities.tower_shared_by_questions  # a tower that reads the question runs for each row

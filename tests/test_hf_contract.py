@@ -11,8 +11,8 @@ from networks import noise_image
 from PIL import Image
 
 import multimodal_cam as mc
-from multimodal_cam import tap
-from multimodal_cam.geometry import place
+from multimodal_cam.core import hooks
+from multimodal_cam.core.geometry import place
 from multimodal_cam.scores import log_prob
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # transformers' own, with NumPy 2
@@ -41,7 +41,7 @@ def spoken(model, case, image, **options):
         asked = case.ask(model.processor, image, case.question)
     else:
         asked = {"pixel_values": model.image_processor([image], return_tensors="pt").pixel_values}
-    forced = max(len(model.opening()) - 1, 0) if hasattr(model, "opening") else 0
+    forced = max(len(model.decoder_prefix_ids()) - 1, 0)
     length = {"max_new_tokens": 6 + forced, "min_new_tokens": 1 + forced}
     said = model.model.generate(**asked, **length, **options, output_logits=True, return_dict_in_generate=True)
     beams = getattr(said, "beam_indices", None)
@@ -125,14 +125,14 @@ def test_a_cells_number_is_what_its_activations_do(model, case):
     Not HiResCAM, the slope as a cell's activations grow: it is 0 everywhere where a norm follows the layer, as in most families.
     """
     photo, step = noise_image(1, SHAPES["wide"]), 1e-2
-    e = mc.explain(model, photo, text=case.text, question=case.question, method="evidence", score="log_prob", nodes=1)
+    e = mc.explain(model, photo, text=case.text, question=case.question, method="evidence", score="log_prob", n_steps=1)
     inputs = model.preprocess([photo], [case.question] if case.question else None)
     ids = model.tokenize([case.text])
-    with torch.no_grad(), tap.evaluating(model.module):
-        baseline = model.baseline(inputs)
-        way = model._look(inputs) - baseline
-        view = model.view(inputs, model.layer)
-        h, w = view.grid(way).shape[-2:]
+    with torch.no_grad(), hooks.evaluating(model.module):
+        baseline = model.baseline_activations(inputs)
+        way = model.layer_activations(inputs) - baseline
+        view = model.layer_view(inputs, model.layer)
+        h, w = view.cells(way).shape[-2:]
         cells = range(way.shape[1] - h * w, way.shape[1])
         sides = []
         for sign in (1, -1):
@@ -140,7 +140,7 @@ def test_a_cells_number_is_what_its_activations_do(model, case):
             points[range(h * w), cells] += sign * step * way[0, cells]
             logits = model.logits(inputs, ids.repeat(h * w, 1), points)
             sides.append(log_prob(logits.double(), ids.repeat(h * w, 1)).sum(dim=1))
-    slopes = view.lay(((sides[0] - sides[1]) / (2 * step)).view(1, h, w))[0]
+    slopes = view.to_image(((sides[0] - sides[1]) / (2 * step)).view(1, h, w))[0]
     found = e.whole().map.double()
     assert torch.corrcoef(torch.stack([ranks(found), ranks(slopes)]))[0, 1] > 0.99
     assert (found - slopes).norm() < 0.1 * slopes.norm()
@@ -168,7 +168,7 @@ def test_evidence_lies_where_something_was_planted(model, case, shape):
     colour = tuple(round(255 * m) for m in mean or (0.5, 0.5, 0.5))
     texts = [case.text if case.chooses else "a dog"] * 2
     photos = [planted(size, quadrant, colour) for quadrant in (0, 1)]  # two tell all turns and mirrorings apart
-    found = mc.explain(model, photos, text=texts, question=case.question, method="evidence", score="log_prob", nodes=2)
+    found = mc.explain(model, photos, text=texts, question=case.question, method="evidence", score="log_prob", n_steps=2)
     for quadrant, e in enumerate(found):
         drawn = place(e.maps.abs().sum(dim=0)[None], e.placement, mode="nearest")[0]
         masses = [half.sum().item() for row in drawn.chunk(2, dim=0) for half in row.chunk(2, dim=1)]

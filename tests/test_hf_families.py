@@ -61,11 +61,11 @@ def test_pix2structs_photo_lies_below_the_header(header_model):
     height = (bottom - top) / rows
     assert top < -0.1
     assert bottom == pytest.approx(1, abs=0.02)
-    blank = header_model.blank(inputs).pixels[0, :, 2:].abs().sum(dim=1).view(rows, -1).sum(dim=1)
+    blank = header_model.baseline_inputs(inputs).pixels[0, :, 2:].abs().sum(dim=1).view(rows, -1).sum(dim=1)
     assert [bool(row) for row in blank] == [top + height * (i + 0.5) <= 0 for i in range(rows)]
 
     def seen(photo):
-        return header_model._uncoloured(photo, "what colour is it?")
+        return header_model._unnormalized_image(photo, "what colour is it?")
 
     dark, light = Image.new("RGB", (300, 300)), Image.new("RGB", (300, 300), (255, 255, 255))
     light.paste((0, 0, 0), (0, 0, 300, 150))  # white in the lower half
@@ -76,7 +76,7 @@ def test_pix2structs_photo_lies_below_the_header(header_model):
 
 def test_pix2structs_questions_are_answered_apart_and_add_up(header_model):
     photos, questions = [noise_image(i, (300, 300)) for i in range(2)], ["what colour is it?", "how many dogs are there? two"]
-    options = {"method": "evidence", "score": "log_prob", "nodes": 64}
+    options = {"method": "evidence", "score": "log_prob", "n_steps": 64}
     together = mc.explain(header_model, photos, text="a brown dog", question=questions, **options)
     for photo, question, one in zip(photos, questions, together, strict=True):
         alone = mc.explain(header_model, photo, text="a brown dog", question=question, **options)

@@ -13,12 +13,13 @@ from networks import noise_image
 from typer.testing import CliRunner
 
 import multimodal_cam as mc
-from multimodal_cam.adapters.hf import words
-from multimodal_cam.adapters.hf.families import FAMILIES, GENERIC, OLDEST
-from multimodal_cam.adapters.hf.grids import Tokens
-from multimodal_cam.cli import app
-from multimodal_cam.listing import layer_rows
-from multimodal_cam.spans import sentence
+from multimodal_cam.adapters.catalog import layer_rows
+from multimodal_cam.adapters.hf import detokenization
+from multimodal_cam.adapters.hf.family_registry import FAMILIES, OLDEST
+from multimodal_cam.adapters.hf.generic_model import GENERIC
+from multimodal_cam.adapters.hf.token_views import TokenView
+from multimodal_cam.cli.app import app
+from multimodal_cam.core.spans import sentence
 
 
 def config(folder: Path, **changes) -> None:
@@ -120,7 +121,7 @@ def test_files_of_a_newer_version_that_cannot_be_read(folder):
 
 
 def test_a_family_that_the_installed_version_lacks(folder, monkeypatch):
-    monkeypatch.setattr("multimodal_cam.adapters.hf.loading._model_class", lambda *_: None)
+    monkeypatch.setattr("multimodal_cam.adapters.hf.checkpoint._model_class", lambda *_: None)
     with pytest.raises(ImportError, match="has no BlipForConditionalGeneration: pip install --upgrade transformers"):
         mc.load(folder)
 
@@ -190,7 +191,7 @@ def test_a_model_of_no_known_family():
     ],
 )
 def test_words_as_a_person_reads_them(text, expected):
-    assert [text[a:b] for a, b in words.split(text)] == expected
+    assert [text[a:b] for a, b in detokenization.split_words(text)] == expected
 
 
 @pytest.mark.parametrize("make", [byte_level, sentence_piece, word_piece])
@@ -205,8 +206,8 @@ def test_words_of_tokens_whatever_the_tokenizer(make, text):
         return tokenizer.decode(run, clean_up_tokenization_spaces=False)
 
     marked = [tokenizer.pad_token_id, *ids, tokenizer.pad_token_id]
-    found = words.words(*words.ranges(marked, decode, {tokenizer.pad_token_id}))
-    assert [span.text for span in found] == [text[a:b] for a, b in words.split(text)] or make is word_piece
+    found = detokenization.word_spans(*detokenization.token_ranges(marked, decode, {tokenizer.pad_token_id}))
+    assert [span.text for span in found] == [text[a:b] for a, b in detokenization.split_words(text)] or make is word_piece
     assert sentence(found) == text or make is word_piece
     assert "".join(span.text for span in found) == text.replace(" ", "")
     covered = [i for span in found for i in range(span.start, span.stop)]
@@ -239,17 +240,17 @@ def test_why_this_word_and_not_that_one(checkpoints):
 
 def test_tokens_are_grids_of_the_photos_proportions():
     tokens = torch.randn(2, 1 + 6 * 4, 5)
-    view = Tokens(prefix=1, ratio=1.5)
-    assert view.grid(view.take((tokens, None))).shape == (2, 5, 6, 4)
-    assert view.grid(tokens)[1, 3, 2, 1] == tokens[1, 1 + 2 * 4 + 1, 3]
-    assert torch.equal(view.rest(tokens), tokens[:, :1])
+    view = TokenView(prefix=1, ratio=1.5)
+    assert view.cells(view.extract((tokens, None))).shape == (2, 5, 6, 4)
+    assert view.cells(tokens)[1, 3, 2, 1] == tokens[1, 1 + 2 * 4 + 1, 3]
+    assert torch.equal(view.unplaced(tokens), tokens[:, :1])
     grid = torch.randn(2, 5, 6, 4)
-    assert torch.equal(view.put(view.take(grid), grid), grid)
-    assert view.rest(view.take(grid)) is None
+    assert torch.equal(view.inject(view.extract(grid), grid), grid)
+    assert view.unplaced(view.extract(grid)) is None
     with pytest.raises(ValueError, match="no grid of the photo's proportions"):
-        view.take(torch.randn(1, 23, 5))
+        view.extract(torch.randn(1, 23, 5))
     with pytest.raises(ValueError, match="expected tokens"):
-        view.take(torch.randn(3, 5))
+        view.extract(torch.randn(3, 5))
 
 
 # ---- the command line ------------------------------------------------------------------------------------------------------
@@ -265,7 +266,7 @@ def test_every_family_is_listed_and_has_its_adapter():
     assert [row["family"] for row in families] == [family.name for family in (*FAMILIES, GENERIC)]
     assert all("GB" in row["memory"] and row["transformers"] for row in families)
     for family in (*FAMILIES, GENERIC):
-        assert family.load().read
+        assert family.adapter.teacher_forced_logits
     import transformers
 
     assert all(hasattr(transformers, name) for family in FAMILIES for name in family.architectures)
@@ -298,7 +299,7 @@ def test_layers_of_all_kinds_of_models():
 
 def test_another_layer_of_the_tower(checkpoints):
     model = mc.load(checkpoints("blip-caption"), device="cpu")
-    found = mc.explain(model, noise_image(), text="a dog", layer="vision_model.encoder.layers.0", method="evidence", nodes=64)
+    found = mc.explain(model, noise_image(), text="a dog", layer="vision_model.encoder.layers.0", method="evidence", n_steps=64)
     assert found.maps.shape[1:] == (4, 4)
     assert found.completeness.abs().max() < 0.05
 

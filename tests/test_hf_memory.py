@@ -14,8 +14,8 @@ from networks import noise_image
 from typer.testing import CliRunner
 
 import multimodal_cam as mc
-from multimodal_cam.adapters.hf import fitting
-from multimodal_cam.cli import app
+from multimodal_cam.adapters.hf import memory
+from multimodal_cam.cli.app import app
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # transformers' own, with NumPy 2
 GB = 10**9
@@ -118,7 +118,7 @@ def test_weights_that_come_when_they_are_needed(accelerate, checkpoints, loaded,
         model = mc.load(own, processor=whole.processor)
     assert model.device == torch.device("cpu")
     before = [module.__dict__.get("forward") for module in model.module.modules()]
-    for options in ({"method": "evidence", "nodes": 4}, {"method": "grad_cam"}):
+    for options in ({"method": "evidence", "n_steps": 4}, {"method": "grad_cam"}):
         torch.testing.assert_close(explained(model, case, **options).maps, explained(whole, case, **options).maps)
     said, same = (mc.explain(one, noise_image(3), question=case.question, max_new_tokens=6) for one in (model, whole))
     assert said.tokens == same.tokens
@@ -178,8 +178,8 @@ def test_weights_of_eight_bits(torchao, checkpoints, loaded, tmp_path, name):
     model = mc.load(tmp_path, device="cpu")
     assert any(type(weight).__name__ == "Int8Tensor" for weight in model.module.parameters())
     for method in ("grad_cam", "evidence"):
-        e = explained(model, case, method=method, nodes=64)
-        assert alike(e.token_maps, explained(whole, case, method=method, nodes=64).token_maps) > 0.98
+        e = explained(model, case, method=method, n_steps=64)
+        assert alike(e.token_maps, explained(whole, case, method=method, n_steps=64).token_maps) > 0.98
     assert (e.completeness.abs() <= torch.maximum(0.01 * e.reliance.abs(), torch.tensor(0.02))).all()
     with pytest.raises(ValueError, match="quantised, and cannot be moved"):
         mc.load(own, processor=whole.processor, device="cpu")
@@ -236,7 +236,7 @@ def test_weights_that_give_no_gradient(checkpoints, method):
 def test_too_little_memory_is_told_before_anything_is_loaded(folder, monkeypatch):
     from transformers import BlipForConditionalGeneration
 
-    monkeypatch.setattr(fitting, "available", lambda _: 100_000)
+    monkeypatch.setattr(memory, "available", lambda _: 100_000)
     monkeypatch.setattr(BlipForConditionalGeneration, "from_pretrained", lambda *_, **__: pytest.fail("it was loaded"))
     with pytest.raises(MemoryError, match=r"needs about .* GB of memory \(weights .* GB\), and on cpu 0\.0 GB are free") as error:
         mc.load(folder, device="cpu")
@@ -254,23 +254,23 @@ def test_what_weights_take(checkpoints, folder):
     settings = json.loads((folder / "config.json").read_text())
     model = mc.load(checkpoints("blip-caption"), device="cpu").model
     stored = sum(weight.numel() for weight in dict(model.named_parameters()).values())
-    assert fitting.weights_size(folder, settings) == pytest.approx(4 * stored, rel=0.02)
-    assert fitting.weights_size(folder, settings, torch.bfloat16) == pytest.approx(2 * stored, rel=0.02)
-    assert fitting.weights_size(folder, settings | {"dtype": "float16"}) == pytest.approx(2 * stored, rel=0.02)
+    assert memory.weights_size(folder, settings) == pytest.approx(4 * stored, rel=0.02)
+    assert memory.weights_size(folder, settings, torch.bfloat16) == pytest.approx(2 * stored, rel=0.02)
+    assert memory.weights_size(folder, settings | {"dtype": "float16"}) == pytest.approx(2 * stored, rel=0.02)
     packed = settings | {"quantization_config": {}}
-    assert fitting.weights_size(folder, packed, torch.bfloat16) == pytest.approx(4 * stored, rel=0.02)
+    assert memory.weights_size(folder, packed, torch.bfloat16) == pytest.approx(4 * stored, rel=0.02)
 
 
 def test_shards_are_counted_once_and_all(checkpoints, folder):
     model = mc.load(checkpoints("blip-caption"), device="cpu").model
-    whole = fitting.weights_size(folder, {})
+    whole = memory.weights_size(folder, {})
     shutil.copy(folder / "model.safetensors", folder / "consolidated.safetensors")
-    assert fitting.weights_size(folder, {}) == whole
+    assert memory.weights_size(folder, {}) == whole
     (folder / "model.safetensors").unlink()
     model.save_pretrained(folder, max_shard_size="100KB")
     shards = sorted(folder.glob("model-*.safetensors"))
     assert len(shards) > 1
-    assert fitting.weights_size(folder, {}) == pytest.approx(whole, rel=0.02)
+    assert memory.weights_size(folder, {}) == pytest.approx(whole, rel=0.02)
     shards[1].unlink()
     with pytest.raises(FileNotFoundError, match=f"lacks weights that its index names, {shards[1].name}"):
         mc.load(folder, device="cpu")
@@ -288,20 +288,20 @@ def test_weights_that_did_not_come_whole(folder):
 
 
 def test_what_memory_there_is(tmp_path, monkeypatch):
-    assert fitting.available(torch.device("cpu")) is None or fitting.available(torch.device("cpu")) > 0
-    assert fitting.available(torch.device("meta")) is None
+    assert memory.available(torch.device("cpu")) is None or memory.available(torch.device("cpu")) > 0
+    assert memory.available(torch.device("meta")) is None
     machine = tmp_path / "meminfo"
-    assert fitting._of_the_machine(machine) is None
+    assert memory._machine_memory(machine) is None
     machine.write_text("MemTotal:       64000000 kB\nMemAvailable:    8000000 kB\n")
-    assert fitting._of_the_machine(machine) == 8_192_000_000
-    limit, used, spare = fitting.CGROUPS[0]
-    assert fitting._of_the_container(limit, used, spare, tmp_path) is None
+    assert memory._machine_memory(machine) == 8_192_000_000
+    limit, used, spare = memory.CGROUPS[0]
+    assert memory._container_memory(limit, used, spare, tmp_path) is None
     (tmp_path / "memory.current").write_text("3000\n")
     (tmp_path / "memory.stat").write_text("anon 1000\ninactive_file 2000\n")
     (tmp_path / "memory.max").write_text("max\n")
-    assert fitting._of_the_container(limit, used, spare, tmp_path) is None
+    assert memory._container_memory(limit, used, spare, tmp_path) is None
     (tmp_path / "memory.max").write_text("10000\n")
-    assert fitting._of_the_container(limit, used, spare, tmp_path) == 9000
+    assert memory._container_memory(limit, used, spare, tmp_path) == 9000
     for name, value in (("memory_reserved", 5 * GB), ("memory_allocated", 2 * GB), ("mem_get_info", (4 * GB, 80 * GB))):
         monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
-    assert fitting.available(types.SimpleNamespace(type="cuda")) == 7 * GB
+    assert memory.available(types.SimpleNamespace(type="cuda")) == 7 * GB

@@ -11,8 +11,8 @@ from networks import noise_image
 from test_cli import run
 
 import multimodal_cam as mc
-from multimodal_cam import tap
-from multimodal_cam.adapters.hf import asking
+from multimodal_cam.adapters.hf import question_location
+from multimodal_cam.core import hooks
 from multimodal_cam.render.html import page
 from multimodal_cam.scores import log_prob
 
@@ -51,9 +51,9 @@ def ask(model, case, question=QUESTION, image=None, **options):
 
 def scaled(model, inputs, ids, factors):
     """The log-probabilities `(t,)` with the embeddings of the question's tokens times `factors`: one forward pass of it all."""
-    run = model.asked(inputs)
-    hook = model.question_layer.register_forward_hook(lambda _m, _args, out: run.put(run.take(out) * factors, out))
-    with torch.no_grad(), tap.evaluating(model.module):
+    run = model.question_view(inputs)
+    hook = model.question_layer.register_forward_hook(lambda _m, _args, out: run.inject(run.extract(out) * factors, out))
+    with torch.no_grad(), hooks.evaluating(model.module):
         scores = log_prob(model.logits(inputs, ids).to(torch.promote_types(torch.float32, factors.dtype)), ids)[0]
     hook.remove()
     return scores
@@ -69,9 +69,9 @@ def test_the_tokens_are_those_of_the_question(loaded, case):
     def parts(question):
         """The question's own ids, and the texts before and behind it; None where it was not found."""
         inputs = model.preprocess([noise_image(0, (96, 48))], [question])
-        if inputs.asked is None:
+        if inputs.question_slice is None:
             return None
-        ids, (start, stop) = inputs.question[0].tolist(), inputs.asked
+        ids, (start, stop) = inputs.question_ids[0].tolist(), inputs.question_slice
         return ids[start:stop], *(model.tokenizer.decode(part).strip() for part in (ids[:start], ids[stop:]))
 
     _, *expected = parts("two red balls ?")  # what is left of the prompt with any question
@@ -82,7 +82,7 @@ def test_the_tokens_are_those_of_the_question(loaded, case):
             continue
         own, *around = found
         assert around == expected
-        if model.unknown not in own:
+        if model.text.unknown_id not in own:
             said = model.tokenizer.decode(own).replace(" ", "")
             assert said in (question.replace(" ", ""), question.replace(" ", "").lower())
         spans = model.question_spans(question)
@@ -150,7 +150,7 @@ def word_by_word(text):
     ],
 )
 def test_a_question_is_found_where_the_template_puts_it(question, before, filled, run):
-    found = asking.find(question, before, filled, *word_by_word(filled))
+    found = question_location.locate(question, before, filled, *word_by_word(filled))
     assert (found and (found.start, found.stop)) == run
     if found:
         assert found.text == question.strip()
@@ -168,8 +168,8 @@ def test_a_question_is_found_where_the_template_puts_it(question, before, filled
     ],
 )
 def test_its_tokens_are_found_among_those_of_the_photo(prompt, run):
-    asked = asking.Asked((0, 1, 2, 3, 4), 1, 3, "two words", ((0, 3), (4, 9)))
-    assert asked.within(prompt) == run
+    asked = question_location.QuestionLocation((0, 1, 2, 3, 4), 1, 3, "two words", ((0, 3), (4, 9)))
+    assert asked.slice_in_prompt(prompt) == run
 
 
 # ---- what they add ---------------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def test_its_tokens_are_found_among_those_of_the_photo(prompt, run):
 def test_the_words_add_up_to_what_the_question_changes(loaded, case):
     """Two forward passes say by how much: one as it is, one with the question's embeddings 0."""
     model = loaded(case)
-    e = ask(model, case, method="evidence", score="log_prob", nodes=192)
+    e = ask(model, case, method="evidence", score="log_prob", n_steps=192)
     inputs, ids = model.preprocess([noise_image(0, (96, 48))], [QUESTION]), model.tokenize([answer(case)])
     one = torch.ones(1)
     change = scaled(model, inputs, ids, one) - scaled(model, inputs, ids, 0 * one)
@@ -216,7 +216,7 @@ def test_questions_and_photos_together_are_as_each_alone(loaded, case):
     wide, other = noise_image(0, (96, 48)), noise_image(1, (96, 48))
     rows = [(wide, QUESTION), (other, "What colour is the dog ?"), (wide, "two dogs?"), (noise_image(2, (48, 96)), QUESTION)]
     rows += [(wide, "What colour is the ball?"), (other, QUESTION)]
-    options = {"text": answer(case), "method": "evidence", "nodes": 4}
+    options = {"text": answer(case), "method": "evidence", "n_steps": 4}
     together = mc.explain(model, [image for image, _ in rows], question=[question for _, question in rows], **options)
     for (image, question), one in zip(rows, together, strict=True):
         alone = mc.explain(model, image, question=question, **options)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multimodal_cam.images import MAX_PIXELS, load_image
+from multimodal_cam.core.images import MAX_PIXELS, load_image
 
 SAMPLES = Path(__file__).parent.parent / "data" / "samples"
 

@@ -22,9 +22,9 @@ def loaded(code: str) -> set[str]:
     [
         "import multimodal_cam",
         "import multimodal_cam as mc; dir(mc); mc.__version__; mc.__all__",
-        "import multimodal_cam.images, multimodal_cam.folders, multimodal_cam.listing",
-        "import multimodal_cam.cli",
-        "from typer.testing import CliRunner; from multimodal_cam.cli import app\n"
+        "import multimodal_cam.core.images, multimodal_cam.core.files, multimodal_cam.adapters.catalog",
+        "import multimodal_cam.cli.app",
+        "from typer.testing import CliRunner; from multimodal_cam.cli.app import app\n"
         "for args in (['--help'], ['caption', '--help'], ['train', 'captioner', '--help'], ['--version']):\n"
         "    assert CliRunner().invoke(app, args).exit_code == 0",
     ],
@@ -45,5 +45,5 @@ def test_command_line_imports_rich_only_when_it_draws() -> None:
 
 
 def test_photos_are_loaded_without_torch() -> None:
-    code = "from multimodal_cam.images import load_image\nfrom PIL import Image; load_image(Image.new('RGB', (2, 2)))"
+    code = "from multimodal_cam.core.images import load_image\nfrom PIL import Image; load_image(Image.new('RGB', (2, 2)))"
     assert "torch" not in loaded(code)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from multimodal_cam.adapters import UnknownWordError
+from multimodal_cam.adapters.contract import UnknownWordError
 from multimodal_cam.adapters.labels import Labels
 
 LABELS = Labels(["tabby, tabby cat", "jaguar, panther", "leopard, panther", "horn", "French horn, horn", "Ice  Cream"])

@@ -35,8 +35,8 @@ def network():
 
 @pytest.fixture(scope="module")
 def model(network):
+    from multimodal_cam.adapters.bundled import LSTMQAdapter
     from multimodal_cam.adapters.labels import Labels
-    from multimodal_cam.adapters.lstm_q import LSTMQAdapter
 
     return LSTMQAdapter(network, WORDS, Labels(ANSWERS))
 
@@ -73,7 +73,7 @@ def test_an_answer_with_its_alternatives(model):
 
 
 def test_evidence_of_an_answer_adds_up(model):
-    e = mc.explain(model, noise_image(), question=QUESTION, method="evidence", nodes=64, score="log_prob")
+    e = mc.explain(model, noise_image(), question=QUESTION, method="evidence", n_steps=64, score="log_prob")
     assert abs(e.completeness[0]) < 0.01
     torch.testing.assert_close(e.maps.sum() - e.completeness[0], e.reliance[0], rtol=1e-3, atol=1e-4)
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import multimodal_cam as mc
-from multimodal_cam.adapters.nic import NICAdapter
+from multimodal_cam.adapters.bundled import NICAdapter
 from multimodal_cam.models.bundle import load_model, save_model
 from multimodal_cam.models.encoder import Encoder, load_imagenet, to_pixels
 from multimodal_cam.models.nic import NIC, NICConfig
@@ -109,7 +109,7 @@ def test_unk_is_never_said(network, cells):
 def test_the_tapped_layer_and_the_shapes(adapter):
     from networks import noise_image
 
-    e = mc.explain(adapter, noise_image(), text="a dog", nodes=64)
+    e = mc.explain(adapter, noise_image(), text="a dog", n_steps=64)
     assert (e.method, e.layer, e.maps.shape) == ("evidence", "project", (2, 14, 14))
     assert e.completeness.abs().max() < 0.01
     inner = mc.explain(adapter, noise_image(), text="a dog", layer="encoder", method="grad_cam")

@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from toys import hot_cell, toy_explanation
 
-from multimodal_cam.explanation import Explanation
-from multimodal_cam.geometry import center_crop, letterbox, place
+from multimodal_cam.core.geometry import center_crop, letterbox, place
 from multimodal_cam.render.colour import colours, cover
 from multimodal_cam.render.html import page
+from multimodal_cam.results.explanation import Explanation
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -235,8 +235,8 @@ def test_phrases_and_the_whole_text(visit: Callable[..., Any]) -> None:
 
 
 def test_maps_that_do_not_add_up_are_not_added(visit: Callable[..., Any]) -> None:
-    e = toy_explanation("a red bird", linear=False)
-    e.__dict__["phrase_spans"] = ()  # a method that is not linear has maps of its phrases too: none here
+    e = replace(toy_explanation("a red bird", linear=False), parsed_phrases=())
+    # a method that is not linear has maps of its phrases too: none here
     tab = visit(e)
     assert "do not add up under layer_cam" in tab.inner_text("main")
     assert not tab.locator("[data-set=adding]").is_visible()

@@ -152,7 +152,7 @@ def test_words_of_the_question_have_shares(visit: Callable[..., Any]) -> None:
 
 
 def test_what_speaks_against_an_answer_says_so(visit: Callable[..., Any]) -> None:
-    tab = visit(toy_answer(score="-logit"))
+    tab = visit(toy_answer(counterfactual=True))
     text = tab.inner_text("main")
     assert "what is warm speaks against “brown”, not for it" in text
     assert "what it adds against “brown”" in text

@@ -6,7 +6,7 @@ import torch
 from networks import COLOURS, planted_captioner, planted_vqa, quadrant_image, small_captioner
 
 import multimodal_cam as mc
-from multimodal_cam.quantus import words_as_classes
+from multimodal_cam.study.quantus_bridge import words_as_classes
 
 TEXT = "red green blue white"
 BOXES = {"red": [(0.0, 0.0, 0.5, 0.5)], "white": [(0.5, 0.5, 1.0, 1.0)], "blue": [(0.0, 0.5, 0.5, 1.0)]}

@@ -16,14 +16,14 @@ import torch
 from PIL import Image
 from toys import ANSWERS, hot_cell, toy_answer, toy_explanation
 
-from multimodal_cam import spans
-from multimodal_cam.geometry import center_crop
+from multimodal_cam.core import spans
+from multimodal_cam.core.geometry import center_crop
+from multimodal_cam.core.spans import Span
 from multimodal_cam.render.colour import colours, cover
 from multimodal_cam.render.figure import figure
 from multimodal_cam.render.html import page, save_page
 from multimodal_cam.render.overlay import overlay, shrink
 from multimodal_cam.render.text import note, percent, remarks, signed
-from multimodal_cam.spans import Span
 
 
 def data_of(html: str) -> dict:
@@ -321,14 +321,17 @@ def test_remarks_say_what_the_maps_are_about() -> None:
     assert remarks(toy_answer("red")) == ["“red” was asked for: the model’s own answer is “brown”."]
     named_otherwise = replace(toy_answer(), text="Brown", words=(Span("Brown", 0, 1),))
     assert remarks(named_otherwise) == []
-    assert remarks(toy_answer(score="-logit")) == [
+    assert remarks(toy_answer(counterfactual=True)) == [
         "Counterfactual: the score’s sign is reversed, so what is warm speaks against “brown”, not for it."
     ]
     assert remarks(toy_answer(score="contrast", instead_of={"brown": "black"})) == [
         "“brown” is compared with “black”: the map shows what speaks for “brown” rather than “black”.",
         "The other answers are compared with “black”, too.",
     ]
-    assert "against “brown” and for “black”" in remarks(toy_answer(score="-contrast", instead_of={"brown": "black"}))[1]
+    assert (
+        "against “brown” and for “black”"
+        in remarks(toy_answer(score="contrast", counterfactual=True, instead_of={"brown": "black"}))[1]
+    )
     assert "likeliest rivals" in remarks(toy_answer(score="contrast"))[0]
     caption = replace(toy_explanation(), score="contrast", instead_of={"dog": "cat"})
     assert [text.partition(" ")[0] for text in remarks(caption)] == ["“dog”", "All"]
@@ -357,7 +360,9 @@ def test_a_photo_of_several_questions_is_in_the_page_once() -> None:
 
 def test_page_escapes_questions_and_answers() -> None:
     evil = "</script><script>alert(1)</script> \"'&amp; $data 🐶 שלום"
-    html = page([toy_answer(evil, evil, answers={evil: 0.6, "<b>": 0.2}, score="-contrast", instead_of={evil: evil})])
+    html = page(
+        [toy_answer(evil, evil, answers={evil: 0.6, "<b>": 0.2}, score="contrast", counterfactual=True, instead_of={evil: evil})]
+    )
     assert html.count("<script") == 2
     assert html.count("</script>") == 2
     assert "<b>" not in re.sub(r"<p[^>]*><b>", "", html)

@@ -13,10 +13,12 @@ from safetensors import SafetensorError
 from toys import hot_cell, toy_answer
 
 import multimodal_cam as mc
-from multimodal_cam import report as reports
-from multimodal_cam.folders import RECORDS, photos_in, unused, whole_or_nothing
-from multimodal_cam.listing import method_rows
-from multimodal_cam.report import Report, message, peak, record
+from multimodal_cam.adapters.catalog import method_rows
+from multimodal_cam.core.errors import message
+from multimodal_cam.core.files import RECORDS, photos_in, unused, whole_or_nothing
+from multimodal_cam.results import report_folder as reports
+from multimodal_cam.results.json_records import peak_on_photo, record
+from multimodal_cam.results.report_folder import Report
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +57,11 @@ def test_unknown_words_have_no_numbers() -> None:
 def test_the_peak_of_an_empty_map_is_nowhere(planted: mc.Explanation) -> None:
     part = planted[0]
     object.__setattr__(part, "map", -part.map.abs())
-    assert peak(planted, part) is None
+    assert peak_on_photo(planted, part) is None
 
 
 def test_a_record_of_an_answer_has_the_question_and_all_answers() -> None:
-    e = toy_answer("blue", "Is the zorb blue?", score="-contrast", instead_of={"blue": "red"})
+    e = toy_answer("blue", "Is the zorb blue?", score="contrast", counterfactual=True, instead_of={"blue": "red"})
     found = json.loads(json.dumps(record("x.jpg", e), allow_nan=False))
     assert found["question"] == "Is the zorb blue?"
     assert found["question_words"][2] == {"text": "zorb", "share": 0.333333, "known": False}
@@ -221,6 +223,6 @@ def test_a_folder_without_photos(tmp_path: Path) -> None:
 
 def test_every_method_has_a_row_with_its_paper() -> None:
     rows = method_rows()
-    assert [row["name"] for row in rows] == sorted(["attention", "evidence", *mc.METHODS])
+    assert [row["name"] for row in rows] == sorted(mc.METHODS)
     assert all(any(year in row["paper"] for year in map(str, range(2015, 2027))) for row in rows)
-    assert {row["name"] for row in rows if row["linear"]} == {"attention", "evidence", *mc.LINEAR}
+    assert {row["name"] for row in rows if row["linear"]} == {name for name, spec in mc.METHODS.items() if spec.linear}

@@ -4,9 +4,9 @@ from networks import QuadrantDecoder, noise_image, small_captioner
 from torch import nn
 
 import multimodal_cam as mc
-from multimodal_cam.metrics.agreement import rank_correlation
-from multimodal_cam.metrics.sanity import random_others, similarities, ssim
-from multimodal_cam.randomising import cascade
+from multimodal_cam.core.randomization import cascade
+from multimodal_cam.metrics.map_correlation import rank_correlation
+from multimodal_cam.metrics.map_similarity import random_others, similarities, ssim
 
 
 def maps(*shape, seed=0):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from multimodal_cam import spans
-from multimodal_cam.spans import Span, find, join, noun_phrases, parts_of_speech, regroup, sentence
+from multimodal_cam.core import spans
+from multimodal_cam.core.spans import Span, find, join, noun_phrases, parts_of_speech, regroup, sentence
 
 
 def words(text):

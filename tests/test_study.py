@@ -22,18 +22,21 @@ from PIL import Image
 
 pq = pytest.importorskip("pyarrow.parquet")
 
+from multimodal_cam.core.geometry import squeeze  # noqa: E402
 from multimodal_cam.data.coco import Thing, read_coco  # noqa: E402
 from multimodal_cam.data.questions import Question  # noqa: E402
-from multimodal_cam.geometry import squeeze  # noqa: E402
 from multimodal_cam.metrics.localization import points_at  # noqa: E402
-from multimodal_cam.study import running  # noqa: E402
-from multimodal_cam.study.gallery import cases  # noqa: E402
-from multimodal_cam.study.measures import CONTROLS, METRICS, blind_maps, hits, measured  # noqa: E402
-from multimodal_cam.study.report import write_report  # noqa: E402
-from multimodal_cam.study.settings import Settings  # noqa: E402
-from multimodal_cam.study.sources import Item, asked, named, sharded  # noqa: E402
-from multimodal_cam.study.store import open_store  # noqa: E402
-from multimodal_cam.study.summary import Table  # noqa: E402
+from multimodal_cam.study.config import Settings  # noqa: E402
+from multimodal_cam.study.measure.controls import CONTROLS, blind_maps  # noqa: E402
+from multimodal_cam.study.measure.metric_spec import MetricColumn  # noqa: E402
+from multimodal_cam.study.measure.placement import METRICS, measure_maps, pointing_hits  # noqa: E402
+from multimodal_cam.study.report.gallery import cases  # noqa: E402
+from multimodal_cam.study.report.result_table import ResultTable  # noqa: E402
+from multimodal_cam.study.report.study_report import write_report  # noqa: E402
+from multimodal_cam.study.runner import study_run  # noqa: E402
+from multimodal_cam.study.runner.result_store import open_store, to_table  # noqa: E402
+from multimodal_cam.study.schema import METRIC_SPECS, box_size, metric_columns, table_schemas  # noqa: E402
+from multimodal_cam.study.sources.photo_list import StudyPhoto, chunked, listed_photos, question_photos  # noqa: E402
 
 TESTS = Path(__file__).parent
 MODEL = "test_study:planted"
@@ -90,7 +93,7 @@ def rows(folder: Path, name: str = "results") -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def done(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("done") / "out"
-    return running.run_study(settings(photos), named(None, photos, {}), out)
+    return study_run.run_study(settings(photos), listed_photos(None, photos, {}), out)
 
 
 # ---- measures -------------------------------------------------------------------------------------------------------------
@@ -100,18 +103,18 @@ def test_hits_is_the_pointing_game_and_fair_to_ties() -> None:
     boxes = [(0.0, 0.0, 0.4, 0.4)]
     maps = torch.randn(20, 4, 6, generator=torch.Generator().manual_seed(0))
     whole = (0.0, 0.0, 1.0, 1.0)
-    assert hits(maps, boxes, whole).tolist() == [float(points_at(map, boxes)) for map in maps]
-    assert hits(torch.ones(1, 4, 4), boxes, whole).item() == 4 / 16  # four of the sixteen cells' centres are in the box
-    assert hits(torch.zeros(1, 4, 4), boxes, whole).item() == 0
+    assert pointing_hits(maps, boxes, whole).tolist() == [float(points_at(map, boxes)) for map in maps]
+    assert pointing_hits(torch.ones(1, 4, 4), boxes, whole).item() == 4 / 16  # four of the sixteen cells' centres are in the box
+    assert pointing_hits(torch.zeros(1, 4, 4), boxes, whole).item() == 0
 
 
 def test_fifteen_pixels_are_pixels_of_the_photo() -> None:
     maps, boxes = torch.zeros(1, 4, 4), [(0.0, 0.0, 0.1, 1.0)]
     maps[0, 0, 0] = 1  # points at x = 1/8, 1/40 of the width beside the box: 15 pixels of 600
-    found = [float(METRICS["pointing_15px"](maps, boxes, squeeze(width, 100))) for width in (590, 610)]
+    found = [float(METRICS["pointing_15px"].function(maps, boxes, squeeze(width, 100))) for width in (590, 610)]
     assert found == [1, 0]
     tall = [(0.0, 0.2, 1.0, 1.0)]  # y = 1/8, 0.075 of the height above the box: 15 pixels of 200
-    assert [float(METRICS["pointing_15px"](maps, tall, squeeze(1000, height))) for height in (190, 210)] == [1, 0]
+    assert [float(METRICS["pointing_15px"].function(maps, tall, squeeze(1000, height))) for height in (190, 210)] == [1, 0]
 
 
 def test_the_centre_points_at_the_centre() -> None:
@@ -122,7 +125,7 @@ def test_the_centre_points_at_the_centre() -> None:
 
 def test_every_metric_takes_a_stack_and_leaves_nan_alone() -> None:
     maps = [torch.rand(5, 5), torch.full((5, 5), torch.nan)]
-    found = measured(maps, [(0.1, 0.1, 0.5, 0.6)], squeeze(100, 80), list(METRICS))
+    found = measure_maps(maps, [(0.1, 0.1, 0.5, 0.6)], squeeze(100, 80), list(METRICS))
     assert all(math.isfinite(values[0]) and math.isnan(values[1]) for values in found.values())
 
 
@@ -155,7 +158,7 @@ def test_planted_words_hit_and_controls_do_not(done: Path) -> None:
 
 def test_own_captions_are_aligned_by_head_noun(photos: Path, tmp_path: Path) -> None:
     run = settings(photos, own_captions=True, models=("test_study:talkative",))
-    out = running.run_study(run, named(None, photos, {})[:2], tmp_path / "out")
+    out = study_run.run_study(run, listed_photos(None, photos, {})[:2], tmp_path / "out")
     found = rows(out)
     assert {(row["caption"], row["word"], row["phrase"]) for row in found} == {("a dog on the grass", "dog", "a dog")}
     assert all(row["in_human_caption"] and row["pointing"] == 1 for row in found)
@@ -167,7 +170,7 @@ def test_nouns_of_own_captions_are_in_a_human_caption_or_not(tmp_path: Path) -> 
     for i in (1, 2):
         (data / "Sentences" / f"{i}.txt").write_text("Two [/EN#1/people dogs] with [/EN#2/other the ball] .\n")
     run = settings(data, own_captions=True, models=("test_study:talkative",), methods=("grad_cam", "evidence"))
-    out = running.run_study(run, named(None, data, {}), tmp_path / "out")
+    out = study_run.run_study(run, listed_photos(None, data, {}), tmp_path / "out")
     found = {(r["image"], r["word"], r["in_human_caption"]) for r in rows(out, "nouns")}
     assert found == {(f"{i}.jpg", word, word == "dog" or i == 0) for i in range(3) for word in ("dog", "grass")}
     assert len(rows(out, "nouns")) == 3 * 2 * 2
@@ -185,17 +188,17 @@ def talkative() -> Any:
 
 
 def test_controls_that_cost_can_be_left_out(photos: Path, tmp_path: Path) -> None:
-    out = running.run_study(settings(photos, controls=("other_word",)), named(None, photos, {})[:2], tmp_path / "out")
+    out = study_run.run_study(settings(photos, controls=("other_word",)), listed_photos(None, photos, {})[:2], tmp_path / "out")
     assert all(r["pointing__other_word"] == 0 and r["pointing__random_weights"] is None for r in rows(out))
 
 
 def test_the_head_alone_is_shuffled() -> None:
-    from multimodal_cam.study.explaining import encode, random_twin, together
+    from multimodal_cam.study.measure.row_maps import encode, random_twin, text_rows
 
     model = networks.small_captioner()
     inputs, ids = model.preprocess([networks.noise_image()]), model.tokenize(["a dog runs"])
     before = {name: p.clone() for name, p in model.module.named_parameters()}
-    twin = random_twin(model, together(model, inputs, ids, encode(model, inputs, ids)), seed=0)
+    twin = random_twin(model, text_rows(model, inputs, ids, encode(model, inputs, ids)), seed=0)
     changed = {name for name, p in twin.module.named_parameters() if not torch.equal(p, before[name])}
     assert changed
     assert all(name.startswith("decoder") for name in changed)
@@ -204,7 +207,7 @@ def test_the_head_alone_is_shuffled() -> None:
 
 def test_methods_without_a_map_of_their_own_are_skipped_by_name(photos: Path, tmp_path: Path) -> None:
     run = settings(photos, methods=("grad_cam", "attention"))
-    out = running.run_study(run, named(None, photos, {})[:2], tmp_path / "out")
+    out = study_run.run_study(run, listed_photos(None, photos, {})[:2], tmp_path / "out")
     write_report(out)
     assert f"{MODEL} has no attention: skipped." in (out / "report.md").read_text()
 
@@ -219,14 +222,14 @@ def attending() -> Any:
 
 def test_attention_of_models_that_attend_and_its_lack_in_others(photos: Path, tmp_path: Path) -> None:
     run = settings(photos, models=(MODEL, "test_study:attending"), methods=("grad_cam", "attention"))
-    found = rows(running.run_study(run, named(None, photos, {})[:2], tmp_path / "out"))
+    found = rows(study_run.run_study(run, listed_photos(None, photos, {})[:2], tmp_path / "out"))
     assert {(row["model"], row["method"], row["pointing"]) for row in found} == {
         (MODEL, "grad_cam", 1),
         ("test_study:attending", "grad_cam", 1),
         ("test_study:attending", "attention", 0),
     }
     with pytest.raises(ValueError, match=f"{MODEL} has no attention: give it another"):
-        running.run_study(replace(run, methods=("attention",)), named(None, photos, {}), tmp_path / "other")
+        study_run.run_study(replace(run, methods=("attention",)), listed_photos(None, photos, {}), tmp_path / "other")
 
 
 # ---- questions ------------------------------------------------------------------------------------------------------------
@@ -238,7 +241,7 @@ def test_answers_and_other_questions(tmp_path: Path) -> None:
     places = {"top left": ("red", (0.0, 0.0, 0.5, 0.5)), "bottom right": ("white", (0.5, 0.5, 1.0, 1.0))}
     questions = [Question("a.png", f"what colour is {p}?", c, "colour", boxes=(box,)) for p, (c, box) in places.items()]
     run = settings(tmp_path, task="vqa", entities="", models=("test_study:planted_vqa",), scores=("logit",))
-    out = running.run_study(run, asked(questions), tmp_path / "out")
+    out = study_run.run_study(run, question_photos(questions), tmp_path / "out")
     found = rows(out)
     assert [row["word"] for row in found] == ["red", "white"]
     assert all(row["right"] and row["pointing"] == 1 and row["pointing__other_word"] == 0 for row in found)
@@ -252,7 +255,7 @@ def test_a_broken_photo_is_a_row_and_not_the_end(photos: Path, tmp_path: Path) -
     data = make_photos(tmp_path / "data", 3)
     (data / "images" / "1.jpg").write_bytes(b"no photo")
     (data / "Annotations" / "2.xml").write_text("<no xml")
-    out = running.run_study(settings(data), named(None, data, {}), tmp_path / "out")
+    out = study_run.run_study(settings(data), listed_photos(None, data, {}), tmp_path / "out")
     assert {row["image"] for row in rows(out)} == {"0.jpg"}
     errors = {row["image"]: row["message"] for row in rows(out, "errors")}
     assert "1.jpg" in errors["1.jpg"]
@@ -263,7 +266,7 @@ def test_a_photo_at_which_the_model_fails_leaves_the_others_together(photos: Pat
     data = make_photos(tmp_path / "data", 3)
     (data / "Sentences" / "1.txt").write_text("[/EN#1/people A dog's dinner-plate] and [/EN#2/other the ball]\n")
     run = settings(data, models=("test_study:picky",), shard_size=3, batch_size=3)
-    out = running.run_study(run, named(None, data, {}), tmp_path / "out")
+    out = study_run.run_study(run, listed_photos(None, data, {}), tmp_path / "out")
     assert {row["image"] for row in rows(out)} == {"0.jpg", "2.jpg"}
     assert [(row["image"], row["kind"]) for row in rows(out, "errors")] == [("1.jpg", "ValueError")]
     assert all(row["pointing__other_photo"] == 1 for row in rows(out))
@@ -283,18 +286,18 @@ def picky() -> Any:
 
 
 def test_another_command_in_the_same_folder_is_refused(photos: Path, done: Path) -> None:
-    items = named(None, photos, {})
+    items = listed_photos(None, photos, {})
     with pytest.raises(FileExistsError, match=r"methods: there grad_cam, now hires_cam"):
-        running.run_study(settings(photos, methods=("hires_cam",)), items, done)
+        study_run.run_study(settings(photos, methods=("hires_cam",)), items, done)
     with pytest.raises(FileExistsError, match="photos and what is known of them"):
-        running.run_study(settings(photos), items[:3], done)
+        study_run.run_study(settings(photos), items[:3], done)
     before = (done / "results.parquet").stat().st_mtime_ns
-    running.run_study(settings(photos), items, done)
+    study_run.run_study(settings(photos), items, done)
     assert (done / "results.parquet").stat().st_mtime_ns == before
 
 
 def test_two_at_once_and_foreign_folders_are_refused(photos: Path, tmp_path: Path) -> None:
-    run = running.describe(settings(photos), [], {})
+    run = study_run.run_record(settings(photos), [], {})
     with (
         open_store(tmp_path / "out", run, ["pointing"]),
         pytest.raises(BlockingIOError, match="another process is writing"),
@@ -308,9 +311,9 @@ def test_two_at_once_and_foreign_folders_are_refused(photos: Path, tmp_path: Pat
 
 
 def test_a_full_disk_is_said_and_what_was_done_stays(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from multimodal_cam.study import store
+    from multimodal_cam.study.runner import result_store as store
 
-    write, items = store.pq.write_table, named(None, photos, {})
+    write, items = store.pq.write_table, listed_photos(None, photos, {})
 
     def full(table: Any, path: Path, **options: Any) -> None:
         if "000001" in str(path):
@@ -319,10 +322,10 @@ def test_a_full_disk_is_said_and_what_was_done_stays(photos: Path, tmp_path: Pat
 
     monkeypatch.setattr(store.pq, "write_table", full)
     with pytest.raises(OSError, match="what was measured so far stays; free some space"):
-        running.run_study(settings(photos), items, tmp_path / "out")
+        study_run.run_study(settings(photos), items, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out" / "shards").iterdir()] == ["000000"]
     monkeypatch.undo()
-    assert len(rows(running.run_study(settings(photos), items, tmp_path / "out"))) == 20
+    assert len(rows(study_run.run_study(settings(photos), items, tmp_path / "out"))) == 20
 
 
 @pytest.mark.parametrize(
@@ -336,7 +339,7 @@ def test_a_full_disk_is_said_and_what_was_done_stays(photos: Path, tmp_path: Pat
 )
 def test_names_are_checked_before_anything_runs(photos: Path, tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        running.run_study(settings(photos, **change), named(None, photos, {}), tmp_path / "out")
+        study_run.run_study(settings(photos, **change), listed_photos(None, photos, {}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -368,7 +371,7 @@ def test_coco_in_its_own_layout(tmp_path: Path) -> None:
     assert things[1].boxes == ((0.6, 0.6, 1.0, 1.0),)
     (tmp_path / "images").mkdir()
     Image.new("RGB", (100, 50)).save(tmp_path / "images" / image)
-    out = running.run_study(settings(tmp_path, entities=""), [Item(image, captions, things)], tmp_path / "out")
+    out = study_run.run_study(settings(tmp_path, entities=""), [StudyPhoto(image, captions, things)], tmp_path / "out")
     assert {(row["word"], row["type"], row["pointing"]) for row in rows(out)} == {("dog", "animal", 1), ("ball", "sports", 1)}
 
 
@@ -387,22 +390,22 @@ COMMAND = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 import test_study
-from multimodal_cam.study import measuring, running
-measure = measuring.Worker.__call__
+from multimodal_cam.study.runner import shard_worker, study_run
+measure = shard_worker.ShardWorker.__call__
 def slowly(self, *args):
     print("measuring", flush=True)
     time.sleep(0.1)  # so that kills hit at every stage
     return measure(self, *args)
-measuring.Worker.__call__ = slowly
+shard_worker.ShardWorker.__call__ = slowly
 folder = test_study.Path(sys.argv[2])
-running.run_study(test_study.settings(folder), test_study.named(None, folder, {}), test_study.Path(sys.argv[3]))
+study_run.run_study(test_study.settings(folder), test_study.listed_photos(None, folder, {}), test_study.Path(sys.argv[3]))
 """
 
 
 @pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
     data = make_photos(tmp_path / "data", 24)
-    whole = running.run_study(settings(data), named(None, data, {}), tmp_path / "whole")
+    whole = study_run.run_study(settings(data), listed_photos(None, data, {}), tmp_path / "whole")
     dice, out, kills, measurements = random.Random(0), tmp_path / "out", 0, 0
     command = [sys.executable, "-c", COMMAND, str(TESTS), str(data), str(out)]
     while kills < 30:
@@ -436,10 +439,10 @@ def test_ray_writes_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for patience in ("RAY_agent_register_timeout_ms", "RAY_raylet_start_wait_time_s"):  # on a busy machine its start takes long
         monkeypatch.setenv(patience, "300000" if patience.endswith("ms") else "300")
     data = make_photos(tmp_path / "data", 6)
-    items = named(None, data, {})
+    items = listed_photos(None, data, {})
     tables = []
     for engine, workers in (("local", 1), ("ray", 2)):
-        out = running.run_study(settings(data), items, tmp_path / engine, engine=engine, workers=workers)
+        out = study_run.run_study(settings(data), items, tmp_path / engine, engine=engine, workers=workers)
         tables.append(pq.read_table(out / "results.parquet"))
     for name in tables[0].column_names:
         one, other = (table[name].to_pylist() for table in tables)
@@ -448,11 +451,11 @@ def test_ray_writes_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_the_local_engine_has_one_worker(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--engine ray has as many as you like"):
-        running.run_study(settings(photos), named(None, photos, {}), tmp_path / "out", workers=2)
+        study_run.run_study(settings(photos), listed_photos(None, photos, {}), tmp_path / "out", workers=2)
 
 
 def test_shards_are_cut_at_the_same_places() -> None:
-    assert [list(part) for part in sharded([Item(str(i)) for i in range(5)], 2)][2] == [Item("4")]
+    assert [list(part) for part in chunked([StudyPhoto(str(i)) for i in range(5)], 2)][2] == [StudyPhoto("4")]
 
 
 # ---- report ---------------------------------------------------------------------------------------------------------------
@@ -474,18 +477,18 @@ def test_the_report_is_made_from_the_tables(done: Path) -> None:
 def test_the_best_case_is_no_box_as_large_as_the_photo() -> None:
     run = ("nic", "grad_cam", "logit", "word")
     columns = {"image": [0, 1, 2, 2], "energy": [1.0, 0.6, 0.3, 0.7], "energy__uniform": [1.0, 0.1, 0.4, 0.1]}
-    table = Table({name: np.array(values) for name, values in columns.items()}, {run: np.arange(4)}, 0)
+    table = ResultTable({name: np.array(values) for name, values in columns.items()}, {run: np.arange(4)}, 0)
     found = cases(table, run, "energy")
     assert found["best"] == [3, 1, 0]  # photo 2 has two words, one of them is enough
     assert found["worst"] == [2, 0, 1]
     columns["energy__uniform"] = [np.nan] * 4  # no such control: as they are
-    table = Table({name: np.array(values) for name, values in columns.items()}, {run: np.arange(4)}, 0)
+    table = ResultTable({name: np.array(values) for name, values in columns.items()}, {run: np.arange(4)}, 0)
     assert cases(table, run, "energy")["best"] == [0, 3, 1]
 
 
 def test_photos_that_went_are_left_out_of_the_gallery(tmp_path: Path) -> None:
     data = make_photos(tmp_path / "data", 2)
-    out = running.run_study(settings(data), named(None, data, {}), tmp_path / "out")
+    out = study_run.run_study(settings(data), listed_photos(None, data, {}), tmp_path / "out")
     for path in (data / "images").iterdir():
         path.unlink()
     write_report(out)
@@ -495,7 +498,41 @@ def test_photos_that_went_are_left_out_of_the_gallery(tmp_path: Path) -> None:
 def test_no_report_of_what_is_not_done(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"run\.json is missing"):
         write_report(tmp_path)
-    with open_store(tmp_path / "out", running.describe(settings(photos), [], {}), ["pointing"]):
+    with open_store(tmp_path / "out", study_run.run_record(settings(photos), [], {}), ["pointing"]):
         pass
     with pytest.raises(ValueError, match="is not done"):
         write_report(tmp_path / "out")
+
+
+# ---- the tables of what is measured ---------------------------------------------------------------------------------------
+
+
+def test_a_column_that_is_not_declared_is_an_error() -> None:
+    declared = table_schemas(["energy"])["results"]
+    assert to_table("results", [{"image": "a.jpg", "energy__centre": 0.5}], declared)["energy__centre"].to_pylist() == [0.5]
+    with pytest.raises(ValueError, match=r"results: columns colour are not declared: give each an entry in study/schema\.py"):
+        to_table("results", [{"image": "a.jpg", "colour": "red"}], declared)
+
+
+def test_columns_of_metrics_are_written_and_read_by_one_function() -> None:
+    columns = metric_columns(list(METRIC_SPECS))
+    assert [MetricColumn.parse(column.name) for column in columns] == columns
+    assert {column.name for column in columns} >= {"pointing", "pointing__other_word", "deletion__random"}
+
+
+def test_names_of_sizes_say_their_limits() -> None:
+    assert [box_size(area) for area in (0.049, 0.05, 0.149, 0.15, 1.0)] == ["< 5 %", "< 15 %", "< 15 %", "more", "more"]
+
+
+def test_sets_of_names_are_hashed_in_one_order(photos: Path) -> None:
+    thing = Thing(frozenset({"dog", "puppy", "hound"}), ((0, 0, 1, 1),), "animal", "1")
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import test_study as t; from pathlib import Path\n"
+        "thing = t.Thing(frozenset({'dog', 'puppy', 'hound'}), ((0, 0, 1, 1),), 'animal', '1')\n"
+        "print(t.study_run.hash_photos([t.StudyPhoto('a.jpg', (), (thing,))]))"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": "7"}
+    other = subprocess.run(
+        [sys.executable, "-c", script, str(TESTS)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert other.stdout.strip() == study_run.hash_photos([StudyPhoto("a.jpg", (), (thing,))])

@@ -13,12 +13,13 @@ import torch
 pytest.importorskip("pyarrow")
 
 import multimodal_cam as mc  # noqa: E402
-from multimodal_cam.study import running  # noqa: E402
-from multimodal_cam.study.ablations import ablations, nic_7x7, nic_14x14, varied  # noqa: E402
-from multimodal_cam.study.report import write_report  # noqa: E402
-from multimodal_cam.study.sources import named  # noqa: E402
-from multimodal_cam.study.stages import head_parts, spatial_stages  # noqa: E402
-from multimodal_cam.study.variants import Variant, absolute, max_pooled, parse  # noqa: E402
+from multimodal_cam.study.ablations import ablations, nic_7x7, nic_14x14
+from multimodal_cam.study.measure.method_variants import MethodVariant, absolute, max_pooled, parse_method  # noqa: E402
+from multimodal_cam.study.measure.spatial_stages import head_parts, spatial_stages  # noqa: E402
+from multimodal_cam.study.report.ablation_section import base_run  # noqa: E402
+from multimodal_cam.study.report.study_report import write_report  # noqa: E402
+from multimodal_cam.study.runner import study_run  # noqa: E402
+from multimodal_cam.study.sources.photo_list import listed_photos  # noqa: E402
 
 A = torch.tensor([[[[1.0, 2.0]], [[3.0, 5.0]]]])  # (1, 2, 1, 2)
 G = torch.tensor([[[[4.0, -2.0]], [[-1.0, -3.0]]]])
@@ -31,20 +32,20 @@ def test_pooled_otherwise_by_hand() -> None:
 
 
 def test_without_relu_the_scale_begins_at_the_lowest() -> None:
-    assert parse("grad_cam:relu=no").finish(torch.tensor([[-2.0, 1.0]])).tolist() == [[0, 3]]
-    assert parse("grad_cam").finish(torch.tensor([[-2.0, 1.0]])).tolist() == [[-2, 1]]
+    assert parse_method("grad_cam:relu=no").finish(torch.tensor([[-2.0, 1.0]])).tolist() == [[0, 3]]
+    assert parse_method("grad_cam").finish(torch.tensor([[-2.0, 1.0]])).tolist() == [[-2, 1]]
 
 
 def test_specifications_are_read() -> None:
-    assert parse("evidence:nodes=4:layer=encoder.0") == Variant("evidence", "encoder.0", 4)
-    assert parse("grad_cam:pool=max").asked is max_pooled
+    assert parse_method("evidence:n_steps=4:layer=encoder.0") == MethodVariant("evidence", "encoder.0", 4)
+    assert parse_method("grad_cam:pool=max").asked is max_pooled
 
 
-@pytest.mark.parametrize("spec", ["grad_cam:nodes=4", "evidence:nodes=0", "grad_cam:pool=min", "evidence:pool=max", 
+@pytest.mark.parametrize("spec", ["grad_cam:n_steps=4", "evidence:n_steps=0", "grad_cam:pool=min", "evidence:pool=max", 
     "grad_cam:relu=yes", "grad_cam:color=red", "attention:layer=x", "grad_cam:layer="])  # fmt: skip
 def test_what_cannot_be_read_is_said(spec: str) -> None:
     with pytest.raises(ValueError, match="a method may be followed by layer=NAME"):
-        parse(spec)
+        parse_method(spec)
 
 
 def test_stages_end_at_the_tapped_layer_and_the_head_is_the_rest() -> None:
@@ -71,7 +72,7 @@ def test_one_thing_changes_at_a_time(tmp_path: Path) -> None:
     run = ablations(test_study.settings(data, models=("test_study_ablations:small",), controls=("other_word",)))
     layers = [m for m in run.methods if "layer=" in m]
     assert layers
-    out = running.run_study(run, named(None, data, {}), tmp_path / "out")
+    out = study_run.run_study(run, listed_photos(None, data, {}), tmp_path / "out")
     assert not test_study.rows(out, "errors")
     found = {(r["method"], r["score"]) for r in test_study.rows(out)}
     assert found == {(m, s) for m in run.methods for s in run.scores if ":" not in m or s == "log_prob"}
@@ -87,16 +88,16 @@ def test_a_layer_that_is_none_is_said_before_anything_runs(tmp_path: Path) -> No
     data = test_study.make_photos(tmp_path / "data", 1)
     run = test_study.settings(data, methods=("grad_cam:layer=encoderr",))
     with pytest.raises(ValueError, match="unknown layer 'encoderr'"):
-        running.run_study(run, named(None, data, {}), tmp_path / "out")
+        study_run.run_study(run, listed_photos(None, data, {}), tmp_path / "out")
 
 
 def test_what_is_varied() -> None:
     settings = {"models": ["nic", "coarse"], "scores": ["log_prob", "logit"]}
-    assert varied(("nic", "grad_cam:pool=max", "log_prob", "word"), settings) == ("nic", "grad_cam", "log_prob", "word")
-    assert varied(("nic", "grad_cam", "logit", "word"), settings) == ("nic", "grad_cam", "log_prob", "word")
-    assert varied(("coarse", "grad_cam", "log_prob", "phrase"), settings) == ("nic", "grad_cam", "log_prob", "phrase")
-    assert varied(("nic", "grad_cam", "log_prob", "phrase"), settings) == ("nic", "grad_cam", "log_prob", "word")
-    assert varied(("nic", "grad_cam", "log_prob", "word"), settings) is None
+    assert base_run(("nic", "grad_cam:pool=max", "log_prob", "word"), settings) == ("nic", "grad_cam", "log_prob", "word")
+    assert base_run(("nic", "grad_cam", "logit", "word"), settings) == ("nic", "grad_cam", "log_prob", "word")
+    assert base_run(("coarse", "grad_cam", "log_prob", "phrase"), settings) == ("nic", "grad_cam", "log_prob", "phrase")
+    assert base_run(("nic", "grad_cam", "log_prob", "phrase"), settings) == ("nic", "grad_cam", "log_prob", "word")
+    assert base_run(("nic", "grad_cam", "log_prob", "word"), settings) is None
 
 
 @pytest.mark.parametrize(("load", "side"), [(nic_14x14, 14), (nic_7x7, 7)])

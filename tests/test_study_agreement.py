@@ -10,10 +10,10 @@ import pytest
 
 pa = pytest.importorskip("pyarrow")
 
-from multimodal_cam.study.agreement import COLUMNS, measure_agreement  # noqa: E402
-from multimodal_cam.study.agreement_report import agreement_blocks  # noqa: E402
-from multimodal_cam.study.document import Grid, Heading  # noqa: E402
-from multimodal_cam.study.store import schemas  # noqa: E402
+from multimodal_cam.study.measure.run_agreement import COLUMNS, measure_agreement  # noqa: E402
+from multimodal_cam.study.report.agreement_section import agreement_blocks  # noqa: E402
+from multimodal_cam.study.report.document import DataTable, Heading  # noqa: E402
+from multimodal_cam.study.schema import table_schemas  # noqa: E402
 
 UP, DOWN, NONE = [1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0]
 NIC, SAT, ATTENTION = ("nic", "grad_cam"), ("sat", "grad_cam"), ("sat", "attention")
@@ -26,7 +26,7 @@ def row(run: tuple[str, str], head: int, cells: list[float], **changes: Any) -> 
 
 
 def write(folder: Path, *groups: list[dict[str, Any]]) -> Path:
-    schema = pa.schema([schemas([])["results"].field(name) for name in COLUMNS])
+    schema = pa.schema([table_schemas([])["results"].field(name) for name in COLUMNS])
     with pa.parquet.ParquetWriter(folder / "results.parquet", schema) as writer:
         for group in groups:
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
@@ -55,7 +55,7 @@ def test_the_same_word_between_models_methods_and_another_word(tmp_path: Path) -
     tables = {
         title.text: grid.rows
         for title, grid in zip(blocks, blocks[1:], strict=False)
-        if isinstance(grid, Grid) and isinstance(title, Heading)
+        if isinstance(grid, DataTable) and isinstance(title, Heading)
     }
     assert tables["Between models"][0][2].startswith("0.933")
     assert tables["With the model's own attention"][0][2].startswith("-1.000")

@@ -17,10 +17,10 @@ pytest.importorskip("pyarrow")
 
 import multimodal_cam as mc  # noqa: E402
 from multimodal_cam.data.questions import Question  # noqa: E402
-from multimodal_cam.study import running  # noqa: E402
-from multimodal_cam.study.faithful import FAITHFULNESS  # noqa: E402
-from multimodal_cam.study.report import write_report  # noqa: E402
-from multimodal_cam.study.sources import asked, named  # noqa: E402
+from multimodal_cam.study.measure.perturbation import FAITHFULNESS  # noqa: E402
+from multimodal_cam.study.report.study_report import write_report  # noqa: E402
+from multimodal_cam.study.runner import study_run  # noqa: E402
+from multimodal_cam.study.sources.photo_list import listed_photos, question_photos  # noqa: E402
 
 METRICS = ("pointing", *FAITHFULNESS)
 LOW = {"deletion", "average_drop", "road_morf"}
@@ -56,7 +56,7 @@ def photos(folder: Path) -> Path:
     return data
 
 
-def check(row: dict[str, Any], other: str = "other_word") -> None:
+def check_settings(row: dict[str, Any], other: str = "other_word") -> None:
     for metric in FAITHFULNESS:
         mine, theirs = row[metric], row[f"{metric}__{other}"]
         blended = metric in ("average_drop", "increase") and mine == theirs  # nothing to lose where the rest is black
@@ -70,11 +70,11 @@ def test_the_word_needs_what_its_map_marks_and_not_what_another_word_s_does(tmp_
     data = photos(tmp_path / "data")
     controls = ("centre", "random", "other_word")
     run = test_study.settings(data, models=("test_study_faithful:seeing",), metrics=METRICS, controls=controls, canvas=canvas)
-    out = running.run_study(run, named(None, data, {}), tmp_path / "out")
+    out = study_run.run_study(run, listed_photos(None, data, {}), tmp_path / "out")
     found = test_study.rows(out)
     assert len(found) == 2 * 2 * 2
     for row in found:
-        check(row)
+        check_settings(row)
         assert row["deletion__random"] is not None
         assert row["pointing__random"] is None
     write_report(out)
@@ -98,7 +98,7 @@ def test_answers_need_what_their_maps_mark(tmp_path: Path, canvas: str) -> None:
         controls=("other_word",),
         canvas=canvas,
     )
-    for row in test_study.rows(running.run_study(run, asked(questions), tmp_path / "out")):
+    for row in test_study.rows(study_run.run_study(run, question_photos(questions), tmp_path / "out")):
         for metric in ("deletion", "road_morf"):
             assert row[metric] < row[f"{metric}__other_word"]
         assert row["insertion"] > row["insertion__other_word"]
@@ -106,11 +106,11 @@ def test_answers_need_what_their_maps_mark(tmp_path: Path, canvas: str) -> None:
 
 
 def test_without_asking_nothing_is_perturbed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from multimodal_cam.study import faithful
+    from multimodal_cam.study.measure import perturbation as faithful
 
     monkeypatch.setattr(faithful, "_probe", lambda *_: pytest.fail("perturbed"))
     data = test_study.make_photos(tmp_path / "data", 2)
-    running.run_study(test_study.settings(data), named(None, data, {}), tmp_path / "out")
+    study_run.run_study(test_study.settings(data), listed_photos(None, data, {}), tmp_path / "out")
 
 
 def test_words_share_perturbations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +129,6 @@ def test_words_share_perturbations(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         chosen = test_study.settings(
             data, models=("test_study_faithful:seeing",), metrics=("sensitivity_n",), controls=("other_word",), methods=methods
         )
-        running.run_study(chosen, named(None, data, {}), tmp_path / "_".join(methods))
+        study_run.run_study(chosen, listed_photos(None, data, {}), tmp_path / "_".join(methods))
     assert len(ran) == 4
     assert len(set(ran)) == 1

@@ -10,8 +10,8 @@ import pytest
 from networks import noise_image
 from test_study import pq, rows, settings
 
-from multimodal_cam.study import running
-from multimodal_cam.study.sources import named
+from multimodal_cam.study.runner import study_run
+from multimodal_cam.study.sources.photo_list import listed_photos
 
 SENTENCE = "[/EN#1/people A T-shirted dog] plays with [/EN#2/other the red ball] on [/EN#3/scene the grass] .\n"
 SIZES = [(96, 48), (64, 64)]
@@ -34,12 +34,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def study(photos: Path, model: Any, out: Path, **changes: Any) -> Path:
     chosen = settings(photos, models=(str(model),), methods=("grad_cam", "evidence"), **changes)
-    return running.run_study(chosen, named(None, photos, {}), out)
+    return study_run.run_study(chosen, listed_photos(None, photos, {}), out)
 
 
 @pytest.mark.parametrize("name", ["llava", "idefics3"])
 def test_words_and_phrases_of_human_captions(checkpoints, photos: Path, tmp_path: Path, name: str) -> None:
-    done = study(photos, checkpoints(name), tmp_path / "out", nodes=2)
+    done = study(photos, checkpoints(name), tmp_path / "out", n_steps=2)
     assert not rows(done, "errors")
     found = rows(done)
     assert {row["image"] for row in found} == {"0.jpg", "1.jpg"}  # of different grids, in one batch

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 pytest.importorskip("pyarrow")
 
 import multimodal_cam as mc  # noqa: E402
-from multimodal_cam.study import running  # noqa: E402
-from multimodal_cam.study.report import write_report  # noqa: E402
-from multimodal_cam.study.sanity import CAPTION, measure_sanity, write_sanity  # noqa: E402
-from multimodal_cam.study.sources import named  # noqa: E402
+from multimodal_cam.study.report.sanity_section import write_sanity  # noqa: E402
+from multimodal_cam.study.report.study_report import write_report  # noqa: E402
+from multimodal_cam.study.runner import study_run  # noqa: E402
+from multimodal_cam.study.runner.randomization_run import CAPTION, measure_sanity
+from multimodal_cam.study.sources.photo_list import listed_photos  # noqa: E402
 
 WORDS = ["<eos>", "<unk>", "a", "dog", "ball", "on", "the", "cat"]
 
@@ -64,7 +65,7 @@ def photos(folder: Path) -> Path:
 def test_what_does_not_follow_the_network_is_found_out(tmp_path: Path) -> None:
     data, out = photos(tmp_path / "data"), tmp_path / "out"
     run = test_study.settings(data, models=("test_study_sanity:blind",), methods=("grad_cam", "attention"), batch_size=3)
-    measure_sanity(run, named(None, data, {}), out)
+    measure_sanity(run, listed_photos(None, data, {}), out)
     found = test_study.rows(out, "sanity")
     stages = [CAPTION, "head", "encoder", "encoder.first"]
     assert list(dict.fromkeys(row["stage"] for row in found)) == stages
@@ -84,11 +85,14 @@ def test_what_does_not_follow_the_network_is_found_out(tmp_path: Path) -> None:
 
 def test_a_study_in_the_same_folder_shows_them_and_the_network_is_what_it_was(tmp_path: Path) -> None:
     data, out = photos(tmp_path / "data"), tmp_path / "out"
-    run, items = test_study.settings(data, models=("test_study_sanity:blind",)), named(None, photos(tmp_path / "more"), {})
+    run, items = (
+        test_study.settings(data, models=("test_study_sanity:blind",)),
+        listed_photos(None, photos(tmp_path / "more"), {}),
+    )
     measure_sanity(run, items, out)
     write_sanity(out, 0)
     first = (out / "sanity.parquet").read_bytes()
-    running.run_study(run, named(None, data, {}), out)
+    study_run.run_study(run, listed_photos(None, data, {}), out)
     write_report(out)
     assert "Sanity: do the maps change" in (out / "report.md").read_text()
     measure_sanity(run, items, out)
@@ -97,7 +101,7 @@ def test_a_study_in_the_same_folder_shows_them_and_the_network_is_what_it_was(tm
 
 def test_answers_too(tmp_path: Path) -> None:
     from multimodal_cam.data.questions import Question
-    from multimodal_cam.study.sources import asked
+    from multimodal_cam.study.sources.photo_list import question_photos
 
     (tmp_path / "images").mkdir()
     for name in "ab":
@@ -105,5 +109,5 @@ def test_answers_too(tmp_path: Path) -> None:
     questions = [Question(f"{name}.png", "what colour is top left?", "red", "colour", boxes=((0, 0, 0.5, 0.5),)) for name in "ab"]
     run = test_study.settings(tmp_path, task="vqa", entities="", models=("test_study:planted_vqa",), scores=("logit",))
     with pytest.raises(ValueError, match="SSIM needs maps of 5 x 5 cells or more"):
-        measure_sanity(run, asked(questions), tmp_path / "out")
+        measure_sanity(run, question_photos(questions), tmp_path / "out")
     assert not (tmp_path / "out").exists()

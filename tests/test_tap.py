@@ -100,7 +100,7 @@ def test_a_head_that_writes_on_the_features_in_place():
 
 def test_fused_lstm_works():
     model = small_captioner(decoder=FusedDecoder(), cuts=False)
-    found = mc.explain(model, noise_image(), text=TEXT, method="evidence", nodes=64)
+    found = mc.explain(model, noise_image(), text=TEXT, method="evidence", n_steps=64)
     assert found.completeness.abs().max() < 0.01
 
 

@@ -9,7 +9,7 @@ import torch
 from networks import noise_image, small_captioner
 
 import multimodal_cam as mc
-from multimodal_cam.adapters.attending import SANAdapter, SATAdapter
+from multimodal_cam.adapters.bundled import SANAdapter, SATAdapter
 from multimodal_cam.adapters.labels import Labels
 from multimodal_cam.models.bundle import load_model, save_model
 from multimodal_cam.models.captioner_training import TrainingOptions, doubly_stochastic
@@ -57,8 +57,8 @@ def test_attention_is_a_distribution_over_the_grid(sat, san):
 
 @pytest.mark.parametrize("method", ["evidence", "grad_cam", "hires_cam"])
 def test_gradient_methods_work_on_the_twins(sat, san, method):
-    words = mc.explain(sat, noise_image(), text=TEXT, method=method, nodes=64)
-    answer = mc.explain(san, noise_image(), question=QUESTION, method=method, score="log_prob", nodes=64)
+    words = mc.explain(sat, noise_image(), text=TEXT, method=method, n_steps=64)
+    answer = mc.explain(san, noise_image(), question=QUESTION, method=method, score="log_prob", n_steps=64)
     for e in (words, answer):
         assert e.maps.abs().max() > 0
         if method == "evidence":

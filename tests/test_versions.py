@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import multimodal_cam as mc
-from multimodal_cam.adapters.hf import broken_versions, loading
+from multimodal_cam.adapters.hf import broken_versions, checkpoint
 
 ROOT = Path(__file__).parents[1]
 LLAMA4 = "Llama4ForConditionalGeneration"
@@ -76,4 +76,4 @@ def test_a_broken_family_is_told_before_it_is_loaded(tmp_path, monkeypatch):
         mc.load(tmp_path)
     model = type(LLAMA4, (), {})()
     with pytest.raises(ImportError, match=SAID):
-        loading.adapt(model, SimpleNamespace(), "mine")
+        checkpoint.adapt(model, SimpleNamespace(), "mine")

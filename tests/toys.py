@@ -10,9 +10,9 @@ from types import MappingProxyType
 import torch
 from PIL import Image
 
-from multimodal_cam.explanation import Explanation
-from multimodal_cam.geometry import Placement, squeeze
-from multimodal_cam.spans import Span, join
+from multimodal_cam.core.geometry import Placement, squeeze
+from multimodal_cam.core.spans import Span, join
+from multimodal_cam.results.explanation import Explanation
 
 
 def toy_explanation(
@@ -69,6 +69,7 @@ def toy_answer(
     *,
     answers: Mapping[str, float] = MappingProxyType(ANSWERS),
     score: str = "logit",
+    counterfactual: bool = False,
     linear: bool = True,
     instead_of: Mapping[str, str] = MappingProxyType({}),
     placement: Placement | None = None,
@@ -96,6 +97,7 @@ def toy_answer(
         words=(Span(text, 0, 1),),
         method="grad_cam" if linear else "layer_cam",
         score=score,
+        counterfactual=counterfactual,
         unit="logit" if score.endswith("logit") else "nats",
         token_scores=scores[[own]],
         token_log_probs=log_probs[[own]],

@@ -11,23 +11,21 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..geometry import Placement, squeeze
-from ..modes import evaluation_mode
-from ..spans import Span
-from . import Inputs, refuse_questions
-from .choosing import Chooser
-from .cutting import last_grid
-from .labels import Labels
-from .own_images import MEAN_COLOUR, CutImages
-from .placing import placement_of
+from ..core.geometry import Placement, squeeze
+from ..core.hooks import evaluation_mode
+from .contract import refuse_questions
+from .encoder_input import MEAN_COLOUR, CutNetworkAdapter
+from .head_extraction import last_spatial_layer
+from .inputs import Inputs
+from .labels import LabelChooser, Labels
+from .transform_placement import transform_placement
 
 
-class Classifier(CutImages, Chooser):
+class Classifier(CutNetworkAdapter, LabelChooser):
     """See `classifier`."""
 
     task = "classification"
-    affine: nn.Module | None = None
-    question_layer: nn.Module | None = None
+    head_input_layer: nn.Module | None = None
 
     def __init__(
         self,
@@ -43,7 +41,7 @@ class Classifier(CutImages, Chooser):
         super().__init__(network, network, preprocess, image_size, placement)
         self.name, self.provenance = name, dict(provenance)
         blank = self.prepare([Image.new("RGB", (64, 64), MEAN_COLOUR)])
-        self.cut(last_grid(network, blank.pixels) if layer is None else _find(network, layer))
+        self.cut(last_spatial_layer(network, blank.pixels) if layer is None else _find(network, layer))
         self.labels = Labels(self._names(labels, blank))
 
     def _names(self, labels: Sequence[str] | None, inputs: Inputs) -> Sequence[str]:
@@ -60,14 +58,11 @@ class Classifier(CutImages, Chooser):
         refuse_questions(self.name, questions)
         return self.prepare(images)
 
-    def question_spans(self, question: str) -> list[Span]:
-        raise NotImplementedError(f"{self.name} takes no question")
-
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         if activations is None:
-            logits = inputs.spread(self._checked(self.module(inputs.pixels), len(inputs.pixels)))
+            logits = inputs.to_rows(self._checked(self.module(inputs.pixels), len(inputs.pixels)))
         else:
-            logits = self._checked(self.head(activations, inputs.spread(inputs.pixels)), len(activations))
+            logits = self._checked(self.head(activations, inputs.to_rows(inputs.pixels)), len(activations))
         return logits[:, None].expand(-1, ids.shape[1], -1)
 
     def _checked(self, logits: Any, rows: int) -> Tensor:
@@ -105,7 +100,7 @@ def classifier(
     once for the maps and once for `reliance`. Raises ValueError for labels that do not fit, and when no layer gives a grid.
     """
     if placement is None:
-        placement = squeeze if preprocess is None else placement_of(preprocess)
+        placement = squeeze if preprocess is None else transform_placement(preprocess)
     return Classifier(module, labels, layer, preprocess, image_size, placement, name, provenance or {})
 
 

@@ -20,28 +20,28 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..geometry import Placement
+from ..core.geometry import Placement
+from ..core.spans import Span
 from ..scores import ScoreFn, logit
-from ..spans import Span
-from . import Inputs, Unknown, pad_ids, refuse_questions
-from .cutting import last_grid
-from .hf import words
-from .hf.grids import Tokens
-from .own_images import MEAN_COLOUR, CutImages
+from .contract import Unknown, refuse_questions
+from .encoder_input import MEAN_COLOUR, CutNetworkAdapter
+from .head_extraction import last_spatial_layer
+from .hf import detokenization
+from .hf.token_views import TokenView
+from .inputs import Inputs, pad_ids
 
 AT_ONCE = 64  # texts that the text tower reads together
 
 
-class CLIP(CutImages):
+class CLIP(CutNetworkAdapter):
     """An open_clip model `network` with its tokenizer. The image tower's last grid is the layer."""
 
     task = "similarity"
-    score: ScoreFn = staticmethod(logit)
-    method: str = "grad_cam"
-    alternatives: int = 0
-    affine: nn.Module | None = None
+    default_score: ScoreFn = staticmethod(logit)
+    default_method: str = "grad_cam"
+    n_alternatives: int = 0
+    head_input_layer: nn.Module | None = None
     readout: nn.Module | None = None
-    question_layer: nn.Module | None = None
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class CLIP(CutImages):
 
     def place(self) -> nn.Module:
         """The layer."""
-        return last_grid(self.encoder, self.prepare([Image.new("RGB", (64, 64), MEAN_COLOUR)]).pixels)
+        return last_spatial_layer(self.encoder, self.prepare([Image.new("RGB", (64, 64), MEAN_COLOUR)]).pixels)
 
     def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:
         refuse_questions(self.name, questions)
@@ -68,9 +68,9 @@ class CLIP(CutImages):
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         """`(b, t, v)`: what the token adds where it stands, 0 for the end of the text, and nothing else can be said."""
         if activations is None:
-            photos = inputs.spread(self.encoder(inputs.pixels))
+            photos = inputs.to_rows(self.encoder(inputs.pixels))
         else:
-            photos = self.head(activations, inputs.spread(inputs.pixels))
+            photos = self.head(activations, inputs.to_rows(inputs.pixels))
         similar: Tensor = self.network.logit_scale.exp() * (F.normalize(photos, dim=-1)[:, None] * self._beginnings(ids)).sum(
             dim=-1
         )
@@ -115,16 +115,15 @@ class CLIP(CutImages):
         return [self.tokenizer.decoder[i] for i in ids]
 
     def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
-        read = [(token, word) for word in words.split(text or "") for token in self._encode((text or "")[slice(*word)])]
+        read = [
+            (token, word) for word in detokenization.split_words(text or "") for token in self._encode((text or "")[slice(*word)])
+        ]
         if text is not None and [token for token, _ in read] == list(ids):
-            return words.words(text, [word for _, word in read])
-        return words.words(*words.ranges(ids, self.tokenizer.decode, special=()))
+            return detokenization.word_spans(text, [word for _, word in read])
+        return detokenization.word_spans(*detokenization.token_ranges(ids, self.tokenizer.decode, special=()))
 
-    def swap(self, ids: Sequence[int], word: Span, other: str) -> list[int]:
+    def replace_word(self, ids: Sequence[int], word: Span, other: str) -> list[int]:
         raise ValueError(f"instead_of: {self.name} says no words that others could replace: explain both texts, and subtract")
-
-    def question_spans(self, question: str) -> list[Span]:
-        raise NotImplementedError(f"{self.name} takes no question")
 
 
 class CLIPViT(CLIP):
@@ -140,5 +139,5 @@ class CLIPViT(CLIP):
         layer: nn.Module = last.ln_1 if tower.attn_pool is None and tower.pool_type == "tok" else last
         return layer
 
-    def view(self, inputs: Inputs, layer: nn.Module) -> Tokens:
-        return Tokens(prefix=1, ratio=inputs.pixels.shape[-2] / inputs.pixels.shape[-1])
+    def layer_view(self, inputs: Inputs, layer: nn.Module) -> TokenView:
+        return TokenView(prefix=1, ratio=inputs.pixels.shape[-2] / inputs.pixels.shape[-1])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..spans import Span
-from . import UnknownWordError
+from ..core.spans import Span
+from ..scores import ScoreFn, logit
+from .contract import Unknown, UnknownWordError
+from .inputs import Inputs
 
 
 class Labels:
@@ -53,6 +56,39 @@ class Labels:
         near = difflib.get_close_matches(name, {**self.ids, **self._called}, n=5)
         hint = f"near: {', '.join(near)}" if near else f"some are: {', '.join(self.names[:5])}"
         raise UnknownWordError(f"{text!r} is none of the {len(self)} answers that the model can give; {hint}")
+
+
+class LabelChooser:
+    """Half an adapter: what is said. The other half gives `labels`, `name`, `device` and `logits`."""
+
+    default_score: ScoreFn = staticmethod(logit)  # before the softmax, as the paper does
+    default_method: str = "grad_cam"
+    n_alternatives: int = 5
+    readout: nn.Module | None = None  # one position: nothing to cut
+    name: str
+    labels: Labels
+
+    @property
+    def device(self) -> torch.device:
+        raise NotImplementedError
+
+    def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
+        raise NotImplementedError
+
+    def generate(self, inputs: Inputs, **options: Any) -> Tensor:
+        """The likeliest label `(b, 1)`; there are no options."""
+        if options:
+            raise TypeError(f"{self.name} chooses a label, it does not decode: {', '.join(options)} has no meaning here")
+        return self.logits(inputs, torch.zeros(len(inputs), 1, dtype=torch.long)).argmax(dim=-1)
+
+    def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
+        return self.labels.encode(texts, self.device)
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        return self.labels.decode(ids)
+
+    def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
+        return self.labels.spans(ids, text)
 
 
 def _plain(name: str) -> str:

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .agreement import rank_correlation
 from .imputation import impute
 from .localization import refuse_nan
+from .map_correlation import rank_correlation
 
 Score = Callable[[Tensor, Tensor, Tensor], Tensor]
 Paint = Callable[[Tensor], Tensor]  # masks (n, H, W), 1 for what stays -> canvases (n, c, H, W)

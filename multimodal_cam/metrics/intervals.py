@@ -87,6 +87,28 @@ def mean_intervals(
     }
 
 
+def nan_interval(values: ArrayLike, groups: ArrayLike, seed: int = 0, *, median: bool = False) -> Interval:
+    """The mean, or the median, of `values` `(rows,)` with its interval over `groups` `(rows,)`; rows with NaN are left out.
+
+    Infinite values count in a median. Without a row that has a number, value and ends are NaN.
+    """
+    column, names = _column("values", values), np.asarray(groups)
+    known = ~np.isnan(column)
+    if not known.any():
+        return Interval(float("nan"), float("nan"), float("nan"), 0, 0)
+    column, names = column[known], names[known]
+    if not median:
+        return mean_interval(column, names, seed=seed)
+    order = np.argsort(column, kind="stable")
+    ranked = column[order]
+
+    def weighted_median(weights: Floats) -> float:
+        cumulated = weights[order].cumsum()
+        return float(ranked[min(np.searchsorted(cumulated, cumulated[-1] / 2), len(ranked) - 1)])
+
+    return cluster_bootstrap(weighted_median, names, seed=seed)
+
+
 def _codes(groups: ArrayLike) -> tuple[NDArray[np.intp], int]:
     names = np.asarray(groups)
     if names.ndim != 1 or not len(names):

@@ -1,10 +1,10 @@
 // answers to choose from and compare; page.js comes first
 mounts.answer = (article, data) => {
-  const { frame, unit, score, parts, first } = data;
+  const { frame, unit, score, counterfactual, parts, first } = data;
   const find = (selector) => article.querySelector(selector), all = (selector) => [...article.querySelectorAll(selector)];
   const buttons = all("[data-answer]"), select = find(".compare select"), show = stage(article, data);
-  const [side, other] = score.startsWith("-") ? ["against", "for"] : ["for", "against"];
-  const scoreName = score.replace(/^-(.*)/, "$1, sign reversed") + (score.endsWith(unit) ? "" : `, in ${unit}`);
+  const [side, other] = counterfactual ? ["against", "for"] : ["for", "against"];
+  const scoreName = score + (counterfactual ? ", sign reversed" : "") + (score.endsWith(unit) ? "" : `, in ${unit}`);
   const titled = (text) => (side === "against" ? `against ${text}` : text);
   const number = (value) => (value === null ? "–" : signed(value));
   const chance = ({ logProb }) => percent(logProb === null ? 0 : Math.exp(logProb));
@@ -13,7 +13,7 @@ mounts.answer = (article, data) => {
 
   const alone = (part, top) => {
     const said = [];
-    if (score.endsWith("contrast") && !part.map.cells.some(Boolean)) said.push("Its map is empty: the others are compared with it.");
+    if (score === "contrast" && !part.map.cells.some(Boolean)) said.push("Its map is empty: the others are compared with it.");
     else if (strongest(part.map) === 0) said.push(`Nothing in the photo speaks ${side} it: its map is empty.`);
     else if (strongest(part.map) < top / 3) said.push("Faint next to the strongest answer: “Each its own” brings it out.");
     if (Math.abs(part.reliance ?? 1) < 0.25) said.push("Without the photo the model finds it about as likely.");

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from html import escape
 
-from ..explanation import Explanation, Part, QuestionWord
+from ..results.records import ExplanationData, QuestionWord, SpanExplanation
 from .text import aim, percent, signed
 
 NOTHING = "nothing: its own map"
 
 
-def question(explanation: Explanation) -> str:
+def question(explanation: ExplanationData) -> str:
     """The question as a heading: its words, each over what it adds to the score, or as it is where no shares are known."""
     words = explanation.question_words
     if not words:
@@ -49,7 +49,7 @@ def _unknown(words: tuple[QuestionWord, ...]) -> str:
     return f" The model does not know {'this word' if len(unknown) == 1 else 'these words'}: {', '.join(unknown)}."
 
 
-def bars(explanation: Explanation, parts: tuple[Part, ...]) -> str:
+def bars(explanation: ExplanationData, parts: tuple[SpanExplanation, ...]) -> str:
     """The answers, likeliest first, each a button with a bar as long as its probability."""
     buttons = "".join(_bar(i, part) for i, part in enumerate(parts))
     return f'<div class="answers" role="group" aria-label="Answers and their probabilities" dir="auto">{buttons}</div>' + (
@@ -57,7 +57,7 @@ def bars(explanation: Explanation, parts: tuple[Part, ...]) -> str:
     )
 
 
-def _bar(index: int, part: Part) -> str:
+def _bar(index: int, part: SpanExplanation) -> str:
     share = math.exp(part.log_prob)
     return (
         f'<button type="button" data-answer="{index}" aria-pressed="false">'
@@ -66,7 +66,7 @@ def _bar(index: int, part: Part) -> str:
     )
 
 
-def _compare(explanation: Explanation, parts: tuple[Part, ...]) -> str:
+def _compare(explanation: ExplanationData, parts: tuple[SpanExplanation, ...]) -> str:
     reason = no_comparison(explanation)
     options = "".join(f'<option value="{i}">{escape(part.text)}</option>' for i, part in enumerate(parts))
     return (
@@ -80,13 +80,13 @@ def _compare(explanation: Explanation, parts: tuple[Part, ...]) -> str:
     )
 
 
-def no_comparison(explanation: Explanation) -> str | None:
+def no_comparison(explanation: ExplanationData) -> str | None:
     """Why the maps of two answers must not be subtracted; None when their difference is the map of the scores' difference."""
     if explanation.token_maps is None:
         return (
             f"Two answers cannot be compared under {escape(explanation.method)}: it is not linear, so the difference of two maps "
             "does not explain the difference of two scores."
         )
-    if explanation.score.removeprefix("-") == "contrast" and not explanation.instead_of:
+    if explanation.score == "contrast" and not explanation.instead_of:
         return "Each answer is already compared with its own likeliest rival: to choose the two yourself, explain the logits."
     return None

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from ..explanation import Explanation, QuestionWord, Scale
-from ..geometry import place
+from ..core.geometry import place
+from ..results.records import ExplanationData, QuestionWord, Scale
 from .colour import COOL, OPACITY, WARM, colours, cover
 from .overlay import overlay, shrink
 from .text import aim, heading, note, percent, remarks, shortened, signed, source
@@ -23,7 +23,7 @@ SHADED = 0.5  # a smaller share is never a strong shade
 INK, MUTED = "#1c2024", "#60666e"
 
 
-def figure(explanation: Explanation, *, scale: Scale = "caption") -> Figure:
+def figure(explanation: ExplanationData, *, scale: Scale = "caption") -> Figure:
     """The photo and one overlay per word, in rows; under each word the nats that the photo added to it.
 
     Of a question, one overlay per answer, each over its probability, and under them what the question's words add to the score.
@@ -52,7 +52,7 @@ def figure(explanation: Explanation, *, scale: Scale = "caption") -> Figure:
     return canvas
 
 
-def _overlays(explanation: Explanation, scale: Scale) -> Iterator[tuple[Any, str, str]]:
+def _overlays(explanation: ExplanationData, scale: Scale) -> Iterator[tuple[Any, str, str]]:
     """Picture, title and what is said below, of each answer or of each word."""
     answers = explanation.answer_parts
     if not answers:
@@ -116,7 +116,7 @@ def _panel(axis: Any, picture: Any, title: str, below: str) -> None:
     axis.set_xlabel(below, fontsize=8.5, color=MUTED, parse_math=False)
 
 
-def _legend(bar: Any, explanation: Explanation, scale: Scale) -> None:
+def _legend(bar: Any, explanation: ExplanationData, scale: Scale) -> None:
     """What the colours mean, and where the maps come from."""
     heat = torch.linspace(0, 1, 256)[None]
     covered = OPACITY * cover(heat)[..., None]
@@ -128,7 +128,7 @@ def _legend(bar: Any, explanation: Explanation, scale: Scale) -> None:
     axis.set_xlabel("\n".join([source(explanation), *remarks(explanation)]), fontsize=8.5, color=MUTED, parse_math=False)
 
 
-def _top(explanation: Explanation, scale: Scale) -> str:
+def _top(explanation: ExplanationData, scale: Scale) -> str:
     answers = explanation.answer_parts
     if scale == "word" or not explanation.words:
         return f"each {'answer' if answers else 'word'}'s strongest cell"

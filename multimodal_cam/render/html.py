@@ -19,12 +19,12 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from ..explanation import Explanation, Part
-from ..spans import Span, join
+from ..core.spans import Span, join
+from ..results.records import ExplanationData, SpanExplanation
 from .answers import bars, question
 from .colour import COOL, KNEE, OPACITY, WARM
 from .overlay import shrink
-from .text import heading, is_against, remarks, signed, source
+from .text import heading, remarks, signed, source
 
 SIDE = 1024  # pixels: enough for a screen
 TITLE = "Where {} came from"
@@ -34,7 +34,7 @@ COLUMNS = {
 }
 
 
-def page(explanations: Sequence[Explanation], title: str | None = None) -> str:
+def page(explanations: Sequence[ExplanationData], title: str | None = None) -> str:
     """A whole HTML document: per explanation the photo, its caption as words to point at, and their maps.
 
     Of a question there are its words and the answers to choose from. The document forbids itself every request
@@ -59,7 +59,7 @@ def page(explanations: Sequence[Explanation], title: str | None = None) -> str:
     )
 
 
-def save_page(explanations: Sequence[Explanation], path: str | Path, title: str | None = None) -> Path:
+def save_page(explanations: Sequence[ExplanationData], path: str | Path, title: str | None = None) -> Path:
     """Writes the page to `path`, whole or not at all."""
     path, html = Path(path), page(explanations, title)
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
@@ -74,12 +74,12 @@ def save_page(explanations: Sequence[Explanation], path: str | Path, title: str 
     return path
 
 
-def _kind(explanation: Explanation) -> str:
+def _kind(explanation: ExplanationData) -> str:
     """What there is to choose from in a section."""
     return "answer" if _answers(explanation) else "word"
 
 
-def _answers(explanation: Explanation) -> tuple[Part, ...]:
+def _answers(explanation: ExplanationData) -> tuple[SpanExplanation, ...]:
     """None when the model does not know the one that is explained: that has no map."""
     parts = explanation.answer_parts
     return parts if all(part.known for part in parts) else ()
@@ -95,7 +95,7 @@ def _script(kinds: Set[str]) -> str:
 # ---- what the script reads ---------------------------------------------------------------------------------
 
 
-def _data(explanation: Explanation) -> dict[str, Any]:
+def _data(explanation: ExplanationData) -> dict[str, Any]:
     """Everything of one explanation but the photo: its answers; or its words, then noun phrases and the whole text."""
     answers = _answers(explanation)
     parts = answers or [explanation.part(span) for span in _spans(explanation)]
@@ -105,18 +105,19 @@ def _data(explanation: Explanation) -> dict[str, Any]:
         "linear": explanation.token_maps is not None,
         "unit": explanation.unit,
         "score": explanation.score,
+        "counterfactual": explanation.counterfactual,
         "parts": [_part(part, explanation.words) for part in parts],
         "count": len(answers or explanation.words),
         **({"first": _first(answers)} if answers else {}),
     }
 
 
-def _first(answers: Sequence[Part]) -> int:
+def _first(answers: Sequence[SpanExplanation]) -> int:
     """The explained answer: of the others nobody knows what the photo adds."""
     return next((i for i, part in enumerate(answers) if math.isfinite(part.reliance)), 0)
 
 
-def _spans(explanation: Explanation) -> list[Span]:
+def _spans(explanation: ExplanationData) -> list[Span]:
     """The words, then noun phrases of several words, then the whole text: each run of tokens once."""
     words = {(word.start, word.stop): word for word in explanation.words}
     if not words:
@@ -125,7 +126,7 @@ def _spans(explanation: Explanation) -> list[Span]:
     return list((words | {(span.start, span.stop): span for span in longer} | words).values())
 
 
-def _phrases(explanation: Explanation) -> Sequence[Span] | None:
+def _phrases(explanation: ExplanationData) -> Sequence[Span] | None:
     """None without spaCy's pipeline: the page says so, and has words and the whole text."""
     try:
         return explanation.phrase_spans if explanation.words else ()  # with no words there is nothing to parse
@@ -133,7 +134,7 @@ def _phrases(explanation: Explanation) -> Sequence[Span] | None:
         return None
 
 
-def _part(part: Part, words: Sequence[Span]) -> dict[str, Any]:
+def _part(part: SpanExplanation, words: Sequence[Span]) -> dict[str, Any]:
     map = part.map
     return {
         "text": part.text,
@@ -169,7 +170,7 @@ def _json(data: Any) -> str:
 # ---- what stands in the page before the script runs --------------------------------------------------------
 
 
-def _sections(explanations: Sequence[Explanation]) -> Iterator[str]:
+def _sections(explanations: Sequence[ExplanationData]) -> Iterator[str]:
     """A photo that several questions are about is there once: later sections name the first one's."""
     seen: dict[str, int] = {}
     for number, explanation in enumerate(explanations, start=1):
@@ -180,7 +181,7 @@ def _sections(explanations: Sequence[Explanation]) -> Iterator[str]:
         yield _section(number, explanation, f'{size} src="{uri}"' if first == number else f'{size} data-as="{first}"')
 
 
-def _section(number: int, explanation: Explanation, photo: str) -> str:
+def _section(number: int, explanation: ExplanationData, photo: str) -> str:
     answers = _answers(explanation)
     kind = _kind(explanation)
     return Template(_asset("section.html")).substitute(
@@ -190,7 +191,7 @@ def _section(number: int, explanation: Explanation, photo: str) -> str:
         top=question(explanation) + ("" if answers else _words(explanation)),
         answers=bars(explanation, answers) if answers else "",
         kind=kind,
-        side="Against" if is_against(explanation) else "For",
+        side="Against" if explanation.counterfactual else "For",
         keep="" if answers else _asset("keep.html"),
         columns="<tr>" + "".join(f'<th scope="col">{column}' for column in COLUMNS[kind]),
         remarks="".join(f"<p class=remark>{escape(remark)}</p>" for remark in [*remarks(explanation), *_remarks(explanation)]),
@@ -199,7 +200,7 @@ def _section(number: int, explanation: Explanation, photo: str) -> str:
     )
 
 
-def _words(explanation: Explanation) -> str:
+def _words(explanation: ExplanationData) -> str:
     """The words as buttons, then phrases and the whole text."""
     count = len(explanation.words)
     buttons = [
@@ -209,7 +210,7 @@ def _words(explanation: Explanation) -> str:
     return Template(_asset("words.html")).substitute(words="\n".join(buttons[:count]), longer="\n".join(buttons[count:]))
 
 
-def _button(index: int, part: Part, label: str | None = None) -> str:
+def _button(index: int, part: SpanExplanation, label: str | None = None) -> str:
     below = signed(part.reliance) if math.isfinite(part.reliance) else "unknown word"
     return (
         f'<button type="button" data-part="{index}" aria-pressed="false">'
@@ -217,7 +218,7 @@ def _button(index: int, part: Part, label: str | None = None) -> str:
     )
 
 
-def _remarks(explanation: Explanation) -> list[str]:
+def _remarks(explanation: ExplanationData) -> list[str]:
     """What the buttons of words lack."""
     said: list[str] = []
     if _answers(explanation):
@@ -229,11 +230,11 @@ def _remarks(explanation: Explanation) -> list[str]:
     return said
 
 
-def _facts(explanation: Explanation) -> dict[str, str]:
+def _facts(explanation: ExplanationData) -> dict[str, str]:
     facts = {
         "Model": explanation.model,
         "Method": explanation.method,
-        "Explained score": f"{explanation.score}, in {explanation.unit}",
+        "Explained score": f"{explanation.score_label}, in {explanation.unit}",
         "Layer": explanation.layer,
     }
     if explanation.words:

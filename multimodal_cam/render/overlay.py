@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..explanation import Explanation
+from ..results.records import ExplanationData
 from .colour import OPACITY, colours, cover
 
 
@@ -37,7 +37,7 @@ def opaque(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
-def shrink(explanation: Explanation, side: int) -> Explanation:
+def shrink(explanation: ExplanationData, side: int) -> ExplanationData:
     """The same explanation over an RGB photo of at most `side` pixels a side: a picture needs no more."""
     photo = opaque(explanation.image)
     ratio = min(1.0, side / max(photo.size))

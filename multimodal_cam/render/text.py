@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..explanation import Explanation, Part
+from ..results.records import ExplanationData, SpanExplanation
 
 
 def signed(value: float) -> str:
@@ -25,19 +25,19 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %" if 0.995 < share < 1 else f"{100 * share:.0f} %"
 
 
-def source(explanation: Explanation) -> str:
+def source(explanation: ExplanationData) -> str:
     """What made the maps."""
-    return f"{explanation.model} · {explanation.method} of {explanation.score} · layer {explanation.layer}"
+    return f"{explanation.model} · {explanation.method} of {explanation.score_label} · layer {explanation.layer}"
 
 
-def note(part: Part) -> str:
+def note(part: SpanExplanation) -> str:
     """What stands under a word: its reliance, and what its map lacks."""
     if not part.known:
         return "unknown word"
     return f"{signed(part.reliance)} nats" + (", nothing positive" if part.is_empty else "")
 
 
-def heading(explanation: Explanation, length: int = 10_000) -> str:
+def heading(explanation: ExplanationData, length: int = 10_000) -> str:
     """The text, after the question that it answers: that is what is shortened to fit the `length`."""
     text = shortened(explanation.text, length)
     return f"{shortened(explanation.question, max(length - len(text) - 3, 12))} – {text}" if explanation.question else text
@@ -47,39 +47,34 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def is_against(explanation: Explanation) -> bool:
-    """Whether the maps show what speaks against what was said: a counterfactual explanation."""
-    return explanation.score.startswith("-")
-
-
-def aim(explanation: Explanation) -> str:
+def aim(explanation: ExplanationData) -> str:
     """What is measured of the whole text, after a verb such as `adds`: `to the score of “red”, in nats`."""
     unit = "logits" if explanation.unit == "logit" else explanation.unit
     text = f"“{explanation.text}”"
     other = explanation.instead_of.get(explanation.text)
     if other is not None:
-        first, second = (f"“{other}”", text) if is_against(explanation) else (text, f"“{other}”")
+        first, second = (f"“{other}”", text) if explanation.counterfactual else (text, f"“{other}”")
         return f"for {first} rather than {second}, in {unit}"
-    return f"{'against' if is_against(explanation) else 'to the score of'} {text}, in {unit}"
+    return f"{'against' if explanation.counterfactual else 'to the score of'} {text}, in {unit}"
 
 
-def remarks(explanation: Explanation) -> list[str]:
+def remarks(explanation: ExplanationData) -> list[str]:
     """What a reader of the maps must know first: against what, compared with what, and an answer that is not the model's."""
     return [*_counterfactual(explanation), *_compared(explanation), *_asked_for(explanation)]
 
 
-def _counterfactual(explanation: Explanation) -> list[str]:
-    if not is_against(explanation):
+def _counterfactual(explanation: ExplanationData) -> list[str]:
+    if not explanation.counterfactual:
         return []
     what = f"“{explanation.text}”" if len(explanation.words) == 1 else "a word"
     return [f"Counterfactual: the score’s sign is reversed, so what is warm speaks against {what}, not for it."]
 
 
-def _compared(explanation: Explanation) -> list[str]:
-    if explanation.score.removeprefix("-") != "contrast":
+def _compared(explanation: ExplanationData) -> list[str]:
+    if explanation.score != "contrast":
         return []
     kind = "answers" if explanation.answers else "words"
-    for_, over = ("against", "and for") if is_against(explanation) else ("for", "rather than")
+    for_, over = ("against", "and for") if explanation.counterfactual else ("for", "rather than")
     said = [
         f"“{word}” is compared with “{other}”: the map shows what speaks {for_} “{word}” {over} “{other}”."
         for word, other in explanation.instead_of.items()
@@ -93,7 +88,7 @@ def _compared(explanation: Explanation) -> list[str]:
     return said
 
 
-def _asked_for(explanation: Explanation) -> list[str]:
+def _asked_for(explanation: ExplanationData) -> list[str]:
     if not explanation.answers or explanation.answers[0][0] in (explanation.text, explanation.tokens[0]):
         return []  # the text may name the model's label in other words
     best = explanation.answers[0][0]

@@ -1,9 +1,9 @@
 // words to point at; page.js comes first
 mounts.word = (article, data) => {
-  const { frame, linear, unit, score, parts, count } = data;
+  const { frame, linear, unit, score, counterfactual, parts, count } = data;
   const find = (selector) => article.querySelector(selector), all = (selector) => [...article.querySelectorAll(selector)];
   const words = parts.slice(0, count), buttons = all("[data-part]"), show = stage(article, data);
-  const side = score.startsWith("-") ? "against" : "for";
+  const side = counterfactual ? "against" : "for", isLogProb = score === "log_prob" && !counterfactual;
   let kept = [], shown = [];
 
   const sum = (chosen, name) => chosen.reduce((all, part) => (all === null || part[name] === null ? null : all + part[name]), 0);
@@ -19,7 +19,7 @@ mounts.word = (article, data) => {
     if (!part.map) return "The model does not know this word: it has no map.";
     const said = [];
     if (strongest(part.map) === 0) said.push(`Nothing in the photo speaks ${side} it: its map is empty.`);
-    else if (score === "log_prob" && Math.abs(part.reliance ?? 1) < 0.25) said.push("The photo hardly changes it: its map means little.");
+    else if (isLogProb && Math.abs(part.reliance ?? 1) < 0.25) said.push("The photo hardly changes it: its map means little.");
     else if (strongest(part.map) < top / 3) said.push("Faint next to the strongest word: “Each its own” brings it out.");
     if (shown.some((i) => !words[i].known)) said.push("Words that the model does not know are left out.");
     return [...said, ...balance(part, data)].join(" ");
@@ -28,7 +28,7 @@ mounts.word = (article, data) => {
   const describe = (part, top) => {
     const [nats, withPhoto, without] = figures(part);
     const pairs = [["nats from the photo", nats], ["probability with it", withPhoto], ["without it", without]];
-    if (score !== "log_prob" && part.score !== null) pairs.push([`${score}, in ${unit}`, signed(part.score)]);
+    if (!isLogProb && part.score !== null) pairs.push([`${counterfactual ? "-" : ""}${score}, in ${unit}`, signed(part.score)]);
     find(".readout h3").textContent = part.text;
     find(".figures").replaceChildren(...rows(pairs));
     find(".readout p").textContent = remark(part, top);

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
-from ..adapters import TaskAdapter
-from ..loading import load
-from .document import Block, Grid, Heading, Paragraph, difference, value
-from .measures import MEDIANS
-from .settings import Settings
-from .stages import spatial_stages
-from .summary import RUN, Table, paired
+from ..adapters.contract import TaskAdapter
+from ..adapters.load import load
+from .config import Settings
+from .measure.spatial_stages import spatial_stages
 
 GRIDS = ("multimodal_cam.study.ablations:nic_14x14", "multimodal_cam.study.ablations:nic_7x7")
 NODES = (1, 2, 4, 16)
@@ -26,9 +21,9 @@ def ablations(settings: Settings) -> Settings:
     model = settings.models[0]
     adapter = load(model, device="cpu")
     layers = [stage.name for stage in spatial_stages(adapter)[:-1]]
-    scores = sorted(SCORES, key=lambda name: name != getattr(adapter.score, "__name__", ""))
+    scores = sorted(SCORES, key=lambda name: name != getattr(adapter.default_score, "__name__", ""))
     changed = [f"grad_cam:layer={name}" for name in layers] + ["grad_cam:pool=max", "grad_cam:pool=abs", "grad_cam:relu=no"]
-    changed += [f"evidence:nodes={n}" for n in NODES if n != settings.nodes]
+    changed += [f"evidence:n_steps={n}" for n in NODES if n != settings.n_steps]
     models = (model, *GRIDS) if model == "nic" else (model,)
     methods = ("grad_cam", "evidence", *changed)
     return replace(settings, models=models, methods=methods, scores=tuple(scores), one_at_a_time=True)
@@ -45,39 +40,10 @@ def nic_7x7() -> TaskAdapter:
 
 
 def _regridded(name: str, **changes: int) -> TaskAdapter:
-    from ..adapters.nic import NICAdapter
+    from ..adapters.bundled import NICAdapter
     from ..models.bundle import BUNDLED, load_model
 
     trained = load_model(BUNDLED / "nic")
     network = type(trained.network)(replace(trained.network.config, **changes))
     network.load_state_dict(trained.network.state_dict())
     return NICAdapter(network.eval(), trained.vocabulary, name, trained.sha256)
-
-
-def ablation_blocks(table: Table, settings: dict[str, Any]) -> Iterator[Block]:
-    """One table: every run beside the one from which it differs in one thing."""
-    metrics = [name for name in settings["metrics"] if name not in MEDIANS]
-    yield Heading(2, "One thing changed")
-    yield Paragraph(
-        "Mean and 95 % interval, and below it what the change brings: minus the run that is changed, on the same words."
-    )
-    rows = []
-    for key in sorted(table.runs, key=lambda key: (varied(key, settings) is not None, key)):
-        base = varied(key, settings)
-        rows.append([*key, *(value(table.interval(m, table.runs[key])) for m in metrics)])
-        if base in table.runs and base is not None:
-            rows.append([f"against {' '.join(base)}", "", "", "", *(difference(paired(table, key, base, m)) for m in metrics)])
-    yield Grid([*RUN, *metrics], rows)
-
-
-def varied(key: tuple[str, ...], settings: dict[str, Any]) -> tuple[str, ...] | None:
-    """The run from which this one differs in one thing: its method plain, the first score, the first model, or words."""
-    model, method, score, span = key
-    plain = method.partition(":")[0]
-    if plain != method:
-        return model, plain, score, span
-    if score != settings["scores"][0]:
-        return model, method, settings["scores"][0], span
-    if model != settings["models"][0]:
-        return settings["models"][0], method, score, span
-    return (model, method, score, "word") if span == "phrase" else None

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torchvision import models
 
 import multimodal_cam as mc
+from multimodal_cam.adapters.bundled import LSTMQAdapter
 from multimodal_cam.adapters.labels import Labels
-from multimodal_cam.adapters.lstm_q import LSTMQAdapter
 from multimodal_cam.data.questions import Question, read_questions
-from multimodal_cam.evaluation import Localisation
-from multimodal_cam.evaluation_vqa import evaluate_answer_pointing, evaluate_answers
+from multimodal_cam.evaluation.answer_accuracy import evaluate_answer_pointing, evaluate_answers
+from multimodal_cam.evaluation.caption_quality import Localisation
 from multimodal_cam.models.lstm_q import LSTMQ, LSTMQConfig
 from multimodal_cam.models.vocabulary import SPECIALS, Vocabulary
 
@@ -58,7 +58,7 @@ def resnet50() -> Any:
         head=head.eval(),
         answers=ANSWERS,
         tokenizer=WORDS,
-        affine=head.pool,
+        head_input_layer=head.pool,
         question_layer=head.embedding,
         name="resnet50",
     )
@@ -164,7 +164,7 @@ def _questions(data: Path) -> tuple[list[Question], list[Question]]:
 
 def make(data: Path, file: Path) -> None:
     """`multimodal-cam data make-questions` on both splits."""
-    from multimodal_cam.cli import app
+    from multimodal_cam.cli.app import app
 
     entities = folder(data, "flickr30k_entities", "flickr30k_entities.tar.gz")
     splits = [f"--split={data / name}" for name in ("train_images.txt", "dev_images.txt")]

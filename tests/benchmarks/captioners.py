@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 import multimodal_cam as mc
-from multimodal_cam.adapters.nic import NICAdapter
+from multimodal_cam.adapters.bundled import NICAdapter
 from multimodal_cam.models.nic import NIC, NICConfig
 from multimodal_cam.models.vocabulary import SPECIALS, Vocabulary
 
@@ -60,7 +60,7 @@ def resnet50(decoder: type[LSTMDecoder] = LSTMDecoder) -> Any:
     torch.manual_seed(0)
     encoder = nn.Sequential(*list(models.resnet50(weights=None).children())[:-2])
     neck = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return _captioner(encoder, decoder(neck, 2048), "resnet50", affine=neck)
+    return _captioner(encoder, decoder(neck, 2048), "resnet50", head_input_layer=neck)
 
 
 def vgg16(decoder: type[LSTMDecoder] = LSTMDecoder) -> Any:
@@ -72,9 +72,14 @@ def vgg16(decoder: type[LSTMDecoder] = LSTMDecoder) -> Any:
     return _captioner(network.features[:30], decoder(neck, 4096), "vgg16")
 
 
-def _captioner(encoder: nn.Module, decoder: LSTMDecoder, name: str, affine: nn.Module | None = None) -> Any:
+def _captioner(encoder: nn.Module, decoder: LSTMDecoder, name: str, head_input_layer: nn.Module | None = None) -> Any:
     return mc.captioner(
-        encoder=encoder.eval(), decoder=decoder.eval(), tokenizer=WORDS, affine=affine, readout=decoder.readout, name=name
+        encoder=encoder.eval(),
+        decoder=decoder.eval(),
+        tokenizer=WORDS,
+        head_input_layer=head_input_layer,
+        readout=decoder.readout,
+        name=name,
     )
 
 

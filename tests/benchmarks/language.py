@@ -17,8 +17,8 @@ from scaling import RESET, _status
 from torch import Tensor
 
 import multimodal_cam as mc
+from multimodal_cam.core.hooks import LayerTap
 from multimodal_cam.scores import log_prob
-from multimodal_cam.tap import LayerTap
 
 WORDS = 20
 SAMPLE = 2  # words of which the backward passes of others are measured: one is like the other
@@ -77,7 +77,7 @@ def _hooks(model: Any, inputs: Any, ids: Tensor) -> None:
 def _products(model: Any, inputs: Any, ids: Tensor) -> None:
     """The same by somebody who knows autograd: gradients to the layer only, nothing before it has a graph."""
     for word in range(SAMPLE):
-        with torch.no_grad(), LayerTap(model.layer, leaf=True, view=model.view(inputs, model.layer)) as tap:
+        with torch.no_grad(), LayerTap(model.layer, leaf=True, view=model.layer_view(inputs, model.layer)) as tap:
             logits = model.read(inputs, ids)
         with torch.enable_grad():
             score = log_prob(logits.float(), ids)[0, word]
@@ -137,7 +137,7 @@ def _peak(name: str, what: str, words: int) -> float:
     if what == "explain":
         mc.explain(model, image, text=text)
     else:
-        with torch.no_grad(), LayerTap(model.layer, leaf=True, view=model.view(inputs, model.layer)) as tap:
+        with torch.no_grad(), LayerTap(model.layer, leaf=True, view=model.layer_view(inputs, model.layer)) as tap:
             logits = model.read(inputs, ids)
         with torch.enable_grad():
             score = log_prob(logits.float(), ids)[0, -1]

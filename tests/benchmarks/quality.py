@@ -13,7 +13,7 @@ from measuring import Measurement, Section
 
 import multimodal_cam as mc
 from multimodal_cam.data.captions import read_captions, read_split
-from multimodal_cam.evaluation import Localisation, evaluate_captions, evaluate_localisation
+from multimodal_cam.evaluation.caption_quality import Localisation, evaluate_captions, evaluate_localisation
 
 UNPACKED = Path(__file__).parents[2] / "out" / "flickr8k"
 AIMS = {"BLEU-4": ">= 0.23", "CIDEr": ">= 0.55"}

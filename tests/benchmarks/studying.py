@@ -15,14 +15,14 @@ from captioners import nic, photo, text
 from measuring import Measurement, Section, medians, milliseconds
 
 import multimodal_cam as mc
-from multimodal_cam.images import load_image
+from multimodal_cam.core.images import load_image
 from multimodal_cam.metrics import faithfulness
 from multimodal_cam.scores import log_prob
-from multimodal_cam.study.measuring import Worker
-from multimodal_cam.study.memory import keep_freed_memory
-from multimodal_cam.study.running import run_study
-from multimodal_cam.study.settings import Settings
-from multimodal_cam.study.sources import Item, named
+from multimodal_cam.study.config import Settings
+from multimodal_cam.study.runner.malloc import keep_freed_memory
+from multimodal_cam.study.runner.shard_worker import ShardWorker
+from multimodal_cam.study.runner.study_run import run_study
+from multimodal_cam.study.sources.photo_list import StudyPhoto, listed_photos
 
 PHOTOS = 32
 WORDS = 12
@@ -33,7 +33,7 @@ SENTENCE = "[/EN#1/people A man] throws [/EN#2/other a ball] to [/EN#3/animals a
 
 
 @contextmanager
-def photos(count: int) -> Iterator[tuple[Path, list[Item]]]:
+def photos(count: int) -> Iterator[tuple[Path, list[StudyPhoto]]]:
     """Photos of noise in the layout of Flickr30k Entities, three phrases with boxes each."""
     boxes = "".join(
         f"<object><name>{i}</name><bndbox><xmin>{40 * i}</xmin><ymin>{30 * i}</ymin><xmax>{40 * i + 150}</xmax>"
@@ -49,7 +49,7 @@ def photos(count: int) -> Iterator[tuple[Path, list[Item]]]:
             size = "<size><width>500</width><height>375</height></size>"
             (folder / "Annotations" / f"{i}.xml").write_text(f"<annotation>{size}{boxes}</annotation>")
             (folder / "Sentences" / f"{i}.txt").write_text(SENTENCE)
-        yield folder, named(None, folder, {})
+        yield folder, listed_photos(None, folder, {})
 
 
 def settings(folder: Path, model: str, **changes: Any) -> Settings:
@@ -69,7 +69,7 @@ def throughput(repeat: int, model: str, **_: Any) -> Iterator[Measurement]:
                 captioner.module.encoder(captioner.preprocess(images).pixels)
 
         methods = {"grad_cam": ("grad_cam",), "three gradient methods": ("grad_cam", "hires_cam", "layer_cam")}
-        workers = {name: Worker(settings(folder, model, methods=chosen)) for name, chosen in methods.items()}
+        workers = {name: ShardWorker(settings(folder, model, methods=chosen)) for name, chosen in methods.items()}
         work = {name: lambda worker=worker: worker(items) for name, worker in workers.items()}
         times = medians({"encoder": encode, **work}, repeat)
     for name in methods:
@@ -98,7 +98,7 @@ def perturbing(repeat: int, model: str, **_: Any) -> Iterator[Measurement]:
     for name, scores, canvas in (("pixels", of_pixels, inputs.pixels[0]), ("layer", of_cells, cells)):
         fill = faithfulness.mean_colour(canvas)
 
-        def together(scores: Any = scores, canvas: Any = canvas, fill: Any = fill) -> None:
+        def text_rows(scores: Any = scores, canvas: Any = canvas, fill: Any = fill) -> None:
             for measure in (faithfulness.deletion, faithfulness.insertion):
                 measure(faithfulness.all_words(scores), canvas, maps, fill, steps=STEPS)
 
@@ -108,7 +108,7 @@ def perturbing(repeat: int, model: str, **_: Any) -> Iterator[Measurement]:
                 for measure in (faithfulness.deletion, faithfulness.insertion):
                     measure(one, canvas, maps[word : word + 1], fill, steps=STEPS, batch=1)
 
-        times = medians({"together": together, "apart": apart}, min(repeat, 3))
+        times = medians({"together": text_rows, "apart": apart}, min(repeat, 3))
         yield Measurement(
             f"deletion and insertion of {name}, {WORDS} words",
             {"speedup": f"{times['apart'] / times['together']:.1f}"},

@@ -181,6 +181,6 @@ CASES = [
         slow=True,
     ),
     Case(
-        "gemma3n", gemma3n, "model.vision_tower.timm_model.msfa", (4, 4), ask=asked_in_chat, double=False, local=False, nodes=16
+        "gemma3n", gemma3n, "model.vision_tower.timm_model.msfa", (4, 4), ask=asked_in_chat, double=False, local=False, n_steps=16
     ),
 ]

@@ -55,7 +55,7 @@ class Case:
     unplaced: bool = False
     local: bool = True  # whether a cell sees its own part of the photo best; else its quadrant does
     grey: bool = True  # whether a photo of the mean colour, but for rounding, is as good as none
-    nodes: int = 64  # that evidence needs to add up
+    n_steps: int = 64  # that evidence needs to add up
     chooses: bool = False  # an answer out of a list, in one token
     beams: bool = True  # whether the model's own generate searches with beams
     slow: bool = False  # a variant of another case

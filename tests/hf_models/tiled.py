@@ -224,7 +224,7 @@ CASES = [
         "what colour is the dog?",
         ask=asked_in_chat,
         double=False,
-        nodes=128,  # the projector normalises what it gets, and of a mean-colour image it gets little
+        n_steps=128,  # the projector normalises what it gets, and of a mean-colour image it gets little
     ),
     Case(
         "internvl-uncut",
@@ -233,7 +233,7 @@ CASES = [
         (4, 4),
         ask=asked_in_chat,
         double=False,
-        nodes=128,
+        n_steps=128,
         slow=True,
     ),
     Case(

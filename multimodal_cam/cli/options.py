@@ -1,0 +1,118 @@
+"""Options that several commands share, as annotated types: help text, checks and defaults stand here once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from multimodal_cam.methods import METHODS
+
+if TYPE_CHECKING:
+    from multimodal_cam import TaskAdapter
+
+
+class Scale(StrEnum):
+    caption = "caption"
+    word = "word"
+
+
+class UnknownWords(StrEnum):
+    error = "error"
+    unk = "unk"
+
+
+class OnError(StrEnum):
+    fail = "raise"
+    skip = "skip"
+
+
+class DType(StrEnum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+# ---- photos, models, devices -------------------------------------------------------------------------------
+
+Photos = Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos, and folders of photos.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="A bundled name, a folder that `train` or save_pretrained wrote, the hub's owner/name, or module:function."
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.")]
+ModelDType = Annotated[
+    DType | None, typer.Option("--dtype", help="Load a Hugging Face model in these numbers [default: as it was saved].")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Photos that run together.")]
+
+# ---- what is explained, and how ----------------------------------------------------------------------------
+
+SCORE_NAMES = ("contrast", "log_prob", "logit")  # those of `scores.SCORES`, which takes torch to load
+
+Method = Annotated[str | None, typer.Option(help=f"{', '.join(METHODS)}: see `multimodal-cam methods`.")]
+Score = Annotated[str | None, typer.Option(help=f"{', '.join(SCORE_NAMES)}.")]
+Layer = Annotated[str | None, typer.Option(help="Dotted name of the layer to look at.")]
+Steps = Annotated[int, typer.Option(min=1, help="Steps of the method evidence.")]
+
+# ---- where results go --------------------------------------------------------------------------------------
+
+Out = Annotated[Path | None, typer.Option(help="Folder to write [default: a new ./multimodal-cam-out].")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+JsonOnly = Annotated[bool, typer.Option("--json", help="One JSON object a line; writes no files unless --out is given.")]
+MapScale = Annotated[Scale, typer.Option(help="Colours of the PNG: one scale, or each map its own.")]
+OnFailure = Annotated[OnError, typer.Option("--on-error", help="Stop at a photo that fails, or go on.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in --out.")]
+
+# ---- data files --------------------------------------------------------------------------------------------
+
+ImageFolder = Annotated[Path, typer.Option(exists=True, file_okay=False, help="The folder with the photos.")]
+QuestionsFile = Annotated[Path, typer.Option(exists=True, dir_okay=False, help="JSON lines, as `data make-questions` writes.")]
+CaptionsFile = Annotated[Path, typer.Option(exists=True, dir_okay=False, help="CSV file with the header image,caption.")]
+
+# ---- training ----------------------------------------------------------------------------------------------
+
+TrainingFolder = Annotated[Path, typer.Option(file_okay=False, help="Folder for the network, its log and cache.")]
+Epochs = Annotated[int | None, typer.Option(min=1)]
+LearningRate = Annotated[float | None, typer.Option(min=0)]
+Dropout = Annotated[float | None, typer.Option(min=0, max=1)]
+TrainingSeed = Annotated[int | None, typer.Option(min=0)]
+
+
+def command_group(help: str) -> typer.Typer:
+    """Empty group of commands in the style of this program."""
+    return typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=help)
+
+
+def drop_none(**options: Any) -> dict[str, Any]:
+    """Options that were given, i.e. are not None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def check_choice(option: str, value: str | None, choices: Iterable[str]) -> None:
+    """Raises a usage error that lists `choices` if `value` is given and none of them."""
+    if value is not None and value not in choices:
+        raise typer.BadParameter(f"unknown {value!r}; choose from {', '.join(sorted(choices))}", param_hint=option)
+
+
+def attribution_options(method: str | None, score: str | None, layer: str | None, n_steps: int) -> dict[str, Any]:
+    """Keyword arguments of `explain` that are common to all tasks; raises a usage error for unknown names."""
+    check_choice("--method", method, METHODS)
+    check_choice("--score", score, SCORE_NAMES)
+    return drop_none(method=method, score=score, layer=layer, n_steps=n_steps)
+
+
+def load_model(name: str, device: str, *, weights: Path | None = None, dtype: DType | None = None) -> TaskAdapter:
+    """The model `name`; an unknown name is a usage error."""
+    from multimodal_cam import load
+    from multimodal_cam.adapters.contract import UnknownModelError
+
+    try:
+        return load(name, device=device, weights=weights, dtype=dtype)
+    except UnknownModelError as error:
+        raise typer.BadParameter(str(error), param_hint="--model") from error

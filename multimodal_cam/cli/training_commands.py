@@ -1,0 +1,151 @@
+"""The commands `train captioner` and `train vqa`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options as o
+from .output import print_diagnostic, print_line, progress_display
+from .question_files import read_question_file
+
+INTERRUPTED = 130
+
+train = o.command_group("Train a network of ours.")
+
+
+@train.command("captioner")
+def train_captioner(
+    images: o.ImageFolder,
+    captions: o.CaptionsFile,
+    split: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Names to train on, one a line.")],
+    dev: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Names to watch the loss on.")],
+    out: o.TrainingFolder,
+    network: Annotated[str | None, typer.Option(help="nic, or sat, which has attention.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="timm's name, or our captioner whose encoder it borrows: a bundled name or a folder.")
+    ] = None,
+    epochs: o.Epochs = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Photos, each with all captions.")] = None,
+    learning_rate: o.LearningRate = None,
+    dropout: o.Dropout = None,
+    min_count: Annotated[int | None, typer.Option(min=1, help="Rarer words are unknown.")] = None,
+    seed: o.TrainingSeed = None,
+    device: o.Device = "auto",
+) -> None:
+    """Train a captioner on photos with captions, and write it to a folder that --model takes.
+
+    What is not given is the recipe's. Stopped at any moment, the same command goes on after the last epoch.
+    """
+    from multimodal_cam.adapters.load import choose_device
+    from multimodal_cam.data.captions import read_captions, read_split
+    from multimodal_cam.models import captioner_training as training
+
+    o.check_choice("--network", network, training.NETWORKS)
+    given = o.drop_none(
+        network=network,
+        encoder=encoder,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        dropout=dropout,
+        min_count=min_count,
+        seed=seed,
+    )
+    recipe = replace(training.TrainingOptions(), **given)
+    texts = read_captions(captions)
+    with _resume_hint(), _training_progress(recipe.epochs) as progress:
+        training.train_captioner(
+            images=images,
+            captions=texts,
+            train=read_split(split, texts),
+            dev=read_split(dev, texts),
+            out=out,
+            options=recipe,
+            device=choose_device(device),
+            progress=progress,
+        )
+    print_line(str(out))
+
+
+@train.command("vqa")
+def train_vqa(
+    images: o.ImageFolder,
+    questions: o.QuestionsFile,
+    dev: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Questions to watch the loss on.")],
+    out: o.TrainingFolder,
+    network: Annotated[str | None, typer.Option(help="lstm-q, or san, which has attention.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Our captioner whose encoder it uses: a bundled name or a folder.")] = None,
+    epochs: o.Epochs = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Photos, each with all questions.")] = None,
+    learning_rate: o.LearningRate = None,
+    dropout: o.Dropout = None,
+    min_count: Annotated[int | None, typer.Option(min=1, help="Rarer words of questions are unknown.")] = None,
+    min_answers: Annotated[int | None, typer.Option(min=1, help="Rarer answers are never given.")] = None,
+    seed: o.TrainingSeed = None,
+    device: o.Device = "auto",
+) -> None:
+    """Train a VQA model on photos with questions, and write it to a folder that --model takes.
+
+    What is not given is the recipe's. Stopped at any moment, the same command goes on after the last epoch.
+    Lines of the question files that are broken are left out and told.
+    """
+    from multimodal_cam.adapters.load import choose_device
+    from multimodal_cam.models import vqa_training as training
+
+    o.check_choice("--network", network, training.NETWORKS)
+    given = o.drop_none(
+        network=network,
+        encoder=encoder,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        dropout=dropout,
+        min_count=min_count,
+        min_answers=min_answers,
+        seed=seed,
+    )
+    recipe = replace(training.VQAOptions(), **given)
+    with _resume_hint(), _training_progress(recipe.epochs) as progress:
+        training.train_vqa(
+            images=images,
+            train=read_question_file(questions),
+            dev=read_question_file(dev),
+            out=out,
+            options=recipe,
+            device=choose_device(device),
+            progress=progress,
+        )
+    print_line(str(out))
+
+
+@contextmanager
+def _resume_hint() -> Iterator[None]:
+    """Ctrl-C ends a training run with a line that says how to resume it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print_diagnostic("stopped: the same command goes on after the last finished epoch")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def _training_progress(epochs: int) -> Iterator[Callable[[str, int, int, str], None]]:
+    """The `progress` callback of a training run: a bar for its current stage, one for the epochs, a line for each epoch."""
+    with progress_display() as bars:
+        overall = bars.add_task("epochs", total=epochs)
+        current = bars.add_task("starting", total=None)
+
+        def progress(stage: str, done: int, total: int, remark: str) -> None:
+            if stage == "dev":
+                bars.update(overall, completed=done, total=total, remark=remark)
+                bars.console.print(f"epoch {done} of {total}: {remark}", markup=False, highlight=False)
+            else:
+                bars.update(current, description=stage, completed=done, total=total, remark=remark)
+
+        yield progress

@@ -1,0 +1,125 @@
+"""Attribution of token scores to the cells of a layer: the Grad-CAM engine that serves every model and method.
+
+`attribute` runs in four steps: the baseline, the forward pass with its gradients at the layer (`forward_pass`), the path from one
+to the other for methods that integrate, the words of the question (both `path_attribution`). The backbone runs once for all words
+of a batch; everything else is head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..adapters.contract import HasAttention, TaskAdapter
+from ..adapters.inputs import Inputs
+from ..methods import MethodSpec
+from ..scores import log_prob
+from .cut_model import CutModel
+from .forward_pass import AttributionRequest, ForwardPass, ScoredTokens, run_forward
+from .gradients import ProductLog, wide
+from .layer_view import LayerView
+from .path_attribution import attribute_question, integrate_path
+
+
+@dataclass
+class TokenMaps:
+    """Maps and scores of `b` rows, `t` tokens, `a` columns; 0 at padding. `maps` for linear methods, else `gradients`.
+
+    Column 0 holds the tokens themselves, the others the likeliest alternatives at each position. `unplaced` is what the tokens'
+    own scores got from activations that have no place on the grid: `maps` and it add up to `changes`. `activations` and
+    `gradients` are cells of `view`, which also draws maps of them on the image.
+    """
+
+    view: LayerView
+    activations: Tensor  # (b, c, h, w)
+    ids: Tensor  # (a, b, t)
+    scores: Tensor  # (a, b, t)
+    log_probs: Tensor  # (a, b, t)
+    reliance: Tensor  # (b, t)
+    maps: Tensor | None = None  # (a, t, b, h, w)
+    gradients: Tensor | None = None  # (a, t, b, c, h, w)
+    changes: Tensor | None = None  # (b, t), path methods only
+    unplaced: Tensor | None = None  # (b, t), path methods only; None if every activation has a place
+    question: Tensor | None = None  # (t, b, q): what each token of the question adds to the score
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def span_map(self, row: int, tokens: slice, method: MethodSpec, column: int = 0) -> Tensor:
+        """The map `(h, w)` of a run of tokens: a sum of maps, or computed from summed gradients if the method is not linear."""
+        if self.maps is not None:
+            return self.maps[column, tokens, row].sum(dim=0)
+        assert self.gradients is not None
+        gradients = self.gradients[column, tokens, row].sum(dim=0, keepdim=True)
+        return self.view.to_image(method.maps(wide(self.activations[row : row + 1]), gradients))[0]
+
+
+def attribute(
+    adapter: TaskAdapter,
+    inputs: Inputs,
+    ids: Tensor,
+    request: AttributionRequest,
+    *,
+    contrast_ids: Tensor | None = None,
+    activations: Tensor | None = None,
+) -> TokenMaps:
+    """Maps of all tokens `ids` `(b, t)`: one backbone pass, then head passes only.
+
+    Args:
+        contrast_ids: Tokens `(b, t)` that the explained ones are compared with, `PAD` for the likeliest other one.
+        activations: Activations of `layer`, if they are known already: the backbone then does not run.
+
+    Raises ValueError if the gradient is not finite, or zero everywhere.
+    """
+    model = CutModel.at(adapter, inputs, ids, request.layer, request.layer_name)
+    log = ProductLog(
+        f"the gradient at layer {request.layer_name!r} is not finite: check the model's weights and the photo's pixels",
+        f"the text does not depend on layer {request.layer_name!r}: its gradient is zero everywhere; "
+        "choose a layer that the head reads (weights that some libraries quantise give no gradient at all)",
+    )
+    with torch.no_grad():
+        if not model.from_adapter_layer:
+            activations = None
+        elif activations is None and inputs.image_index is not None:
+            activations = model.row_activations()
+        baseline = model.baseline()  # first: its pass over the backbone should not come on top of the photo's graph
+        forward = run_forward(model, request, contrast_ids, activations, log)
+        baseline = baseline.to(forward.activations)
+        logits_without_photo = model.logits_from(baseline.expand_as(forward.activations))
+    maps = gradients = unplaced = None
+    if request.method.kind == "attention":
+        maps = _attention_maps(model, forward)
+    elif request.integrates:
+        maps, *placeless = integrate_path(model, request, forward, baseline, log)
+        unplaced = placeless[0][0].T if placeless else None
+    elif request.method.linear:
+        (maps,) = forward.reduced
+    else:
+        gradients = model.view.cells(forward.reduced[0])
+    if request.method.kind != "attention":
+        log.require_dependence()
+    own, columns = forward.columns[0], forward.columns
+    log_probs = [ScoredTokens(column.ids, log_prob).scores(forward.logits) for column in columns]
+    return TokenMaps(
+        model.view,
+        model.view.cells(forward.activations),
+        ids=torch.stack([column.ids for column in columns]),
+        scores=torch.stack([column.scores(forward.logits) for column in columns]),
+        log_probs=torch.stack(log_probs),
+        reliance=log_probs[0] - ScoredTokens(own.ids, log_prob).scores(logits_without_photo),
+        maps=maps,
+        gradients=gradients,
+        unplaced=unplaced,
+        changes=own.scores(forward.logits) - own.scores(logits_without_photo) if request.integrates else None,
+        question=attribute_question(model, request, forward, log),
+        notes={"products": "batched" if log.batched else "looped"},
+    )
+
+
+def _attention_maps(model: CutModel, forward: ForwardPass) -> Tensor:
+    """The model's own attention as token maps `(a, t, b, h, w)`: the same for all alternatives."""
+    assert isinstance(model.adapter, HasAttention)
+    with torch.no_grad():
+        maps = model.adapter.attention(model.inputs, model.ids, forward.activations)
+    real = (model.ids >= 0)[..., None, None]
+    return (wide(maps) * real).transpose(0, 1).expand(len(forward.columns), -1, -1, -1, -1)

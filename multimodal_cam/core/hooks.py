@@ -1,0 +1,300 @@
+"""All hooks of the package: a network is cut at the tapped layer and before its readout.
+
+    pixels -> backbone -> [layer] -> (head input layer) -> head -> [readout] -> logits -> score
+
+The backbone runs without a graph; at the layer its output becomes a leaf. Every hook lives in a context manager, so that nothing
+stays behind, after an exception either: no hook, no `.grad`, no flag, no mode.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from .layer_view import ActivationSlice, GridView
+
+
+class LayerTap:
+    """Records or replaces the output of `layer` while a network runs: `with LayerTap(layer, "name") as tap: network(...)`.
+
+    Args:
+        leaf: The network continues from a leaf with a graph, `tap.leaf`.
+        replace: The network continues from this tensor instead of the layer's output.
+        view: Extracts the activations from the output; `(b, c, h, w)` by default.
+
+    Raises ValueError, while the network runs, for an output that the view cannot read.
+    """
+
+    def __init__(
+        self,
+        layer: nn.Module,
+        name: str = "layer",
+        *,
+        leaf: bool = False,
+        replace: Tensor | None = None,
+        view: ActivationSlice | None = None,
+    ) -> None:
+        self.layer, self.name, self.wants_leaf, self.replace, self.view = layer, name, leaf, replace, view or GridView()
+        self.calls = 0
+        self.leaf: Tensor | None = None
+        self._activations: Tensor | None = None
+
+    def __enter__(self) -> LayerTap:
+        # first of all hooks: transformers collects hidden states by hooks of its own, and some heads read those
+        self._handle = self.layer.register_forward_hook(self._hook, prepend=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._handle.remove()
+
+    def _hook(self, _module: nn.Module, _args: Any, output: Any) -> Any:
+        self.calls += 1
+        if self.replace is not None:
+            return self.view.inject(self.replace, output)
+        try:
+            taken = self.view.extract(output)
+        except ValueError as error:
+            raise ValueError(f"layer {self.name!r} gives {error}") from None
+        if not self.wants_leaf:
+            self._activations = taken.detach().clone()  # what follows may write on the output in place
+            return None
+        self.leaf = taken.detach().requires_grad_()
+        self._activations = self.leaf.detach()
+        torch.set_grad_enabled(True)  # until the surrounding no_grad() ends
+        return self.view.inject(self.leaf.clone(), output)
+
+    @property
+    def activations(self) -> Tensor:
+        """The activations, detached. Raises ValueError if the layer did not run exactly once."""
+        if self.calls == 0:
+            raise ValueError(f"layer {self.name!r} never ran: choose one that this model uses")
+        if self.calls != 1 or self._activations is None:
+            raise ValueError(
+                f"layer {self.name!r} ran {self.calls} times in one forward pass, expected once: choose a layer that "
+                "the model runs once per image"
+            )
+        return self._activations
+
+
+class GraphSizeCounter:
+    """Counts the numbers that a graph keeps of activations, `kept`, and those of the largest tensor among them.
+
+    A separate object: a graph holds the hooks that it is built with, and would hold whatever they belong to.
+    """
+
+    def __init__(self) -> None:
+        self.kept = self.largest = 0
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        base = tensor if tensor._base is None else tensor._base  # a transposed weight is a view of it
+        if not base.is_leaf:  # no weight of the network
+            self.kept += tensor.numel()
+            self.largest = max(self.largest, tensor.numel())
+        return tensor.detach()  # else the graph holds itself
+
+
+class ReadoutTap:
+    """The second cut: makes the input of `readout` a leaf, so that one product gives all tokens' gradients there.
+
+    `graph` counts what the graphs built inside the context keep.
+    """
+
+    def __init__(self, readout: nn.Module | None) -> None:
+        self.readout = readout
+        self.hidden: Tensor | None = None
+        self.leaf: Tensor | None = None
+        self.graph = GraphSizeCounter()
+
+    def __enter__(self) -> ReadoutTap:
+        self._stack = ExitStack()
+        self._stack.enter_context(saved_tensors_hooks(self.graph, lambda tensor: tensor))
+        if self.readout is not None:
+            self._stack.callback(self.readout.register_forward_pre_hook(self._hook).remove)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    def _hook(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        hidden = args[0]
+        if not torch.is_grad_enabled() or not hidden.requires_grad:
+            return None
+        if self.hidden is not None or hidden.ndim != 3:
+            raise RuntimeError("a readout must run once, on hidden states (b, t, d): use an adapter without one")
+        self.hidden = hidden
+        self.leaf = hidden.detach().requires_grad_()
+        return (self.leaf, *args[1:])
+
+
+class HeadInputTap:
+    """Adds one leaf of zeros to the output of the affine module that reads the layer, for all `copies` of a batch.
+
+    The leaf's gradient is the sum over the copies, taken behind that module, where tensors are small; `pull_back` brings it to
+    the module's input: an affine map has the same derivative at every copy.
+    """
+
+    def __init__(self, affine: nn.Module, copies: int) -> None:
+        self.affine, self.copies = affine, copies
+        self.leaf: Tensor | None = None
+
+    def __enter__(self) -> HeadInputTap:
+        self._handle = self.affine.register_forward_hook(self._hook)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._handle.remove()
+
+    def _hook(self, _module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+        output = output.detach()
+        self.leaf = torch.zeros_like(output[: len(output) // self.copies]).requires_grad_()
+        return output + self.leaf.repeat(self.copies, *[1] * (output.ndim - 1))
+
+    def pull_back(self, gradients: Tensor, activations: Tensor) -> Tensor:
+        """Gradients `(m, b, ...)` behind the module -> `(m, b, c, h, w)` at its input."""
+        leaf = activations.detach().requires_grad_()
+        with torch.enable_grad():
+            output = self.affine(leaf)
+        (pulled,) = torch.autograd.grad(output, leaf, gradients, is_grads_batched=True)
+        return pulled
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and right gradients through batch norms on the CPU; every submodule's own mode afterwards."""
+    with ExitStack() as stack:
+        for part in module.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                stack.callback(part.register_forward_hook(_contiguous_gradient).remove)
+        stack.enter_context(evaluation_mode(module))
+        yield
+
+
+@contextmanager
+def eval_mode_of_called_modules() -> Iterator[None]:
+    """`evaluating` for a network that is not known: every module is in evaluation mode from its first call to the end."""
+    training: list[nn.Module] = []
+    here = threading.get_ident()  # these hooks are everybody's: other threads may be training
+
+    def quieten(module: nn.Module, _args: Any) -> None:
+        if module.training and threading.get_ident() == here:
+            training.append(module)
+            module.training = False
+
+    def mend(module: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(module, nn.BatchNorm2d) and threading.get_ident() == here:
+            _contiguous_gradient(module, args, output)
+
+    with ExitStack() as stack:
+        stack.callback(register_module_forward_pre_hook(quieten).remove)
+        stack.callback(register_module_forward_hook(mend).remove)
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True
+
+
+def _contiguous_gradient(_module: nn.Module, _args: Any, output: Tensor) -> None:
+    """PyTorch's CPU batch norm gives a wrong input gradient for one row when the incoming gradient is not contiguous."""
+    if output.requires_grad and output.device.type == "cpu":
+        output.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def forward_hooks(modules: list[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
+    """`hook` on all of `modules`, as long as this lasts."""
+    with ExitStack() as stack:
+        for module in modules:
+            stack.callback(module.register_forward_hook(hook).remove)
+        yield
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, every submodule's own mode afterwards, whatever happened."""
+    training = [part for part in module.modules() if part.training]
+    try:
+        for part in training:
+            part.training = False
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+@contextmanager
+def unchanged_state(module: nn.Module | None = None) -> Iterator[None]:
+    """No inference mode inside; afterwards the random state and, of `module`, every training mode are what they were."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        weights = () if module is None else module.parameters()
+        cuda = {weight.device.index for weight in weights if weight.device.type == "cuda"}
+        stack.enter_context(torch.random.fork_rng(devices=sorted(cuda)))
+        if module is not None:
+            stack.enter_context(evaluating(module))
+        yield
+
+
+@contextmanager
+def forward_hooks_with_kwargs(modules: list[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
+    """`hook(module, args, kwargs, output)` after the forward of each of `modules`, as long as this lasts."""
+    with ExitStack() as stack:
+        for module in modules:
+            stack.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
+        yield
+
+
+@contextmanager
+def forward_pre_hooks(modules: list[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
+    """`hook(module, args)` before the forward of each of `modules`, as long as this lasts."""
+    with ExitStack() as stack:
+        for module in modules:
+            stack.callback(module.register_forward_pre_hook(hook).remove)
+        yield
+
+
+@contextmanager
+def hooks_around(modules: list[nn.Module], before: Callable[..., Any], after: Callable[..., Any]) -> Iterator[None]:
+    """`before(module, args, kwargs)` and `after(module, args, output)` around the forward of each of `modules`."""
+    with ExitStack() as stack:
+        for module in modules:
+            stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(after, prepend=True).remove)
+        yield
+
+
+@contextmanager
+def overridden_output(layer: nn.Module, override: Callable[[Any], Any]) -> Iterator[None]:
+    """`layer` gives `override(output)`; the graph, where one is wanted, begins there: what runs before the layer builds none."""
+    wanted = torch.is_grad_enabled()
+
+    def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
+        torch.set_grad_enabled(wanted)  # until no_grad() below ends
+        return override(output)
+
+    # first of all hooks: transformers collects hidden states by hooks of its own, and some heads read those
+    with torch.no_grad(), ExitStack() as stack:
+        stack.callback(layer.register_forward_hook(hook, prepend=True).remove)
+        yield
+
+
+@contextmanager
+def replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Another `forward` for this one module, as long as this lasts."""
+    own = module.__dict__.get("forward")
+    module.__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.__dict__["forward"]
+        else:
+            module.__dict__["forward"] = own

@@ -1,0 +1,1 @@
+"""How good a model is: captions against human ones, answers against known ones."""

@@ -1,0 +1,65 @@
+"""Gradient methods: functions `(activations (m, c, h, w), gradients (m, c, h, w)) -> maps (m, h, w)`, signed.
+
+`spec.METHODS` lists them. The papers' final ReLU is applied where a map is drawn: a sign is information. Letters: `A` activations
+of the layer, `G = d score / d A`, `w` channel weights, sums over space written `sum_ij`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """Selvaraju et al., ICCV 2017, eq. 1 and 2: `sum_c w_c A_c` with `w_c = mean_ij G_c`."""
+    return _weighted(gradients.mean(dim=(2, 3)), activations)
+
+
+def grad_cam_pp(activations: Tensor, gradients: Tensor) -> Tensor:
+    """Grad-CAM++, Chattopadhay et al., WACV 2018, eq. 19 with the derivatives of `exp(score)`:
+
+    `alpha = G^2 / (2 G^2 + sum_ij A G^3)` where the denominator is not 0, `w_c = sum_ij alpha relu(G)`.
+    """
+    square = gradients**2
+    denominator = 2 * square + (activations.sum(dim=(2, 3), keepdim=True) * gradients**3)
+    alpha = torch.where(denominator != 0, square / torch.where(denominator != 0, denominator, 1), 0)
+    return _weighted((alpha * gradients.relu()).sum(dim=(2, 3)), activations)
+
+
+def xgrad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """XGrad-CAM, Fu et al., BMVC 2020, eq. 8: `w_c = sum_ij G_c A_c / sum_ij A_c`, 0 for a channel that sums to 0."""
+    total = activations.sum(dim=(2, 3))
+    weights = (gradients * activations).sum(dim=(2, 3)) / torch.where(total != 0, total, 1)
+    return _weighted(torch.where(total != 0, weights, 0), activations)
+
+
+def hires_cam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """HiResCAM, Draelos and Carin, 2020, eq. 4: `sum_c G_c A_c`, cell by cell."""
+    return (activations * gradients).sum(dim=1)
+
+
+def layer_cam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """LayerCAM, Jiang et al., TIP 2021, eq. 5 and 6: `sum_c relu(G_c) A_c`, cell by cell."""
+    return (activations * gradients.relu()).sum(dim=1)
+
+
+def eigen_grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
+    """Eigen-Grad-CAM (pytorch-grad-cam, after Muhammad and Yeasin, IJCNN 2020): `A G` on its first principal component.
+
+    The cells' `A G` vectors are centred; the component's sign, arbitrary in an SVD, is the one that correlates positively with
+    `sum_c A_c G_c`.
+    """
+    product = activations * gradients
+    cells = product.flatten(2).transpose(1, 2).float()  # (m, h w, c)
+    scale = cells.abs().amax(dim=(1, 2), keepdim=True)
+    cells = cells / torch.where(scale > 0, scale, 1)  # gradients of confident words are tiny: the SVD needs a scale
+    cells = cells - cells.mean(dim=1, keepdim=True)
+    principal: Tensor = torch.linalg.svd(cells, full_matrices=False).Vh[:, :1]  # (m, 1, c)
+    projected = (cells * principal).sum(dim=2)
+    sign = torch.where((projected * cells.sum(dim=2)).sum(dim=1, keepdim=True) < 0, -1, 1)
+    maps = projected * sign * scale[..., 0]
+    return maps.view_as(product[:, 0]).to(product.dtype)
+
+
+def _weighted(weights: Tensor, activations: Tensor) -> Tensor:
+    return torch.einsum("mc,mchw->mhw", weights, activations)

@@ -1,0 +1,107 @@
+"""The table of methods: what each is called, how it is computed, whether its maps add up, and its paper.
+
+A function is named by its import path, so that listing the methods loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CamMethod = Callable[["Tensor", "Tensor"], "Tensor"]
+MethodKind = Literal["gradient", "path", "attention"]
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method of explanation.
+
+    Attributes:
+        name: What `explain(method=)` and `--method` take.
+        kind: `gradient` (a function of activations and gradients at the photo), `path` (gradients averaged from the baseline to
+            the photo) or `attention` (the model's own, no gradient).
+        linear: Whether the map of a phrase is the sum of its tokens' maps.
+        paper: Title or name, authors, venue and equation.
+        function: `(activations (m, c, h, w), gradients (m, c, h, w)) -> maps (m, h, w)` of a `gradient` method, or its import
+            path `module:name` within `multimodal_cam.methods`; None for the other kinds.
+        aliases: Other names that are accepted.
+    """
+
+    name: str
+    kind: MethodKind
+    linear: bool
+    paper: str
+    function: str | CamMethod | None = None
+    aliases: tuple[str, ...] = ()
+
+    def maps(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """Maps `(m, h, w)`, signed and raw, from activations and gradients `(m, c, h, w)`.
+
+        Raises TypeError for a method that is no function of gradients.
+        """
+        function = self.function
+        if isinstance(function, str):
+            module, _, name = function.partition(":")
+            function = getattr(importlib.import_module(f"multimodal_cam.methods.{module}"), name)
+        if not callable(function):
+            raise TypeError(f"{self.name} is not computed from gradients at one point: use explain(method={self.name!r})")
+        return function(activations, gradients)
+
+
+_SPECS = (
+    MethodSpec(
+        "attention",
+        "attention",
+        linear=True,
+        paper="The model's own attention, Xu et al., ICML 2015, where it has some: no gradient, no unit",
+    ),
+    MethodSpec(
+        "eigen_grad_cam",
+        "gradient",
+        False,
+        "Eigen-Grad-CAM (pytorch-grad-cam, after Muhammad and Yeasin, IJCNN 2020)",
+        "gradient:eigen_grad_cam",
+    ),
+    MethodSpec(
+        "evidence",
+        "path",
+        linear=True,
+        paper="Integrated gradients at the layer, Sundararajan et al., ICML 2017, eq. 1",
+        aliases=("integrated_gradients",),
+    ),
+    MethodSpec("grad_cam", "gradient", True, "Selvaraju et al., ICCV 2017, eq. 1 and 2", "gradient:grad_cam"),
+    MethodSpec(
+        "grad_cam_pp",
+        "gradient",
+        False,
+        "Grad-CAM++, Chattopadhay et al., WACV 2018, eq. 19 with the derivatives of `exp(score)`",
+        "gradient:grad_cam_pp",
+    ),
+    MethodSpec("hires_cam", "gradient", True, "HiResCAM, Draelos and Carin, 2020, eq. 4", "gradient:hires_cam"),
+    MethodSpec("layer_cam", "gradient", False, "LayerCAM, Jiang et al., TIP 2021, eq. 5 and 6", "gradient:layer_cam"),
+    MethodSpec("xgrad_cam", "gradient", True, "XGrad-CAM, Fu et al., BMVC 2020, eq. 8", "gradient:xgrad_cam"),
+)
+
+METHODS: Mapping[str, MethodSpec] = {spec.name: spec for spec in _SPECS}
+
+_ALIASES = {alias: spec.name for spec in _SPECS for alias in spec.aliases}
+
+
+def find_method(method: str | CamMethod, kinds: Collection[MethodKind] = ("gradient", "path", "attention")) -> MethodSpec:
+    """The method's entry; a function of the user's gets one of its own, which is not taken to be linear.
+
+    Raises ValueError, with the choices, for a name that is not in the table, or is of none of `kinds`.
+    """
+    if not isinstance(method, str):
+        name = getattr(method, "__name__", type(method).__name__)
+        return MethodSpec(name, "gradient", linear=False, paper="a function of the user's", function=method)
+    name = _ALIASES.get(method, method)
+    choices = [spec.name for spec in METHODS.values() if spec.kind in kinds]
+    if name not in choices:
+        raise ValueError(f"unknown method {method!r}; choose from {', '.join(choices)}")
+    return METHODS[name]

@@ -1,0 +1,1 @@
+"""Explanations: the data, the public class, folders and records."""

@@ -1,0 +1,81 @@
+"""JSON records of explanations: what `--json` prints and `results.jsonl` holds, one a line."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..core.errors import message
+from ..metrics.localization import peak
+from .records import ExplanationData, Failure, SpanExplanation
+
+FORMAT = 1
+
+
+def record(image: str, result: ExplanationData | Failure, *, phrases: bool = False) -> dict[str, Any]:
+    """JSON record of a photo, as `--json` prints it: JSON types only, None where there is no number.
+
+    `peak` is where a word's map is strongest, `[x, y]` in fractions of the photo from its top left corner; None
+    when nothing in the photo speaks for the word. A photo that failed has `error` and its `kind` instead. `question`,
+    `question_words`, `answers`, `instead_of` and `counterfactual` are there only where they apply.
+    """
+    fields: dict[str, Any] = {"format": FORMAT, "image": image}
+    if isinstance(result, Failure):
+        return fields | {"error": message(result.error), "kind": type(result.error).__name__}
+    fields["text"] = result.text
+    fields["words"] = [_span_record(result, result.part(word)) for word in result.words]
+    if phrases:
+        fields["phrases"] = [_span_record(result, part) for part in result.phrases()]
+    if result.words:
+        fields["whole"] = _span_record(result, result.whole())
+    return (
+        fields
+        | _question_and_answers(result)
+        | {name: getattr(result, name) for name in ("model", "method", "score", "unit", "layer")}
+    )
+
+
+def peak_on_photo(explanation: ExplanationData, span: SpanExplanation) -> list[float] | None:
+    """The centre of the strongest cell, `[x, y]` in fractions of the photo; None for an empty map."""
+    point = peak(span.map, explanation.placement.frame) if span.known and not span.is_empty else None
+    return None if point is None else [round(min(max(value, 0.0), 1.0), 4) for value in point]
+
+
+def _question_and_answers(explanation: ExplanationData) -> dict[str, Any]:
+    """The question, its answers, likeliest first, and what they were compared with; only keys that apply."""
+    answers = [
+        {
+            "text": part.text,
+            "probability": _number(math.exp(part.log_prob)),
+            "score": _number(part.score),
+            "peak": peak_on_photo(explanation, part),
+        }
+        for part in explanation.answer_parts
+    ]
+    words = [{"text": word.text, "share": _number(word.share), "known": word.known} for word in explanation.question_words]
+    fields = {
+        "question": explanation.question,
+        "question_words": words,
+        "answers": answers,
+        "instead_of": dict(explanation.instead_of),
+        "counterfactual": explanation.counterfactual,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _span_record(explanation: ExplanationData, part: SpanExplanation) -> dict[str, Any]:
+    return {
+        "text": part.text,
+        "known": part.known,
+        "score": _number(part.score),
+        "log_prob": _number(part.log_prob),
+        "probability": _number(math.exp(part.log_prob)),
+        "reliance": _number(part.reliance),
+        "unplaced": _number(part.unplaced),
+        "completeness": _number(part.completeness),
+        "peak": peak_on_photo(explanation, part),
+    }
+
+
+def _number(value: float | None) -> float | None:
+    return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None

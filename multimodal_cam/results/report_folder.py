@@ -1,0 +1,68 @@
+"""Report folders: pages, pictures, maps and records of many photos.
+
+A folder holds `index.html` (`index-2.html` and so on after 50 photos), `results.jsonl` with one record a line,
+and for every photo a folder with its `figure.png` and what `Explanation.load` reads.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..core.files import RECORDS
+from ..render.html import page
+from ..render.overlay import shrink
+from .explanation import Explanation
+from .json_records import record
+from .records import ExplanationData, Failure, Scale
+
+PHOTOS_A_PAGE = 50
+SIDE = 1024  # pixels: what a page shows of a photo
+
+
+class Report:
+    """Writes a folder photo by photo; only the photos of one page are kept in memory, at a page's size."""
+
+    def __init__(self, folder: Path, *, scale: Scale = "caption", phrases: bool = False) -> None:
+        self.folder, self.scale, self.phrases = folder, scale, phrases
+        self._taken: set[str] = {"index.html", RECORDS}
+        self._waiting: list[ExplanationData] = []
+        self._pages = 0
+
+    def add(self, image: str, result: Explanation | Failure) -> None:
+        """Writes the photo's record and, unless it failed, a folder with its figure and maps."""
+        self._append(record(image, result, phrases=self.phrases))
+        if isinstance(result, Failure):
+            return
+        folder = result.save(self.folder / self._folder_name(image))
+        result.figure(scale=self.scale).savefig(folder / "figure.png")
+        self._waiting.append(shrink(result, SIDE))
+        if len(self._waiting) == PHOTOS_A_PAGE:
+            self._write_page()
+
+    def finish(self) -> None:
+        """Writes the page of the photos since the last one."""
+        if self._waiting:
+            self._write_page()
+
+    def _write_page(self) -> None:
+        self._pages += 1
+        name = "index.html" if self._pages == 1 else f"index-{self._pages}.html"
+        (self.folder / name).write_text(page(self._waiting), encoding="utf-8")
+        self._waiting = []
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        with (self.folder / RECORDS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, allow_nan=False) + "\n")
+
+    def _folder_name(self, image: str) -> str:
+        """Unused folder name made from the photo's file name."""
+        stem = "".join(c if c.isprintable() else "_" for c in Path(image).stem)[:80].strip(". ") or "photo"
+        stem = stem.encode("utf-8", "replace").decode("utf-8")
+        name, number = stem, 1
+        while name.casefold() in self._taken:
+            number += 1
+            name = f"{stem}-{number}"
+        self._taken.add(name.casefold())
+        return name

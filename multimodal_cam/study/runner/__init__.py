@@ -1,0 +1,1 @@
+"""Running a study: batches, workers, engines and the folder of results."""

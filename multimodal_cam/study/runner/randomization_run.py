@@ -1,0 +1,125 @@
+"""`study sanity`: do maps change when the network forgets, and when another text is asked about? (Adebayo et al., NeurIPS 2018.)
+
+The cascade goes from the head through the encoder's stages to the photo; what is forgotten stays so. One stage more, `random
+caption`, asks the trained network about another photo's words. The same places of the text are explained at all stages.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from ...adapters.contract import TaskAdapter
+from ...adapters.inputs import PAD
+from ...adapters.load import load
+from ...core.hooks import evaluating
+from ...core.randomization import cascade
+from ...metrics.map_similarity import WINDOW, random_others, similarities
+from ..config import Settings
+from ..measure.row_maps import TextRows, encode, iterate_row_maps, supports_method
+from ..measure.spatial_stages import head_parts, spatial_stages
+from ..measure.text_batch import TextBatch, prepare
+from ..sources.photo_list import StudyPhoto, chunked
+from ..sources.targets import open_photo
+from .malloc import keep_freed_memory
+
+FILE = "sanity.parquet"
+CAPTION = "random caption"
+HEAD = "head"
+MEASURES = {"ssim": "SSIM", "rank": "rank correlation", "rank_abs": "rank correlation of magnitudes"}
+
+
+def measure_sanity(settings: Settings, items: Sequence[StudyPhoto], out: Path, *, progress: Any = lambda _: None) -> Path:
+    """Writes `sanity.parquet` to `out`: a row for each photo, word, model, method, score and stage. Returns its path.
+
+    Raises ValueError, or what a photo raises: no photo is passed over. Maps must be 5 x 5 cells or more, for SSIM.
+    """
+    keep_freed_memory()
+    rows: list[dict[str, Any]] = []
+    for name in settings.models:
+        model = load(name, device=settings.device)
+        for part in chunked(items, settings.batch_size):
+            photos = [open_photo(item, settings) for item in part]
+            batch = prepare(model, photos, settings, Counter())
+            if batch is not None:
+                with torch.random.fork_rng(devices=[]), evaluating(model.module):
+                    rows += [row | {"model": name} for row in _batch(model, batch, settings)]
+            progress(len(part))
+    if not rows:
+        raise ValueError("no photo has a target: nothing to compare")
+    out.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), out / f".{FILE}.partial")
+    (out / f".{FILE}.partial").replace(out / FILE)
+    return out / FILE
+
+
+def _batch(model: TaskAdapter, batch: TextBatch, settings: Settings) -> Iterator[dict[str, Any]]:
+    """One record for each target's word, run and stage."""
+    runs = [(method, score) for method in settings.methods if supports_method(model, method) for score in settings.scores]
+    before = {run: _maps(model, batch, batch.rows, run, settings) for run in runs}
+    smallest = min(side for maps in before.values() for side in maps.shape[1:])
+    if smallest < WINDOW:
+        raise ValueError(f"sanity: SSIM needs maps of {WINDOW} x {WINDOW} cells or more, {model.name} has {smallest}")
+    images = [batch.photos[batch.texts[row].photo].item.image for row, _ in batch.targets]
+    others = _others(batch, settings.seed)
+    lengths = (batch.rows.ids[others] >= 0).sum(dim=1).tolist() if others else []
+    reached = [bool(others) and batch.spans(i)["word"].stop <= lengths[row] for i, (row, _) in enumerate(batch.targets)]
+    for stage, rows in _stages(model, batch, others, settings):
+        for run, maps in before.items():
+            after = _maps(model, batch, rows, run, settings)
+            for found in similarities(maps, [(stage, after)]):
+                if stage != CAPTION or reached[found.item]:
+                    yield asdict(found) | {"image": images[found.item], "method": run[0], "score": run[1]}
+
+
+def _stages(model: TaskAdapter, batch: TextBatch, others: list[int], settings: Settings) -> Iterator[tuple[str, TextRows]]:
+    """The name of each stage and what the network then reads, while it has forgotten what the stage says."""
+    if others:
+        yield CAPTION, _swapped(batch.rows, others)
+    stages = spatial_stages(model)
+    head = head_parts(model, stages)
+    last = {parts[-1]: name for name, parts in [(HEAD, head), *((s.name, s.parts[::-1]) for s in stages[::-1])] if parts}
+    order = [*head, *(part for stage in stages[::-1] for part in stage.parts[::-1])]
+    with cascade(model.module, order, settings.seed) as forgotten:
+        for part in forgotten:
+            if part in last:
+                yield last[part], _encoded(model, batch.rows) if last[part] != HEAD else batch.rows
+
+
+def _encoded(model: TaskAdapter, rows: TextRows) -> TextRows:
+    """The photos as the network sees them now."""
+    return replace(rows, activations=encode(model, rows.inputs, rows.ids))
+
+
+def _others(batch: TextBatch, seed: int) -> list[int]:
+    """For each text that of another photo, drawn at random; none when there is one photo only."""
+    photos = [text.photo for text in batch.texts]
+    return random_others(photos, seed) if len(set(photos)) > 1 else []
+
+
+def _swapped(rows: TextRows, others: list[int]) -> TextRows:
+    """The same photos, each with another photo's text (for answers: question and answer), padded with the end of its own: what
+    is explained is a place in the text. Places behind the other text's end are left out afterwards."""
+    other = torch.tensor(others)
+    ids = rows.ids[other]
+    filled = torch.where((ids == PAD) & (rows.ids != PAD), rows.ids, ids)
+    inputs = rows.inputs if rows.inputs.question_ids is None else rows.inputs.with_questions(rows.inputs.question_ids[other])
+    return replace(rows, inputs=inputs, ids=filled)
+
+
+def _maps(model: TaskAdapter, batch: TextBatch, rows: TextRows, run: tuple[str, str], settings: Settings) -> Tensor:
+    """The map of every target's word, `(k, h, w)`."""
+    found: list[Tensor] = [torch.empty(0)] * len(batch.targets)
+    for row, maps in iterate_row_maps(model, rows, batch.words, *run, n_steps=settings.n_steps):
+        for i, (own, _) in enumerate(batch.targets):
+            if own == row:
+                found[i] = maps.map(batch.spans(i)["word"])
+    return torch.stack(found)

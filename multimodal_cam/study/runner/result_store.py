@@ -1,0 +1,162 @@
+"""A study's folder: shards that appear whole or not at all, then one table.
+
+run.json          settings, hashes, versions: written first; another study may not go on here
+shards/000012/    results.parquet, nouns.parquet, errors.parquet, left_out.parquet of one shard, renamed into place in one step
+results.parquet   all shards, in order, and so the others; then `shards` goes
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ...core.files import FULL, whole_or_nothing
+from ..schema import table_schemas
+from .shard_worker import ShardTables
+
+TABLES = ("results", "nouns", "errors", "left_out")
+SANITY = ("sanity.parquet", "sanity.html", "sanity.md", "plots")  # `study sanity` may have been here before
+GROUP = 65_536  # rows of the final table that are read together
+
+
+class ResultStore:
+    """The folder of a study that is going on; `open_store` makes one."""
+
+    def __init__(self, folder: Path, metrics: Sequence[str]) -> None:
+        self.folder, self.shards, self.schemas = folder, folder / "shards", table_schemas(metrics)
+
+    @property
+    def finished(self) -> bool:
+        return bool(read_run(self.folder).get("finished"))
+
+    def has(self, number: int) -> bool:
+        return self._place(number).is_dir()
+
+    def add(self, number: int, shard: ShardTables) -> None:
+        """Raises OSError that says what to do when the disk is full (shards that were written stay), and ValueError for a column
+        that the schema does not declare."""
+        with _room(self.folder), whole_or_nothing(self._place(number)) as partial:
+            for name in TABLES:
+                table = to_table(name, getattr(shard, name), self.schemas[name])
+                pq.write_table(table, partial / f"{name}.parquet", compression="zstd")
+
+    def finish(self, count: int, remarks: dict[str, Any]) -> None:
+        """Merges `count` shards, says in run.json that this is done, and only then removes them."""
+        with _room(self.folder):
+            for name in TABLES:
+                self._merge(name, count)
+            write_run(self.folder, read_run(self.folder) | remarks | {"finished": True})
+        shutil.rmtree(self.shards)
+
+    def _merge(self, name: str, count: int) -> None:
+        partial, waiting, rows = self.folder / f".{name}.partial", [], 0
+        with pq.ParquetWriter(partial, self.schemas[name], compression="zstd") as writer:
+            for number in range(count):
+                waiting.append(pq.read_table(self._place(number) / f"{name}.parquet", schema=self.schemas[name]))
+                rows += len(waiting[-1])
+                if rows >= GROUP or number == count - 1:
+                    writer.write_table(pa.concat_tables(waiting))
+                    waiting, rows = [], 0
+        os.replace(partial, self.folder / f"{name}.parquet")
+
+    def _place(self, number: int) -> Path:
+        return self.shards / f"{number:06}"
+
+
+def to_table(name: str, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows of table `name`, with NULL for columns that a row lacks. Raises ValueError for a column that is not declared."""
+    undeclared = {column for row in rows for column in row} - set(schema.names)
+    if undeclared:
+        raise ValueError(
+            f"{name}: columns {', '.join(sorted(undeclared))} are not declared: give each an entry in study/schema.py"
+        )
+    return pa.Table.from_pylist(list(rows), schema=schema)
+
+
+@contextmanager
+def open_store(folder: Path, run: dict[str, Any], metrics: Sequence[str]) -> Iterator[ResultStore]:
+    """The store in `folder`, for this process alone. `run` is what run.json has to say.
+
+    Raises FileExistsError when the folder holds another study (saying what differs), or other things, BlockingIOError when
+    another process is at it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot write to {str(folder)!r} ({error.strerror}): choose another folder") from error
+    with (folder / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when the process dies, however
+        except BlockingIOError:
+            raise BlockingIOError(
+                f"another process is writing to {str(folder)!r}: wait for it, or choose another folder"
+            ) from None
+        _check(folder, run)
+        store = ResultStore(folder, metrics)
+        for left_over in [*folder.glob("shards/.*"), *folder.glob(".*.partial")]:
+            shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
+        yield store
+
+
+def _check(folder: Path, run: dict[str, Any]) -> None:
+    if not (folder / "run.json").is_file():
+        if {path.name for path in folder.iterdir()} - {".lock", ".run.json.partial", *SANITY}:
+            raise FileExistsError(f"{str(folder)!r} is not empty and holds no study: choose another folder")
+        with _room(folder):
+            write_run(folder, run)
+        return
+    found = read_run(folder)
+    differs = [said for part in ("settings", "files", "versions") for said in _differences(found.get(part, {}), run[part])]
+    if differs:
+        raise FileExistsError(
+            f"{str(folder)!r} holds another study ({'; '.join(differs)}): choose another folder, or give the same command"
+        )
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
+    for name in sorted(there.keys() | here.keys()):
+        before, now = there.get(name), here.get(name)
+        if before != now:
+            yield f"{name}: there {_short(before)}, now {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    said = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return said if len(said) <= 40 else f"{said[:16]}…{said[-16:]}"
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What run.json says. Raises FileNotFoundError when there is none."""
+    path = folder / "run.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{str(folder)!r} holds no study: run.json is missing")
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def write_run(folder: Path, run: dict[str, Any]) -> None:
+    partial = folder / ".run.json.partial"
+    partial.write_text(json.dumps(run, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, folder / "run.json")
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """A full disk said in words."""
+    try:
+        yield
+    except OSError as error:
+        if getattr(error.__cause__ or error, "errno", None) in FULL:
+            raise OSError(
+                f"cannot write to {str(folder)!r} ({error}): what was measured so far stays; free some space, and the same "
+                "command goes on from there"
+            ) from error
+        raise

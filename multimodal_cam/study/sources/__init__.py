@@ -1,0 +1,1 @@
+"""Photos of a study, and the words on them whose places are known."""

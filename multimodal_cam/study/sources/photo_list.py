@@ -1,0 +1,52 @@
+"""What a study goes through: photos, each with what is known of it before it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...data.coco import Thing
+from ...data.questions import Question
+
+
+@dataclass(frozen=True)
+class StudyPhoto:
+    """A photo by its file name, its human `captions`, and either the `things` on it or `questions` about it.
+
+    With Flickr30k Entities both stay empty: the worker reads the photo's annotation itself, so that a list of a million photos
+    is a list of names.
+    """
+
+    image: str
+    captions: tuple[str, ...] = ()
+    things: tuple[Thing, ...] = ()
+    questions: tuple[Question, ...] = ()
+
+
+def listed_photos(split: Path | None, entities: Path, captions: Mapping[str, Sequence[str]]) -> list[StudyPhoto]:
+    """The photos of a split file (one a line, with or without `.jpg`), or all that Flickr30k Entities in `entities` describes."""
+    if split is not None:
+        names = [line.strip() for line in split.read_text(encoding="utf-8").splitlines() if line.strip()]
+    else:
+        names = sorted(path.stem for path in (entities / "Sentences").glob("*.txt"))
+    if not names:
+        raise ValueError(f"{split or entities} names no photo")
+    files = [name if Path(name).suffix else f"{name}.jpg" for name in dict.fromkeys(names)]
+    return [StudyPhoto(file, tuple(captions.get(file, ()))) for file in files]
+
+
+def question_photos(questions: Iterable[Question]) -> list[StudyPhoto]:
+    """The photos that questions with boxes are about, in the questions' order."""
+    photos: dict[str, list[Question]] = {}
+    for question in questions:
+        if question.boxes:
+            photos.setdefault(question.image, []).append(question)
+    if not photos:
+        raise ValueError("none of the questions has a box: a study needs to know where the answers are")
+    return [StudyPhoto(image, questions=tuple(found)) for image, found in photos.items()]
+
+
+def chunked(items: Sequence[StudyPhoto], size: int) -> list[Sequence[StudyPhoto]]:
+    """The photos in units of work, always cut at the same places."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
