@@ -10,7 +10,7 @@ import torch
 
 import multimodal_cam as mc
 
-sys.path.append(str(Path(__file__).parents[1]))  # the tests' tokenizers
+sys.path.append(str(Path(__file__).parents[1] / "support"))  # the tests' tokenizers
 
 from hf_models.parts import CHAT
 from hf_models.tokenizers import byte_level, chat, word_piece

@@ -18,7 +18,8 @@ from typer.testing import CliRunner, Result
 import multimodal_cam as mc
 from multimodal_cam.cli.app import app
 
-SAMPLES = Path(__file__).parent.parent / "data" / "samples"
+SAMPLES = Path(__file__).parents[2] / "data" / "samples"
+PATHS = os.pathsep.join(str(Path(__file__).parents[1] / name) for name in ("cli", "support"))
 MODEL = ["--model", "test_cli:tiny"]
 
 
@@ -47,7 +48,7 @@ def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def entry_point(*args: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     program = shutil.which("multimodal-cam", path=str(Path(sys.executable).parent))
     assert program, "install the project first"
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "PYTHONIOENCODING": "utf-8"} | environment
+    env = os.environ | {"PYTHONPATH": PATHS, "PYTHONIOENCODING": "utf-8"} | environment
     return subprocess.run([program, *map(str, args)], capture_output=True, text=True, env=env, timeout=300)
 
 
@@ -72,7 +73,7 @@ def test_results_and_talk_are_kept_apart(photo: Path) -> None:
 def test_a_full_disk_leaves_nothing(photo: Path, tmp_path: Path) -> None:
     limited = f"ulimit -f 2; exec {shutil.which('multimodal-cam', path=str(Path(sys.executable).parent))} "
     command = limited + f"caption {photo} {' '.join(MODEL)} --out out"
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "MPLCONFIGDIR": str(tmp_path)}
+    env = os.environ | {"PYTHONPATH": PATHS, "MPLCONFIGDIR": str(tmp_path)}
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=env, timeout=300)
     assert done.returncode == 1, done.stderr
     assert "error: cannot write to 'out'" in done.stderr

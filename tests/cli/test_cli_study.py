@@ -49,7 +49,7 @@ def test_from_the_command_to_the_report_and_again(photos: Path, tmp_path: Path) 
     assert "holds another study (photos and what is known of them" in other.stderr
 
 
-def test_questions(tmp_path: Path) -> None:
+def test_question_record(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     networks.quadrant_image().save(tmp_path / "images" / "a.png")
     box = (0.0, 0.0, 0.5, 0.5)
@@ -81,7 +81,7 @@ def test_the_preset_says_what_it_will_run(photos: Path, tmp_path: Path) -> None:
     assert "scores: logit, log_prob, contrast" in dry.stdout
 
 
-def test_sanity(tmp_path: Path) -> None:
+def test_map_similarity(tmp_path: Path) -> None:
     import test_study_sanity
 
     data, out = test_study_sanity.photos(tmp_path / "data"), tmp_path / "out"

@@ -16,7 +16,7 @@ from typing import Any
 import networks
 import numpy as np
 import pytest
-import test_evaluation
+import test_caption_quality
 import torch
 from PIL import Image
 
@@ -39,13 +39,14 @@ from multimodal_cam.study.runner.result_store import open_store, to_table  # noq
 from multimodal_cam.study.schema import METRIC_SPECS, box_size, metric_columns, table_schemas  # noqa: E402
 from multimodal_cam.study.sources.photo_list import StudyPhoto, chunked, listed_photos, question_photos  # noqa: E402
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
+PATHS = os.pathsep.join(str(TESTS / name) for name in ("study", "evaluation", "support"))
 MODEL = "test_study:planted"
 
 
 def planted() -> Any:
     """`dog` reads the upper left quadrant, `ball` the lower right one."""
-    return test_evaluation.planted()
+    return test_caption_quality.planted()
 
 
 def planted_vqa() -> Any:
@@ -55,13 +56,13 @@ def planted_vqa() -> Any:
 
 
 def make_photos(folder: Path, count: int) -> Path:
-    """Photos with the boxes of test_evaluation: a dog in the upper left, a ball in the lower right."""
+    """Photos with the boxes of test_caption_quality: a dog in the upper left, a ball in the lower right."""
     for part in ("images", "Annotations", "Sentences"):
         (folder / part).mkdir(parents=True)
     for i in range(count):
         Image.new("RGB", (100, 100), "white").save(folder / "images" / f"{i}.jpg")
-        (folder / "Annotations" / f"{i}.xml").write_text(test_evaluation.XML)
-        (folder / "Sentences" / f"{i}.txt").write_text(test_evaluation.SENTENCE)
+        (folder / "Annotations" / f"{i}.xml").write_text(test_caption_quality.XML)
+        (folder / "Sentences" / f"{i}.txt").write_text(test_caption_quality.SENTENCE)
     return folder
 
 
@@ -396,8 +397,8 @@ def test_coco_cut_short_is_said(tmp_path: Path) -> None:
 # ---- kills and engines ----------------------------------------------------------------------------------------------------
 
 COMMAND = """
-import sys, time
-sys.path.insert(0, sys.argv[1])
+import os, sys, time
+sys.path[:0] = sys.argv[1].split(os.pathsep)
 import test_study
 from multimodal_cam.study.runner import shard_worker, study_run
 measure = shard_worker.ShardWorker.__call__
@@ -416,7 +417,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
     data = make_photos(tmp_path / "data", 24)
     whole = study_run.run_study(settings(data), listed_photos(None, data, {}), tmp_path / "whole")
     dice, out, kills, measurements = random.Random(0), tmp_path / "out", 0, 0
-    command = [sys.executable, "-c", COMMAND, str(TESTS), str(data), str(out)]
+    command = [sys.executable, "-c", COMMAND, PATHS, str(data), str(out)]
     while kills < 30:
         before = {path.name: path.stat().st_mtime_ns for path in out.glob("shards/0*")}
         with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True) as process:
@@ -444,7 +445,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore")  # Ray's own, about itself
 def test_ray_writes_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray")
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    monkeypatch.setenv("PYTHONPATH", PATHS)
     for patience in ("RAY_agent_register_timeout_ms", "RAY_raylet_start_wait_time_s"):  # on a busy machine its start takes long
         monkeypatch.setenv(patience, "300000" if patience.endswith("ms") else "300")
     data = make_photos(tmp_path / "data", 6)
@@ -536,14 +537,12 @@ def test_names_of_sizes_say_their_limits() -> None:
 def test_sets_of_names_are_hashed_in_one_order(photos: Path) -> None:
     thing = CocoObject(frozenset({"dog", "puppy", "hound"}), ((0, 0, 1, 1),), "animal", "1")
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import test_study as t; from pathlib import Path\n"
+        "import os, sys; sys.path[:0] = sys.argv[1].split(os.pathsep); import test_study as t; from pathlib import Path\n"
         "thing = t.CocoObject(frozenset({'dog', 'puppy', 'hound'}), ((0, 0, 1, 1),), 'animal', '1')\n"
         "print(t.study_run.hash_photos([t.StudyPhoto('a.jpg', (), (thing,))]))"
     )
     environment = os.environ | {"PYTHONHASHSEED": "7"}
-    other = subprocess.run(
-        [sys.executable, "-c", script, str(TESTS)], env=environment, capture_output=True, text=True, check=True
-    )
+    other = subprocess.run([sys.executable, "-c", script, PATHS], env=environment, capture_output=True, text=True, check=True)
     assert other.stdout.strip() == study_run.hash_photos([StudyPhoto("a.jpg", (), (thing,))])
 
 

@@ -10,7 +10,7 @@ import multimodal_cam as mc
 from multimodal_cam.evaluation.caption_quality import say
 from multimodal_cam.models.bundle import BUNDLED, bundled, model_folder
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "flickr8k"
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "flickr8k"
 SAMPLES = Path(mc.__file__).parent / "data" / "samples"
 
 

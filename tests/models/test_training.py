@@ -115,15 +115,15 @@ def test_other_options_are_not_mixed_into_a_run(dataset):
 @pytest.mark.slow
 def test_killed_at_random_times_it_ends_with_the_same_weights(dataset):
     code = (
-        "import sys; sys.path.insert(0, 'tests'); from pathlib import Path; from test_training import train;"
+        "import sys; sys.path.insert(0, 'tests/models'); from pathlib import Path; from test_training import train;"
         f"train(Path({str(dataset)!r}), 'killed')"
     )
     for pause in (6.0, 7.5, 9.0):
-        process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent.parent)
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
         time.sleep(pause)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
     whole = load_model(train(dataset, "run")).network.state_dict()
     for key, value in load_model(dataset / "killed").network.state_dict().items():
         assert torch.allclose(value, whole[key], atol=1e-4), key

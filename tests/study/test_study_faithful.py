@@ -7,7 +7,7 @@ from typing import Any
 
 import networks
 import pytest
-import test_evaluation
+import test_caption_quality
 import test_study
 import torch
 from PIL import Image
@@ -41,7 +41,7 @@ class Seeing(nn.Module):
 def seeing() -> Any:
     """`dog` is likelier the brighter the upper left is, `ball` the lower right."""
     return mc.captioner(
-        encoder=Seeing(), decoder=test_evaluation.Planted(), tokenizer=test_evaluation.WORDS, eos=0, unk=1, image_size=8
+        encoder=Seeing(), decoder=test_caption_quality.Planted(), tokenizer=test_caption_quality.WORDS, eos=0, unk=1, image_size=8
     )
 
 

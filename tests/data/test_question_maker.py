@@ -16,7 +16,7 @@ from multimodal_cam.data.question_maker.yes_no_claims import yes_or_no
 from multimodal_cam.data.readers.caption_file import read_captions, read_split
 from multimodal_cam.data.readers.question_record import Question
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "flickr8k"
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "flickr8k"
 
 ASKED: dict[str, dict[str, dict[str, str]]] = {
     "action": {

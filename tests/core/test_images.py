@@ -17,7 +17,7 @@ from PIL import Image
 
 from multimodal_cam.core.images import MAX_PIXELS, load_image
 
-SAMPLES = Path(__file__).parent.parent / "data" / "samples"
+SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 
 
 def gradient(width: int = 12, height: int = 8) -> Image.Image:

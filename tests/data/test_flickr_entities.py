@@ -20,7 +20,7 @@ XML = """\
   <object><name>3</name><scene>1</scene><nobndbox>1</nobndbox></object>
 </annotation>
 """
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "flickr8k"
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "flickr8k"
 
 
 def write(folder: Path, sentences: str = SENTENCES, xml: str = XML) -> Path:

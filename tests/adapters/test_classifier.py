@@ -14,7 +14,7 @@ import multimodal_cam as mc
 from multimodal_cam.adapters.classifier import imagenet_labels
 from multimodal_cam.adapters.transform_placement import transform_placement
 
-SAMPLES = Path(__file__).parents[1] / "data" / "samples"
+SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 ALL_METHODS = sorted({*mc.METHODS} - {"attention"})
 
 
