@@ -12,7 +12,7 @@ from . import families
 from .family_spec import FamilySpec
 from .generic_model import GENERIC
 
-OLDEST = "5.18"  # the oldest version of transformers that is taken, as pyproject.toml says
+OLDEST = "5.21"  # the oldest version of transformers that is taken, as pyproject.toml says
 TESTED = "5.23"  # the version of transformers that the tests ran with
 
 
