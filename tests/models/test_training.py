@@ -115,7 +115,7 @@ def test_other_options_are_not_mixed_into_a_run(dataset):
 @pytest.mark.slow
 def test_killed_at_random_times_it_ends_with_the_same_weights(dataset):
     code = (
-        "import sys; sys.path.insert(0, 'tests/models'); from pathlib import Path; from test_training import train;"
+        "import sys; sys.path[:0] = ['tests/models', 'tests/support']; from pathlib import Path; from test_training import train;"
         f"train(Path({str(dataset)!r}), 'killed')"
     )
     for pause in (6.0, 7.5, 9.0):
