@@ -9,7 +9,7 @@ stays behind, after an exception either: no hook, no `.grad`, no flag, no mode.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any
@@ -169,11 +169,8 @@ class HeadInputTap:
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode, and right gradients through batch norms on the CPU; every submodule's own mode afterwards."""
-    with ExitStack() as stack:
-        for part in module.modules():
-            if isinstance(part, nn.BatchNorm2d):
-                stack.callback(part.register_forward_hook(_contiguous_gradient).remove)
-        stack.enter_context(evaluation_mode(module))
+    norms = (part for part in module.modules() if isinstance(part, nn.BatchNorm2d))
+    with forward_hooks(norms, _contiguous_gradient), evaluation_mode(module):
         yield
 
 
@@ -209,11 +206,11 @@ def _contiguous_gradient(_module: nn.Module, _args: Any, output: Tensor) -> None
 
 
 @contextmanager
-def forward_hooks(modules: list[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
-    """`hook` on all of `modules`, as long as this lasts."""
+def forward_hooks(modules: Iterable[nn.Module], hook: Callable[..., Any], *, with_kwargs: bool = False) -> Iterator[None]:
+    """Run `hook(module, args, output)`, or `hook(module, args, kwargs, output)`, after the forward of each of `modules`."""
     with ExitStack() as stack:
         for module in modules:
-            stack.callback(module.register_forward_hook(hook).remove)
+            stack.callback(module.register_forward_hook(hook, with_kwargs=with_kwargs).remove)
         yield
 
 
@@ -244,16 +241,7 @@ def unchanged_state(module: nn.Module | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def forward_hooks_with_kwargs(modules: list[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
-    """`hook(module, args, kwargs, output)` after the forward of each of `modules`, as long as this lasts."""
-    with ExitStack() as stack:
-        for module in modules:
-            stack.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
-        yield
-
-
-@contextmanager
-def forward_pre_hooks(modules: list[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
+def forward_pre_hooks(modules: Iterable[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
     """`hook(module, args)` before the forward of each of `modules`, as long as this lasts."""
     with ExitStack() as stack:
         for module in modules:
@@ -262,7 +250,7 @@ def forward_pre_hooks(modules: list[nn.Module], hook: Callable[..., Any]) -> Ite
 
 
 @contextmanager
-def hooks_around(modules: list[nn.Module], before: Callable[..., Any], after: Callable[..., Any]) -> Iterator[None]:
+def hooks_around(modules: Iterable[nn.Module], before: Callable[..., Any], after: Callable[..., Any]) -> Iterator[None]:
     """`before(module, args, kwargs)` and `after(module, args, output)` around the forward of each of `modules`."""
     with ExitStack() as stack:
         for module in modules:

@@ -74,6 +74,7 @@ def read_explanation(folder: Path) -> dict[str, Any]:
         "image": image,
         "text": manifest["text"],
         **{name: manifest[name] for name in NAMES},
+        **_score(manifest),
         "tokens": tuple(manifest["tokens"]),
         "words": _spans(manifest["words"]),
         "placement": Placement(**manifest["placement"] | {"frame": tuple(manifest["placement"]["frame"])}),
@@ -83,7 +84,6 @@ def read_explanation(folder: Path) -> dict[str, Any]:
         "question_spans": _spans(manifest.get("question_words", ())),
         "alternatives": tuple(map(tuple, manifest.get("alternatives", ()))),
         "instead_of": manifest.get("instead_of", {}),
-        "counterfactual": manifest.get("counterfactual", False),
         "provenance": manifest["provenance"],
         **tensors,
     }
@@ -100,6 +100,13 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         if not (folder / name).is_file() or sha256(folder / name) != digest:
             raise ValueError(f"{folder}: {name} is missing or not what was saved")
     return manifest
+
+
+def _score(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Score and sign. Folders saved before `counterfactual` was a field of its own wrote the sign in front of the score."""
+    if "counterfactual" in manifest:
+        return {"score": manifest["score"], "counterfactual": manifest["counterfactual"]}
+    return {"score": manifest["score"].removeprefix("-"), "counterfactual": manifest["score"].startswith("-")}
 
 
 def _manifest(explanation: ExplanationData) -> dict[str, Any]:

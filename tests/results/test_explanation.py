@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,6 +94,18 @@ def test_shapes_are_checked():
         mc.Explanation(**fields | {"token_maps": None})
     with pytest.raises(ValueError, match="beyond the 8 tokens"):
         mc.Explanation(**fields | {"words": (Span("x", 7, 9),)})
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_what_speaks_against_a_text_still_does_after_loading(tmp_path, old):
+    """Folders of before the field wrote the sign in front of the score."""
+    folder = replace(toy_explanation(), score="logit", counterfactual=True).save(tmp_path / "saved")
+    if old:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        del manifest["counterfactual"]
+        (folder / "manifest.json").write_text(json.dumps(manifest | {"score": "-logit"}))
+    again = mc.Explanation.load(folder)
+    assert (again.score, again.counterfactual, again.score_label) == ("logit", True, "-logit")
 
 
 @pytest.mark.parametrize("linear", [True, False])

@@ -1,4 +1,7 @@
-"""Checkpoints from folders and the hub: files are checked, loaded and given their family's adapter."""
+"""Checkpoints from folders and the hub: files are checked, loaded and given their family's adapter.
+
+The families are imported when a checkpoint is loaded: `load` asks this module about every folder, bundled models included.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from . import broken_versions
-from .family_registry import OLDEST, family_of
-from .family_spec import FamilySpec
 from .memory import check_memory
+
+if TYPE_CHECKING:
+    from .family_spec import FamilySpec
 
 CPU = torch.device("cpu")
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -63,6 +67,8 @@ def load_folder(
     Raises ValueError for an architecture that is not known and cannot be found out, FileNotFoundError that says which files are
     missing, ImportError when another version of transformers is needed, or a library that is not there, and MemoryError.
     """
+    from .family_registry import family_of
+
     _check_version()
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     broken_versions.check(config.get("architectures") or [], _transformers_version())
@@ -117,6 +123,8 @@ def _check_version() -> None:
     """Raises ImportError for a version of transformers that is too old for all models."""
     from packaging.version import parse
 
+    from .family_registry import OLDEST
+
     if parse(_transformers_version()) < parse(OLDEST):
         raise ImportError(
             f"Hugging Face models need transformers {OLDEST} or newer, {_transformers_version()} is installed: {UPGRADE}"
@@ -153,6 +161,8 @@ def adapt(
     BrokenVersionError for a family that the installed transformers breaks.
     """
     import transformers
+
+    from .family_registry import family_of
 
     broken_versions.check([type(model).__name__], _transformers_version())
     family = family or family_of(

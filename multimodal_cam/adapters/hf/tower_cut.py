@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...core.hooks import forward_hooks_with_kwargs, replaced_forward
+from ...core.hooks import forward_hooks, replaced_forward
 from .token_views import TokenView
 
 Recording = dict[nn.Module, list[tuple[Any, int, int]]]  # what each module gave, in order; for how many rows, of how many images
@@ -54,7 +54,7 @@ class TowerCut:
             note(self.layer, args, options, output)
             raise LayerReached(output)
 
-        with forward_hooks_with_kwargs(self._modules_before, note), replaced_forward(self.layer, stop):
+        with forward_hooks(self._modules_before, note, with_kwargs=True), replaced_forward(self.layer, stop):
             try:
                 run()
             except LayerReached as reached:
