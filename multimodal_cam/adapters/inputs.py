@@ -1,4 +1,4 @@
-"""What a model takes: a batch of rows, each an image and perhaps a question_ids."""
+"""What a model takes: a batch of rows, each an image and perhaps a question."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class Inputs:
         return len(self.placements)
 
     def with_questions(self, question_ids: Tensor, question_slice: tuple[int, int] | None = None) -> Inputs:
-        """The same with the questions' ids `(b, q)`."""
+        """The inputs with the questions' ids `(b, q)`."""
         return replace(self, question_ids=question_ids, question_slice=question_slice)
 
     def to_rows(self, per_image: Tensor) -> Tensor:
-        """One row an image `(p, ...)` -> one row a question_ids `(b, ...)`."""
+        """A tensor with a row for each distinct image, `(p, ...)`, with a row for each row of the batch instead, `(b, ...)`."""
         return per_image if self.image_index is None else per_image[self.image_index]
 
     def expand_images(self) -> Inputs:
-        """The same with an image of its own for every row."""
+        """The inputs with an image of its own for every row."""
         extra_inputs = {name: self.to_rows(value) for name, value in self.extra_inputs.items()}
         return replace(self, pixels=self.to_rows(self.pixels), image_index=None, extra_inputs=extra_inputs)
 

@@ -10,20 +10,20 @@ from .config import Settings
 from .measure.spatial_stages import spatial_stages
 
 GRIDS = ("multimodal_cam.study.ablations:nic_14x14", "multimodal_cam.study.ablations:nic_7x7")
-NODES = (1, 2, 4, 16)
+STEPS = (1, 2, 4, 16)
 SCORES = ("log_prob", "logit", "contrast")
 CONTROLS = ("centre", "uniform", "activation", "other_word")
 
 
 def ablations(settings: Settings) -> Settings:
-    """The runs around `grad_cam` and `evidence` on the first of the models: its layers, how gradients are pooled, ReLU, nodes,
+    """The runs around `grad_cam` and `evidence` on the first of the models: its layers, how gradients are pooled, ReLU, steps,
     scores, the model's own first; `nic` also on coarser grids. Words and phrases are rows anyway."""
     model = settings.models[0]
     adapter = load(model, device="cpu")
     layers = [stage.name for stage in spatial_stages(adapter)[:-1]]
     scores = sorted(SCORES, key=lambda name: name != getattr(adapter.default_score, "__name__", ""))
     changed = [f"grad_cam:layer={name}" for name in layers] + ["grad_cam:pool=max", "grad_cam:pool=abs", "grad_cam:relu=no"]
-    changed += [f"evidence:n_steps={n}" for n in NODES if n != settings.n_steps]
+    changed += [f"evidence:n_steps={n}" for n in STEPS if n != settings.n_steps]
     models = (model, *GRIDS) if model == "nic" else (model,)
     methods = ("grad_cam", "evidence", *changed)
     return replace(settings, models=models, methods=methods, scores=tuple(scores), one_at_a_time=True)

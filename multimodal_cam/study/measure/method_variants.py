@@ -28,7 +28,7 @@ POOLING = {"max": max_pooled, "abs": absolute}
 
 @dataclass(frozen=True)
 class MethodVariant:
-    """A method, and what is changed: the layer, the nodes of `evidence`, how gradients are pooled, no ReLU."""
+    """A method, and what is changed: the layer, the steps of `evidence`, how gradients are pooled, no ReLU."""
 
     method: str
     layer: str | None = None

@@ -182,7 +182,7 @@ def _entries(batch: TextBatch, runs: Sequence[SpanMaps], controls: Sequence[str]
     """All maps to measure, each with the word whose score it is about; of other words the next one."""
     perturbed = {name for name in controls if CONTROLS[name].perturbed}
     for scope in batch.scopes():
-        contrast_ids = others([batch.targets[i][1].group for i in scope])
+        other_words = others([batch.targets[i][1].group for i in scope])
         for place, i in enumerate(scope):
             for kind, span in batch.spans(i).items():
                 grids = {run[i, kind][None].shape for run in runs}
@@ -192,9 +192,9 @@ def _entries(batch: TextBatch, runs: Sequence[SpanMaps], controls: Sequence[str]
                     yield from ((MapKey(i, kind, None, name), blind[name], span) for name in blind if name in perturbed)
                 for r, run in enumerate(runs):
                     yield MapKey(i, kind, r, None), run[i, kind][None], span
-                    if "other_word" in controls and contrast_ids[place]:
-                        later = [j for j in contrast_ids[place] if j > place]
-                        yield MapKey(i, kind, r, "other_word"), run[scope[(later or contrast_ids[place])[0]], kind][None], span
+                    if "other_word" in controls and other_words[place]:
+                        later = [j for j in other_words[place] if j > place]
+                        yield MapKey(i, kind, r, "other_word"), run[scope[(later or other_words[place])[0]], kind][None], span
 
 
 def _probe(model: TaskAdapter, batch: TextBatch, row: int, spans: Sequence[Span], maps: Tensor, canvas: str) -> Probe:

@@ -71,7 +71,9 @@ def _measure(table: Any, right_only: bool, found: RunAgreement) -> None:
             run = tuple(columns[name][row] for name in RUN)
             rows.setdefault(run, {})[tuple(columns[name][row] for name in TARGET)] = row
     texts = {run: _texts(own, columns, by_photo=right_only) for run, own in rows.items()}
-    contrast_ids = {run: dict(pair for text in own for pair in _rivals(text, columns["thing"])) for run, own in texts.items()}
+    other_things = {
+        run: dict(pair for text in own for pair in _other_things(text, columns["thing"])) for run, own in texts.items()
+    }
     image = columns["image"]
     for run, own in texts.items():
         several = [text for text in own if _different(text, columns["thing"]).any()]
@@ -81,7 +83,7 @@ def _measure(table: Any, right_only: bool, found: RunAgreement) -> None:
         pairs = [(row, rows[other][key]) for key, row in rows[one].items() if key in rows[other]]
         photos = [image[row] for row, _ in pairs]
         found.same.setdefault((one, other), Correlations()).add(_correlate(maps, pairs), photos)
-        swapped = [(row, contrast_ids[other].get(theirs, -1)) for row, theirs in pairs]
+        swapped = [(row, other_things[other].get(theirs, -1)) for row, theirs in pairs]
         found.other.setdefault((one, other), Correlations()).add(_correlate(maps, swapped), photos)
 
 
@@ -102,12 +104,12 @@ def _texts(rows: Mapping[Hashable, int], columns: Mapping[str, list[Any]], *, by
     return list(found.values())
 
 
-def _rivals(text: Sequence[int], things: Sequence[str]) -> Iterator[tuple[int, int]]:
+def _other_things(text: Sequence[int], things: Sequence[str]) -> Iterator[tuple[int, int]]:
     """For each row of a text the next one that is about something else."""
     for i, row in enumerate(text):
-        later = (other for other in (*text[i + 1 :], *text[:i]) if things[other] != things[row])
-        if (rival := next(later, None)) is not None:
-            yield row, rival
+        later = (candidate for candidate in (*text[i + 1 :], *text[:i]) if things[candidate] != things[row])
+        if (other := next(later, None)) is not None:
+            yield row, other
 
 
 def _different(text: Sequence[int], things: Sequence[str]) -> Any:
