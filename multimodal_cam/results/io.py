@@ -74,7 +74,7 @@ def read_explanation(folder: Path) -> dict[str, Any]:
         "image": image,
         "text": manifest["text"],
         **{name: manifest[name] for name in NAMES},
-        **_score(manifest),
+        "counterfactual": manifest["counterfactual"],
         "tokens": tuple(manifest["tokens"]),
         "words": _spans(manifest["words"]),
         "placement": Placement(**manifest["placement"] | {"frame": tuple(manifest["placement"]["frame"])}),
@@ -99,14 +99,17 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     for name, digest in manifest["files"].items():
         if not (folder / name).is_file() or sha256(folder / name) != digest:
             raise ValueError(f"{folder}: {name} is missing or not what was saved")
-    return manifest
+    return _renamed(manifest)
 
 
-def _score(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Score and sign. Folders saved before `counterfactual` was a field of its own wrote the sign in front of the score."""
+def _renamed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest as it is written today. Older ones put the sign in front of the score, and call `n_steps` nodes."""
     if "counterfactual" in manifest:
-        return {"score": manifest["score"], "counterfactual": manifest["counterfactual"]}
-    return {"score": manifest["score"].removeprefix("-"), "counterfactual": manifest["score"].startswith("-")}
+        return manifest
+    score, provenance = manifest["score"], dict(manifest["provenance"])
+    if "nodes" in provenance:
+        provenance["n_steps"] = provenance.pop("nodes")
+    return manifest | {"score": score.removeprefix("-"), "counterfactual": score.startswith("-"), "provenance": provenance}
 
 
 def _manifest(explanation: ExplanationData) -> dict[str, Any]:

@@ -98,14 +98,16 @@ def test_shapes_are_checked():
 
 @pytest.mark.parametrize("old", [True, False])
 def test_what_speaks_against_a_text_still_does_after_loading(tmp_path, old):
-    """Folders of before the field wrote the sign in front of the score."""
-    folder = replace(toy_explanation(), score="logit", counterfactual=True).save(tmp_path / "saved")
+    """Older folders have the sign in front of the score; and nodes, where steps are meant."""
+    e = replace(toy_explanation(), score="logit", counterfactual=True, provenance={"n_steps": "64"})
+    folder = e.save(tmp_path / "saved")
     if old:
         manifest = json.loads((folder / "manifest.json").read_text())
         del manifest["counterfactual"]
-        (folder / "manifest.json").write_text(json.dumps(manifest | {"score": "-logit"}))
+        (folder / "manifest.json").write_text(json.dumps(manifest | {"score": "-logit", "provenance": {"nodes": "64"}}))
     again = mc.Explanation.load(folder)
     assert (again.score, again.counterfactual, again.score_label) == ("logit", True, "-logit")
+    assert again.provenance == {"n_steps": "64"}
 
 
 @pytest.mark.parametrize("linear", [True, False])
