@@ -2,17 +2,21 @@
 
 A token's score may depend on the logits of its own position only: the engine takes one product through the vocabulary layer
 for all tokens and relies on it. Padding (`id -1`) may get any finite number; the engine masks it.
+
+Importing the table loads no torch: `--help` lists the scores.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-ScoreFn = Callable[[Tensor, Tensor], Tensor]
+ScoreFn = Callable[["Tensor", "Tensor"], "Tensor"]
 
 
 def log_prob(logits: Tensor, ids: Tensor) -> Tensor:
@@ -49,7 +53,7 @@ def reversed_sign(score: ScoreFn) -> ScoreFn:
 
 def most_likely_others(logits: Tensor, ids: Tensor) -> Tensor:
     """Ids `(b, t)` of the likeliest other token at each position."""
-    masked = logits.detach().scatter(-1, ids.clamp(min=0)[..., None], -torch.inf)
+    masked = logits.detach().scatter(-1, ids.clamp(min=0)[..., None], -math.inf)
     return masked.argmax(dim=-1)
 
 
@@ -97,6 +101,8 @@ def find_score(score: str | ScoreFn) -> ScoreSpec:
         return SCORES[score]
 
     def resolve(logits: Tensor, ids: Tensor) -> ScoreFn:
+        import torch
+
         refuse_mixing(score, logits.to(torch.promote_types(logits.dtype, torch.float32)), ids)
         return score
 
@@ -110,6 +116,8 @@ def score_name(score: ScoreFn) -> str:
 
 def refuse_mixing(score: ScoreFn, logits: Tensor, ids: Tensor) -> None:
     """Raises ValueError when `score` at a position depends on the logits of another: the engine could not tell them apart."""
+    import torch
+
     leaf = logits.detach().requires_grad_()
     with torch.enable_grad():
         scores = score(leaf, ids)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from multimodal_cam.methods import METHOD_NAMES, METHODS
+from multimodal_cam.scores import SCORES
 
 if TYPE_CHECKING:
     from multimodal_cam import TaskAdapter
@@ -53,10 +54,8 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Photos that run together.")
 
 # ---- what is explained, and how ----------------------------------------------------------------------------
 
-SCORE_NAMES = ("contrast", "log_prob", "logit")  # those of `scores.SCORES`, which takes torch to load
-
 Method = Annotated[str | None, typer.Option(help=f"{', '.join(METHODS)}: see `multimodal-cam methods`.")]
-Score = Annotated[str | None, typer.Option(help=f"{', '.join(SCORE_NAMES)}.")]
+Score = Annotated[str | None, typer.Option(help=f"{', '.join(SCORES)}.")]
 Layer = Annotated[str | None, typer.Option(help="Dotted name of the layer to look at.")]
 Steps = Annotated[int, typer.Option(min=1, help="Steps of the method evidence.")]
 
@@ -103,7 +102,7 @@ def check_choice(option: str, value: str | None, choices: Iterable[str]) -> None
 def attribution_options(method: str | None, score: str | None, layer: str | None, n_steps: int) -> dict[str, Any]:
     """Keyword arguments of `explain` that are common to all tasks; raises a usage error for unknown names."""
     check_choice("--method", method, METHOD_NAMES)
-    check_choice("--score", score, SCORE_NAMES)
+    check_choice("--score", score, SCORES)
     return drop_none(method=method, score=score, layer=layer, n_steps=n_steps)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
@@ -79,3 +80,25 @@ def progress_display() -> Progress:
         console=Console(stderr=True),
         redirect_stdout=sys.stdout.isatty(),  # on a terminal both streams share the screen; a redirected stdout stays clean
     )
+
+
+@contextmanager
+def rate_display(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr with photos a second and the time left.
+
+    Yields a function that takes the number of photos done since its last call; its first call takes those done in earlier runs.
+    """
+    with progress_display() as bars:
+        task, done, earlier, start = bars.add_task("measuring", total=total), 0, -1, time.monotonic()
+
+        def progress(more: int) -> None:
+            nonlocal done, earlier, start
+            done += more
+            if earlier < 0:
+                earlier, start = done, time.monotonic()
+                bars.update(task, completed=done)
+                return
+            rate = (done - earlier) / max(time.monotonic() - start, 1e-9)
+            bars.update(task, completed=done, remark=f"{rate:.2f} photos/s")
+
+        yield progress

@@ -53,23 +53,33 @@ def whole_or_nothing(target: Path, *, overwrite: bool = False) -> Iterator[Path]
     OSError when nothing can be written there.
     """
     _check(target, overwrite)
+    partial: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # inside a folder that exists: it may be a file system of its own
-        beside = target if target.is_dir() else target.parent
-        partial = Path(tempfile.mkdtemp(prefix=f".{target.name[:80]}-", dir=beside))
+        with replaced_folder(target) as partial:
+            yield partial
     except OSError as error:
-        raise OSError(f"cannot write to {str(target)!r} ({error.strerror}): choose another folder") from error
-    try:
-        yield partial
-        _publish(partial, target)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in FULL:
+        if partial is None:
+            raise OSError(f"cannot write to {str(target)!r} ({error.strerror}): choose another folder") from error
+        if error.errno in FULL:
             raise OSError(
                 f"cannot write to {str(target)!r} ({error.strerror}), so nothing was written: "
                 "free some space or choose another folder"
             ) from error
+        raise
+
+
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """A hidden folder whose content replaces that of `target` in the end, whatever it was; after an error nothing has changed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # inside a folder that exists: it may be a file system of its own
+    beside = target if target.is_dir() else target.parent
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name[:80]}-", dir=beside))
+    try:
+        yield partial
+        _publish(partial, target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
         raise
 
 

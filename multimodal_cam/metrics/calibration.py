@@ -15,7 +15,7 @@ from .intervals import DRAWS, LEVEL, Floats, Interval, cluster_bootstrap, mean_i
 
 
 @dataclass(frozen=True)
-class Bin:
+class CalibrationBin:
     """A point of a reliability curve: of `rows` rows with scores from `low` to `high`, mean `score`, the share `rate` is
     true."""
 
@@ -66,7 +66,7 @@ def auroc_difference(
     return cluster_bootstrap(difference, groups, n, seed, level)
 
 
-def curve(scores: ArrayLike, labels: ArrayLike, bins: int = 10) -> list[Bin]:
+def reliability_curve(scores: ArrayLike, labels: ArrayLike, bins: int = 10) -> list[CalibrationBin]:
     """The reliability curve: the share of true rows in `bins` bins of as equal a size as ties allow, by rising score.
 
     Equal scores share a bin, so there may be fewer bins (bins of equal size: Nguyen and O'Connor, EMNLP 2015). A score
@@ -76,8 +76,10 @@ def curve(scores: ArrayLike, labels: ArrayLike, bins: int = 10) -> list[Bin]:
     return [_bin(values[own], true[own]) for own in _members(values, bins)]
 
 
-def curve_intervals(scores: ArrayLike, labels: ArrayLike, groups: ArrayLike, bins: int = 10, seed: int = 0) -> list[Interval]:
-    """The rates of `curve` with their bootstrap intervals over `groups` (photos), as in metrics.intervals; the bins stay."""
+def reliability_intervals(
+    scores: ArrayLike, labels: ArrayLike, groups: ArrayLike, bins: int = 10, seed: int = 0
+) -> list[Interval]:
+    """Bootstrap intervals of the rates of `reliability_curve`, over `groups` (photos) as in metrics.intervals; the bins stay."""
     values, true = _checked(scores, labels)
     rates = {str(i): np.where(own, true, np.nan) for i, own in enumerate(_members(values, bins))}
     return list(mean_intervals(rates, groups, seed=seed).values())
@@ -92,8 +94,8 @@ def _members(values: Floats, bins: int) -> list[NDArray[np.bool_]]:
     return [own for i in range(len(inner) + 1) if (own := which == i).any()]
 
 
-def _bin(values: Floats, true: NDArray[np.bool_]) -> Bin:
-    return Bin(float(values.min()), float(values.max()), float(values.mean()), float(true.mean()), len(values))
+def _bin(values: Floats, true: NDArray[np.bool_]) -> CalibrationBin:
+    return CalibrationBin(float(values.min()), float(values.max()), float(values.mean()), float(true.mean()), len(values))
 
 
 def _area(order: NDArray[np.intp], true: NDArray[np.bool_], weights: Floats) -> float:

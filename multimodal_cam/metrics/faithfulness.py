@@ -32,7 +32,7 @@ PERCENT = tuple(i / 10 for i in range(1, 10))
 
 
 @dataclass(frozen=True)
-class Curve:
+class PerturbationCurve:
     """The score `(t, s)` of each word when the share `fractions` `(s,)` of the canvas is perturbed."""
 
     fractions: Tensor
@@ -74,7 +74,7 @@ def blurred(canvas: Tensor, kernel: int = 11, sigma: float = 5.0) -> Tensor:
 # ---- each word in the order of its own map ---------------------------------------------------------------------------------
 
 
-def deletion(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, steps: int = 20, batch: int = 64) -> Curve:
+def deletion(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, steps: int = 20, batch: int = 64) -> PerturbationCurve:
     """Each word's score while the places its map marks most are removed first: a low `auc` is a faithful map.
 
     RISE (Petsiuk, Das, Saenko, BMVC 2018, section 4), there of probabilities (0..1) and with a constant fill. `steps` equal
@@ -84,7 +84,7 @@ def deletion(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, steps:
     return _curve(score, canvas, fill, ~_firsts(maps, canvas, counts), counts, batch)
 
 
-def insertion(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, steps: int = 20, batch: int = 64) -> Curve:
+def insertion(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, steps: int = 20, batch: int = 64) -> PerturbationCurve:
     """Each word's score while the places its map marks most are put into `fill` first: a high `auc` is a faithful map.
 
     RISE (Petsiuk, Das, Saenko, BMVC 2018, section 4), there of probabilities (0..1) and into a blurred image. As `deletion`.
@@ -93,9 +93,9 @@ def insertion(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, steps
     return _curve(score, canvas, fill, _firsts(maps, canvas, counts), counts, batch)
 
 
-def _curve(score: Score, canvas: Tensor, fill: Tensor, keep: Tensor, counts: Tensor, batch: int) -> Curve:
+def _curve(score: Score, canvas: Tensor, fill: Tensor, keep: Tensor, counts: Tensor, batch: int) -> PerturbationCurve:
     words = torch.arange(len(keep), device=canvas.device)
-    return Curve(counts.double() / _places(canvas), _own_words(score, _putting(canvas, fill), keep, words, batch))
+    return PerturbationCurve(counts.double() / _places(canvas), _own_words(score, _putting(canvas, fill), keep, words, batch))
 
 
 def average_drop(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, batch: int = 64) -> tuple[Tensor, Tensor]:
@@ -117,11 +117,11 @@ def average_drop(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, ba
 
 
 @dataclass(frozen=True)
-class Road:
+class RoadCurves:
     """The curves of each word when what its map marks most (`morf`) or least (`lerf`) is removed first."""
 
-    morf: Curve
-    lerf: Curve
+    morf: PerturbationCurve
+    lerf: PerturbationCurve
 
     @property
     def combined(self) -> Tensor:
@@ -138,7 +138,7 @@ def road(
     noise: float = 0.01,
     seed: int = 0,
     batch: int = 64,
-) -> Road:
+) -> RoadCurves:
     """Remove and debias: each word's score when `fractions` of the canvas are imputed from what is left, most and least first.
 
     ROAD (Rong et al., ICML 2022): noisy linear imputation (`imputation.py`); the noise is one normal field, in the canvas' unit.
@@ -149,7 +149,7 @@ def road(
     removed = torch.cat([_firsts(maps, canvas, counts), _firsts(-maps, canvas, counts)])
     words = torch.arange(len(maps), device=canvas.device).repeat(2)
     scores = _own_words(score, _imputing(canvas, noise, seed), ~removed, words, batch)
-    return Road(*(Curve(counts.double() / places, half) for half in scores.chunk(2)))
+    return RoadCurves(*(PerturbationCurve(counts.double() / places, half) for half in scores.chunk(2)))
 
 
 # ---- all words from the same perturbations ---------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def sensitivity_n(
     subsets: int = 100,
     seed: int = 0,
     batch: int = 64,
-) -> Curve:
+) -> PerturbationCurve:
     """Does the sum of a map over removed cells tell how much the score drops? For each of `fractions` of the map's cells,
     Pearson's correlation over random `subsets` of so many cells: `scores` `(t, s)` in -1..1, NaN where nothing varies.
 
@@ -210,7 +210,7 @@ def sensitivity_n(
     scores = _shared(score, _putting(canvas, fill), keep, len(maps), batch)
     drops = (scores[:, :1] - scores[:, 1:]).view(-1, len(sizes), subsets)
     sums = torch.einsum("tc,snc->tsn", maps.to(canvas.device).flatten(1).double(), removed.double())
-    return Curve(torch.tensor(sizes, device=canvas.device).double() / cells, _pearson(sums, drops))
+    return PerturbationCurve(torch.tensor(sizes, device=canvas.device).double() / cells, _pearson(sums, drops))
 
 
 # ---- perturbed canvases, and asking for their scores -----------------------------------------------------------------------

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import shutil
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.files import sha256
+from ..core.files import replaced_folder, sha256
 from ..core.geometry import Placement
 from ..core.spans import Span
 from .records import ExplanationData
@@ -41,21 +39,12 @@ def write_explanation(explanation: ExplanationData, folder: Path, *, overwrite: 
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
         raise FileExistsError(f"{folder} is not empty: choose another folder, or overwrite=True to replace it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with replaced_folder(folder) as partial:
         explanation.image.save(partial / "image.png", compress_level=1)
         _write_tensors(_tensors(explanation), partial / "maps.safetensors")
         files = {name: sha256(partial / name) for name in ("image.png", "maps.safetensors")}
         manifest = json.dumps(_manifest(explanation) | {"files": files}, indent=1, ensure_ascii=False)
         (partial / "manifest.json").write_text(manifest, encoding="utf-8")
-        partial.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return folder
 
 

@@ -4,7 +4,7 @@ import time
 import numpy as np
 import pytest
 
-from multimodal_cam.metrics.calibration import auroc, auroc_difference, auroc_interval, curve, curve_intervals
+from multimodal_cam.metrics.calibration import auroc, auroc_difference, auroc_interval, reliability_curve, reliability_intervals
 from multimodal_cam.metrics.intervals import cluster_bootstrap, mean_interval
 
 
@@ -49,20 +49,20 @@ def test_the_interval_is_that_of_repeated_rows():
 
 
 def test_curve_by_hand():
-    low, high = curve([1, 2, 3, 4, 5, 6], [0, 0, 1, 0, 1, 1], bins=2)
+    low, high = reliability_curve([1, 2, 3, 4, 5, 6], [0, 0, 1, 0, 1, 1], bins=2)
     assert (low.low, low.high, low.score, low.rate, low.rows) == (1, 3, 2, pytest.approx(1 / 3), 3)
     assert (high.low, high.high, high.score, high.rate, high.rows) == (4, 6, 5, pytest.approx(2 / 3), 3)
 
 
 def test_curve_never_parts_equal_scores_and_loses_no_row():
     scores, labels, _ = rows()
-    found = curve(scores, labels)
+    found = reliability_curve(scores, labels)
     assert sum(b.rows for b in found) == len(scores)
     assert sum(b.rows * b.rate for b in found) == pytest.approx(labels.sum())
     assert all(a.high < b.low for a, b in zip(found, found[1:], strict=False))
     assert found[-1].rate > found[0].rate
-    assert [b.rows for b in curve([0, 0, 0, 0, 1], [0, 1, 0, 1, 1], bins=5)] == [4, 1]
-    assert [b.rows for b in curve([7, 7, 7], [0, 1, 0])] == [3]
+    assert [b.rows for b in reliability_curve([0, 0, 0, 0, 1], [0, 1, 0, 1, 1], bins=5)] == [4, 1]
+    assert [b.rows for b in reliability_curve([7, 7, 7], [0, 1, 0])] == [3]
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def test_curve_never_parts_equal_scores_and_loses_no_row():
     [
         (lambda: auroc([1, math.nan], [0, 1]), "hold NaN"),
         (lambda: auroc([1, 2], [0]), r"shapes \(2,\) and \(1,\)"),
-        (lambda: curve([], []), "each row"),
-        (lambda: curve([1, 2], [0, 1], bins=0), "1 or more"),
+        (lambda: reliability_curve([], []), "each row"),
+        (lambda: reliability_curve([1, 2], [0, 1], bins=0), "1 or more"),
     ],
 )
 def test_errors_say_what_was_expected(call, message):
@@ -98,7 +98,7 @@ def test_the_difference_is_paired():
 
 def test_the_curves_intervals_are_those_of_its_rates():
     scores, labels, photos = rows()
-    found, bins = curve_intervals(scores, labels, photos, bins=4), curve(scores, labels, bins=4)
+    found, bins = reliability_intervals(scores, labels, photos, bins=4), reliability_curve(scores, labels, bins=4)
     assert [i.value for i in found] == pytest.approx([b.rate for b in bins])
     assert [i.rows for i in found] == [b.rows for b in bins]
     lowest = scores <= bins[0].high

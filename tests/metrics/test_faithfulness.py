@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from multimodal_cam.metrics.faithfulness import (
-    Curve,
+    PerturbationCurve,
     all_words,
     average_drop,
     blurred,
@@ -302,7 +302,7 @@ def test_fills() -> None:
 
 
 def test_a_curve_knows_its_area() -> None:
-    curve = Curve(torch.tensor([0.0, 0.5, 1.0]), torch.tensor([[1.0, 0.0, 0.0], [2.0, 2.0, 2.0]]))
+    curve = PerturbationCurve(torch.tensor([0.0, 0.5, 1.0]), torch.tensor([[1.0, 0.0, 0.0], [2.0, 2.0, 2.0]]))
     assert curve.auc.tolist() == [0.25, 2.0]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..config import RUN
 from ..measure.metric_spec import MetricColumn
 from ..schema import METRIC_SPECS
-from .document import Block, DataTable, Heading, Paragraph, difference, value
+from .document import Block, DataTable, Heading, Paragraph, difference_cell, value_cell
 from .result_table import ResultTable, paired
 
 
@@ -22,9 +22,11 @@ def ablation_blocks(table: ResultTable, settings: dict[str, Any]) -> Iterator[Bl
     rows = []
     for key in sorted(table.runs, key=lambda key: (base_run(key, settings) is not None, key)):
         base = base_run(key, settings)
-        rows.append([*key, *(value(table.interval(MetricColumn(m), table.runs[key])) for m in metrics)])
+        rows.append([*key, *(value_cell(table.interval(MetricColumn(m), table.runs[key])) for m in metrics)])
         if base in table.runs and base is not None:
-            rows.append([f"against {' '.join(base)}", "", "", "", *(difference(paired(table, key, base, m)) for m in metrics)])
+            rows.append(
+                [f"against {' '.join(base)}", "", "", "", *(difference_cell(paired(table, key, base, m)) for m in metrics)]
+            )
     yield DataTable([*RUN, *metrics], rows)
 
 

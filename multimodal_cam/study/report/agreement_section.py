@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ..config import RUN
 from ..measure.run_agreement import RunAgreement, RunKey
-from .document import Block, DataTable, Heading, Paragraph, difference, value
+from .document import Block, DataTable, Heading, Paragraph, difference_cell, value_cell
 
 PROTOCOL = (
     "Spearman's rank correlation of signed maps of the same word, mean and 95 % interval over photos; 1 is the same order of "
@@ -32,7 +32,9 @@ def agreement_blocks(agreement: RunAgreement, seed: int) -> Iterator[Block]:
         "words have the same map. The mean over a text's pairs, then over texts."
     )
     rows = [
-        [*run, value(found.interval(seed)), str(len(found.numbers))] for run, found in agreement.words.items() if found.numbers
+        [*run, value_cell(found.interval(seed)), str(len(found.numbers))]
+        for run, found in agreement.words.items()
+        if found.numbers
     ]
     yield DataTable([*RUN, "between words", "texts"], rows)
 
@@ -42,7 +44,11 @@ def _table(title: str, agreement: RunAgreement, pairs: Sequence[tuple[RunKey, Ru
     for pair in pairs:
         same, other = agreement.same[pair], agreement.other[pair]
         if same.numbers:
-            cells = value(same.interval(seed)), value(other.interval(seed)), difference(same.interval(seed, minus=other))
+            cells = (
+                value_cell(same.interval(seed)),
+                value_cell(other.interval(seed)),
+                difference_cell(same.interval(seed, minus=other)),
+            )
             rows.append([*map(" ".join, pair), *cells, str(len(same.numbers))])
     if rows:
         yield Heading(3, title)

@@ -60,13 +60,13 @@ class Picture:
 Block = Heading | Paragraph | DataTable | Picture
 
 
-def value(found: Interval) -> str:
-    """A number with its interval, as a cell."""
+def value_cell(found: Interval) -> str:
+    """Text of a table cell: a number and its confidence interval, or a dash where no row has it."""
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]" if found.rows else "-"
 
 
-def difference(found: Interval) -> str:
-    """A difference with its interval, and whether it is none."""
+def difference_cell(found: Interval) -> str:
+    """Text of a table cell: a signed difference and its confidence interval, marked `n.s.` where the interval contains 0."""
     if not found.rows:
         return "-"
     return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{'' if found.excludes(0) else ' n.s.'}"

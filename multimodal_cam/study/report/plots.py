@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ...metrics.calibration import curve, curve_intervals
+from ...metrics.calibration import reliability_curve, reliability_intervals
 from ...metrics.intervals import Interval
 
 COLOURS = ("#6a2a9c", "#0f7d6b", "#c4621a", "#2f6fb5", "#a8325e", "#5b6470")
@@ -55,8 +55,8 @@ def reliability(runs: Mapping[tuple[str, ...], Mapping[str, Any]], what: str, pa
             if known.any():
                 bins = max(1, min(8, int(known.sum()) // 20))
                 given = reliance[known], columns["label"][known]
-                found = curve_intervals(*given, columns["image"][known], bins, seed)
-                x = np.array([b.score for b in curve(*given, bins)])
+                found = reliability_intervals(*given, columns["image"][known], bins, seed)
+                x = np.array([b.score for b in reliability_curve(*given, bins)])
                 y, low, high = np.array([[i.value, i.low, i.high] for i in found]).T
                 x = x * 1.04**number  # side by side
                 axis.errorbar(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...metrics.calibration import auroc_difference, auroc_interval
 from ..config import RUN
-from .document import Block, DataTable, Heading, Paragraph, Picture, difference, value
+from .document import Block, DataTable, Heading, Paragraph, Picture, difference_cell, value_cell
 from .plots import reliability
 from .result_table import ResultTable
 
@@ -70,8 +70,10 @@ def _areas(columns: Columns, name: str, seed: int) -> tuple[str, str]:
     labels, photos = columns["label"][known], columns["image"][known]
     if not known.any() or labels.all() or not labels.any():
         return "-", "-"
-    above = "" if name == "reliance" else difference(auroc_difference(reliance[known], values[known], labels, photos, seed=seed))
-    return value(auroc_interval(values[known], labels, photos, seed=seed)), above
+    above = (
+        "" if name == "reliance" else difference_cell(auroc_difference(reliance[known], values[known], labels, photos, seed=seed))
+    )
+    return value_cell(auroc_interval(values[known], labels, photos, seed=seed)), above
 
 
 def _nouns(folder: Path) -> dict[tuple[str, ...], Columns]:

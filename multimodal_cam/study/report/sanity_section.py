@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ...metrics.intervals import Interval, nan_interval
 from ..runner.randomization_run import CAPTION, FILE, MEASURES
-from .document import Block, DataTable, Heading, Paragraph, Picture, html, markdown, value
+from .document import Block, DataTable, Heading, Paragraph, Picture, html, markdown, value_cell
 from .plots import COLOURS
 
 
@@ -46,7 +46,7 @@ def sanity_blocks(folder: Path, seed: int) -> Iterator[Block]:
             rows = own & (columns["stage"] == stage)
             if rows.any():
                 found[stage] = {m: nan_interval(columns[m][rows], columns["image"][rows], seed) for m in MEASURES}
-                lines.append([*run, stage, *(value(i) for i in found[stage].values())])
+                lines.append([*run, stage, *(value_cell(i) for i in found[stage].values())])
         yield Picture(_plot(found, " ".join(run), folder / "plots" / f"sanity-{number}.png"), " ".join(run), wide=True)
     yield DataTable(["model", "method", "score", "forgotten", *MEASURES.values()], lines)
 

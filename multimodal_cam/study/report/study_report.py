@@ -18,7 +18,7 @@ from ..runner.result_store import read_run
 from ..schema import METRIC_SPECS
 from .ablation_section import ablation_blocks
 from .agreement_section import agreement_blocks
-from .document import Block, DataTable, Heading, Paragraph, Picture, difference, html, markdown, value
+from .document import Block, DataTable, Heading, Paragraph, Picture, difference_cell, html, markdown, value_cell
 from .gallery import cases, pictures
 from .plots import bars
 from .reliance_section import reliance_blocks
@@ -72,7 +72,9 @@ def _blocks(folder: Path, run: dict[str, Any], table: ResultTable) -> Iterator[B
         yield Heading(3, metric)
         own, minus = MetricColumn(metric), [MetricColumn(metric, control) for control in controls]
         minus = [column for column in minus if any(_has(table, rows, column) for rows in table.runs.values())]
-        lines = [[*key, *(difference(table.interval(own, rows, column)) for column in minus)] for key, rows in table.runs.items()]
+        lines = [
+            [*key, *(difference_cell(table.interval(own, rows, column)) for column in minus)] for key, rows in table.runs.items()
+        ]
         yield DataTable([*RUN, *(str(column.control) for column in minus)], lines)
     if run["settings"].get("one_at_a_time"):
         yield from ablation_blocks(table, run["settings"])
@@ -143,7 +145,7 @@ def _main(table: ResultTable, runs: Sequence[RunKey], metrics: Sequence[str], co
     for label, key, first in _lines(runs, metrics[0], controls):
         columns = [MetricColumn(metric, first.control) for metric in metrics]
         if any(_has(table, table.runs[key], column) for column in columns):
-            rows.append([label, *(value(table.interval(column, table.runs[key])) for column in columns)])
+            rows.append([label, *(value_cell(table.interval(column, table.runs[key])) for column in columns)])
     return DataTable(["", *metrics], rows)
 
 
@@ -170,7 +172,10 @@ def _versus(table: ResultTable, metrics: Sequence[str]) -> Iterator[Block]:
     yield Paragraph("First minus second, on the targets that both have.")
     yield DataTable(
         ["first", "second", *names],
-        [[" ".join(one), " ".join(other), *(difference(paired(table, one, other, m)) for m in names)] for one, other in pairs],
+        [
+            [" ".join(one), " ".join(other), *(difference_cell(paired(table, one, other, m)) for m in names)]
+            for one, other in pairs
+        ],
     )
 
 
@@ -185,7 +190,7 @@ def _splits(table: ResultTable, metric: str, controls: Sequence[str]) -> Iterato
             if len(part):
                 values = [table.interval(column, part) for column in (own, *of_controls)]
                 above = [table.interval(own, part, column) for column in of_controls]
-                lines.append([name, str(len(part)), *map(value, values), *map(difference, above)])
+                lines.append([name, str(len(part)), *map(value_cell, values), *map(difference_cell, above)])
         yield DataTable(["", "words", "map", *shown, *(f"above {c}" for c in shown)], lines)
 
 
