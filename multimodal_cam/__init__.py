@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._explain import explain
     from ._explain_score import explain_score
+    from ._explanation import Explanation
     from .adapters.check import Check, check
     from .adapters.classifier import classifier
     from .adapters.contract import TaskAdapter, UnknownWordError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from .adapters.load import load
     from .core.spans import Span, WordError
     from .methods.spec import METHODS, MethodSpec
-    from .results.explanation import Explanation
     from .results.records import Failure, QuestionWord, SpanExplanation
     from .scores import SCORES, ScoreSpec
 
@@ -55,6 +55,7 @@ __all__ = [
 _HOMES = {
     "_explain": ("explain",),
     "_explain_score": ("explain_score",),
+    "_explanation": ("Explanation",),
     "adapters.check": ("Check", "check"),
     "adapters.classifier": ("classifier",),
     "adapters.contract": ("TaskAdapter", "UnknownWordError"),
@@ -63,7 +64,6 @@ _HOMES = {
     "adapters.load": ("load",),
     "core.spans": ("Span", "WordError"),
     "methods.spec": ("METHODS", "MethodSpec"),
-    "results.explanation": ("Explanation",),
     "results.records": ("Failure", "QuestionWord", "SpanExplanation"),
     "scores": ("SCORES", "ScoreSpec"),
 }

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ._contrast import contrast_tokens, replacements
+from ._explanation import Explanation
 from .adapters.contract import HasAttention, TaskAdapter, Unknown, batch_key_of, layer_view_of, question_spans_of
 from .adapters.inputs import PAD, Inputs
 from .adapters.layer_choice import resolve_layer
@@ -27,7 +28,6 @@ from .core.hooks import LayerTap, unchanged_state
 from .core.images import load_image
 from .core.spans import Span, join, noun_phrases, sentence
 from .methods.spec import METHODS, CamMethod, find_method
-from .results.explanation import Explanation
 from .results.records import Failure
 from .scores import ScoreFn, find_score, score_name
 

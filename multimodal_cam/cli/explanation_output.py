@@ -45,8 +45,8 @@ def write_explanations(
     """
     from multimodal_cam import Failure
     from multimodal_cam.core.files import unused, whole_or_nothing
+    from multimodal_cam.render.report_folder import Report
     from multimodal_cam.results.json_records import record
-    from multimodal_cam.results.report_folder import Report
 
     target = options.out or unused(Path("multimodal-cam-out"))
     print_result = print_json if options.as_json else print_record

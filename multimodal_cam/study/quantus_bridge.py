@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .._explanation import Explanation
 from ..adapters.contract import TaskAdapter
 from ..adapters.inputs import Inputs
 from ..adapters.layer_choice import resolve_layer
@@ -30,7 +31,6 @@ from ..core.hooks import evaluating
 from ..core.spans import Span
 from ..methods import METHODS
 from ..metrics.localization import Box
-from ..results.explanation import Explanation
 from ..scores import find_score, log_prob
 
 

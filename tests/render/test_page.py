@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from toys import hot_cell, toy_explanation
 
+from multimodal_cam import Explanation
 from multimodal_cam.core.geometry import center_crop, letterbox, place
 from multimodal_cam.render.colour import colours, cover
 from multimodal_cam.render.html import page
-from multimodal_cam.results.explanation import Explanation
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright: pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

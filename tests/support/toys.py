@@ -10,9 +10,9 @@ from types import MappingProxyType
 import torch
 from PIL import Image
 
+from multimodal_cam import Explanation
 from multimodal_cam.core.geometry import Placement, squeeze
 from multimodal_cam.core.spans import Span, join
-from multimodal_cam.results.explanation import Explanation
 
 
 def toy_explanation(

@@ -1,12 +1,13 @@
-"""Explanation, the public result: its data, pictures of them, and the way to disk and back."""
+"""Explanation, the public result: its data from `results`, pictures of them from `render`. This module may import both."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .io import read_explanation, write_explanation
-from .records import ExplanationData, Scale
+from .render.html import page, save_page
+from .results.io import read_explanation, write_explanation
+from .results.records import ExplanationData, Scale
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,14 +21,12 @@ class Explanation(ExplanationData):
 
     def figure(self, *, scale: Scale = "caption") -> Figure:
         """A matplotlib figure: the photo, and one overlay per word."""
-        from ..render.figure import figure
+        from .render.figure import figure  # loads matplotlib, which only figures need
 
         return figure(self, scale=scale)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """One self-contained page to explore the words with; also written to `path` when it is given."""
-        from ..render.html import page, save_page
-
         return page([self]) if path is None else save_page([self], path).read_text(encoding="utf-8")
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:

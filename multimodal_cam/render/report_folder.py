@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ..core.files import RECORDS
-from ..render.html import page
-from ..render.overlay import shrink
-from .explanation import Explanation
-from .json_records import record
-from .records import ExplanationData, Failure, Scale
+from ..results.io import write_explanation
+from ..results.json_records import record
+from ..results.records import ExplanationData, Failure, Scale
+from .html import page
+from .overlay import shrink
 
 PHOTOS_A_PAGE = 50
 SIDE = 1024  # pixels: what a page shows of a photo
@@ -30,13 +30,15 @@ class Report:
         self._waiting: list[ExplanationData] = []
         self._pages = 0
 
-    def add(self, image: str, result: Explanation | Failure) -> None:
+    def add(self, image: str, result: ExplanationData | Failure) -> None:
         """Writes the photo's record and, unless it failed, a folder with its figure and maps."""
         self._append(record(image, result, phrases=self.phrases))
         if isinstance(result, Failure):
             return
-        folder = result.save(self.folder / self._folder_name(image))
-        result.figure(scale=self.scale).savefig(folder / "figure.png")
+        from .figure import figure  # loads matplotlib, which JSON alone does not need
+
+        folder = write_explanation(result, self.folder / self._folder_name(image))
+        figure(result, scale=self.scale).savefig(folder / "figure.png")
         self._waiting.append(shrink(result, SIDE))
         if len(self._waiting) == PHOTOS_A_PAGE:
             self._write_page()

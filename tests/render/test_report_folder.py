@@ -16,9 +16,9 @@ import multimodal_cam as mc
 from multimodal_cam.adapters.catalog import method_rows
 from multimodal_cam.core.errors import message
 from multimodal_cam.core.files import RECORDS, photos_in, unused, whole_or_nothing
-from multimodal_cam.results import report_folder as reports
+from multimodal_cam.render import report_folder as reports
+from multimodal_cam.render.report_folder import Report
 from multimodal_cam.results.json_records import peak_on_photo, record
-from multimodal_cam.results.report_folder import Report
 
 
 @pytest.fixture(scope="module")
