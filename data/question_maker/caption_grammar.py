@@ -1,4 +1,4 @@
-"""Facts of a caption, from spaCy's parse: which things there are, who does what, what is where, who wears what."""
+"""Facts of a caption from spaCy's parse: things, actions, locations and clothes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,15 @@ FINITE = ("VBZ", "VBP", "VBD")
 
 @dataclass(frozen=True)
 class Thing:
-    """A noun phrase. `at`: which word of the caption its noun is; `noun`: that noun as an answer; `said`: it with what belongs to
-    it, as said ("dirt bikes"); `modifiers`: adjectives and colours as said; `number`: "two" … when it was said.
+    """A noun phrase of a caption.
+
+    Attributes:
+        at: Index of the head noun among the caption's words.
+        noun: Head noun in the form of an answer.
+        said: Head noun with its compounds, as written ("dirt bikes").
+        modifiers: Adjectives and colours, as written.
+        number: Number word, if any.
+        clean: Whether all words before the noun were understood.
     """
 
     at: int
@@ -30,13 +37,21 @@ class Thing:
 
     @property
     def phrase(self) -> str:
-        """The phrase as said, without its number: "a small stick", "green grass"."""
+        """The phrase as written, without its number: "a small stick", "green grass"."""
         return " ".join(filter(None, (self.determiner, *self.modifiers, self.said)))
 
 
 @dataclass(frozen=True)
 class Action:
-    """`agents` are `doing` (an -ing form; `particle`: its "up" or "down") `thing`, at `places`: preposition and thing."""
+    """An action: who does what to which thing, and where.
+
+    Attributes:
+        agents: Who acts.
+        doing: Verb as an -ing form.
+        particle: Verb particle such as "up", or empty.
+        thing: Direct object, if any.
+        places: Pairs of preposition and thing.
+    """
 
     agents: tuple[Thing, ...]
     doing: str
@@ -47,7 +62,7 @@ class Action:
 
 @dataclass(frozen=True)
 class CaptionFacts:
-    """Facts of one caption. `at`: thing, preposition, place; `wearing`: person and garment."""
+    """Facts of one caption. `at` holds triples of thing, preposition and place, `wearing` pairs of person and garment."""
 
     text: str
     things: tuple[Thing, ...]
@@ -57,7 +72,7 @@ class CaptionFacts:
 
 
 def caption_facts(doc: Any, words: list[int], text: str) -> CaptionFacts:
-    """Facts of the parsed caption `doc`; `words[i]` is the word of the caption to which token `i` belongs."""
+    """Facts of the parsed caption `doc`; `words[i]` is the index of the caption's word that token `i` belongs to."""
     reading = _Reading(doc, words)
     actions = tuple(reading.actions())
     at = tuple(reading.at())
@@ -77,7 +92,7 @@ def caption_facts(doc: Any, words: list[int], text: str) -> CaptionFacts:
 
 
 def _base(third: str) -> str:
-    """rides -> ride, watches -> watch, carries -> carry. (spaCy's lemma of "rides" is "rid".)"""
+    """Base form of a third-person verb: rides -> ride, watches -> watch, carries -> carry. (spaCy makes "rid" of "rides".)"""
     if third.endswith(("ches", "shes", "sses", "xes", "oes", "zzes")):
         return third[:-2]
     return third[:-3] + "y" if third.endswith("ies") and len(third) > 4 else third.removesuffix("s")
@@ -97,7 +112,7 @@ def progressive(lemma: str) -> str:
 
 
 def _compounds(before: list[Any], head: Any) -> list[str]:
-    """Takes the nouns right before `head` off the tokens `before`: the "dirt" of "a red dirt bike"."""
+    """Pop the compound nouns right before `head` from the tokens `before`: the "dirt" of "a red dirt bike"."""
     found: list[str] = []
     while (
         before
@@ -109,7 +124,7 @@ def _compounds(before: list[Any], head: Any) -> list[str]:
 
 
 def _noun(head: Any, compounds: list[str]) -> str:
-    """The noun as an answer."""
+    """The noun in the form of an answer."""
     noun = str(head.text if head.text in lex.PLURAL else head.lemma_)
     if compounds and (compounds[-1], noun) in lex.FIXED:
         return f"{compounds[-1]} {noun}"
@@ -117,7 +132,7 @@ def _noun(head: Any, compounds: list[str]) -> str:
 
 
 def _modifiers(before: list[Any]) -> tuple[str, ...]:
-    """The adjectives and colours among the tokens before a noun, "black and white" as one."""
+    """Adjectives and colours among the tokens before a noun; "black and white" counts as one."""
     found: list[str] = []
     joined = False
     for token in before:
@@ -132,7 +147,7 @@ def _modifiers(before: list[Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-_LYING = {"laying": "lying"}  # what captions call either
+_LYING = {"laying": "lying"}  # captions use the first for both
 
 
 class _Reading:
@@ -178,20 +193,20 @@ class _Reading:
         )
 
     def _more_colours(self, start: int) -> bool:
-        """Whether colours stand before the phrase that are its own: "a tan and | blue wall" of a parse gone wrong."""
+        """Whether the parser cut colours off the phrase: "a tan and | blue wall"."""
         before = [token.text for token in self.doc[max(start - 2, 0) : start]]
         return bool(before) and before[-1] in ("and", ",") and before[0] in lex.COLOURS
 
     @staticmethod
     def _of(token: Any) -> Any:
-        """The noun behind "of": the dogs of "a group of dogs"."""
+        """Noun after "of": the dogs of "a group of dogs"."""
         for child in token.children:
             if child.dep_ == "prep" and child.text == "of":
                 return next((c for c in child.children if c.dep_ == "pobj"), None)
         return None
 
     def _meant(self, token: Any) -> Thing | None:
-        """The thing that a noun speaks of: of "a group of dogs" the dogs."""
+        """Thing that a noun refers to: the dogs for "a group of dogs"."""
         behind = self._of(token) if token.lemma_ in lex.GROUPS | lex.PARTS else None
         return self.things.get((token if behind is None else behind).i)
 

@@ -16,21 +16,27 @@ from .caption_grammar import CaptionFacts, Thing, caption_facts
 
 @dataclass(frozen=True)
 class CaptionedPhoto:
-    """Photo `image`: `facts[i]` are those of caption `i`, `sentences[i]` its phrases with boxes, if there are any."""
+    """A photo with the facts of its captions.
+
+    Attributes:
+        image: File name of the photo.
+        facts: Facts of each caption.
+        sentences: Phrases of each caption with their boxes; empty where no boxes are known.
+    """
 
     image: str
     facts: tuple[CaptionFacts, ...]
     sentences: tuple[Sentence, ...] = ()
 
     def boxes(self, number: int, *things: Thing) -> tuple[Box, ...]:
-        """The boxes of the phrases of caption `number` that hold `things`."""
+        """Boxes of those phrases of caption `number` that contain `things`."""
         phrases = self.sentences[number].phrases if self.sentences else ()
         found = (phrase.boxes for thing in things for phrase in phrases if phrase.start <= thing.at < phrase.stop)
         return tuple(dict.fromkeys(box for boxes in found for box in boxes))
 
     @cached_property
     def words(self) -> frozenset[str]:
-        """All words of its captions."""
+        """All words of the captions."""
         return frozenset(word for caption in self.facts for word in split_words(caption.text))
 
 
@@ -53,7 +59,7 @@ class SkipCounter:
 def read_photos(
     names: Iterable[str], captions: Mapping[str, Sequence[str]], entities: Path | None, tally: SkipCounter
 ) -> Iterator[CaptionedPhoto]:
-    """The photos `names` in order; those without captions, or with `entities` without sound annotation, are counted."""
+    """Yield the photos `names` in order; `tally` counts those skipped for want of captions or of a well-formed annotation."""
     found: list[CaptionFacts] = []
     for doc, (name, texts, sentences, words) in parse_all(_to_parse(names, captions, entities, tally)):
         found.append(caption_facts(doc, words, texts[len(found)]))
@@ -68,7 +74,7 @@ _Source = tuple[str, Sequence[str], tuple[Sentence, ...], list[int]]
 def _to_parse(
     names: Iterable[str], captions: Mapping[str, Sequence[str]], entities: Path | None, tally: SkipCounter
 ) -> Iterator[tuple[list[str], _Source]]:
-    """The tokens of every caption, with its photo, all captions of that, their phrases and which word each token belongs to."""
+    """Yield the tokens of every caption with their source: photo, its captions, their phrases, and the word of each token."""
     for name in names:
         try:
             texts, sentences = _captions_of(name, captions, entities)
@@ -87,7 +93,7 @@ def _to_parse(
 def _captions_of(
     name: str, captions: Mapping[str, Sequence[str]], entities: Path | None
 ) -> tuple[Sequence[str], tuple[Sentence, ...]]:
-    """The captions of a photo; with `entities` those of the annotation, as `captions` write them (with commas) where they do."""
+    """Captions of a photo; with `entities` those of the annotation, spelled as in `captions` (with commas) where both agree."""
     texts = captions.get(name, [])
     if entities is None:
         return [text for text in texts if split_words(text)], ()
@@ -97,8 +103,8 @@ def _captions_of(
 
 
 def tokenise(text: str) -> tuple[list[str], list[int]]:
-    """The tokens of a caption for the parser (words in lower case, commas, 's, a full stop), and to which of `split_words`' words
-    each belongs, a comma to the one before."""
+    """Tokens of a caption for the parser (lower-case words, commas, 's, a full stop), and for each the index of its word in
+    `split_words`; a comma belongs to the word before it."""
     tokens: list[str] = []
     words: list[int] = []
     number = -1

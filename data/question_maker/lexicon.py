@@ -1,6 +1,6 @@
-"""The words that the rules know: who can act, what can be worn, where one can be, which words say the same.
+"""Word lists of the rules: actors, clothes, places, synonyms.
 
-Chosen among the words of Flickr8k's training captions; a word that stands in no list here is an ordinary thing.
+Chosen among the words of Flickr8k's training captions; a word in none of the lists is an ordinary thing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ VEHICLES = _words(
 ACTORS = (
     PEOPLE
     | ANIMALS
-    | _words(  # who or what does things
+    | _words(  # actors: subjects of actions
         "car truck train bus motorcycle boat plane airplane helicopter vehicle sailboat"
     )
 )
@@ -74,26 +74,28 @@ PLACES = _words(
 SURFACES = _words(
     "bench chair table couch bed sofa rock swing log stool hammock rail railing wall fence ledge ramp ladder rug mat"
 )
-MASS = _words(  # said without an article
+MASS = _words(  # mass nouns: no article
     "water grass snow sand mud dirt ice hay food beer smoke fire rain graffiti luggage traffic paint surf equipment coffee "
     "cream candy corn gear clothing music paper wood foliage"
 )
-PLURAL = _words(  # said in the plural, meant as one thing
+PLURAL = _words(  # plural nouns that name one thing
     "shorts pants jeans sunglasses glasses goggles clothes headphones trunks overalls pajamas stairs steps woods leaves "
     "people binoculars scissors bleachers rapids trousers tights leggings rollerblades bagpipes"
 )
-FIXED = {  # nouns of two words that one word does not stand for
+FIXED = {  # compounds that their head noun alone does not replace
     ("ice", "cream"), ("hot", "dog"), ("parking", "lot"), ("roller", "coaster"), ("teddy", "bear"), ("fire", "hydrant"),
     ("cotton", "candy"), ("life", "jacket"), ("fire", "truck"), ("french", "fry"), ("monkey", "bar"), ("teeter", "totter"),
     ("high", "chair"), ("tank", "top"), ("bubble", "wrap"), ("shopping", "cart"), ("stuffed", "animal"), ("inner", "tube"),
 }  # fmt: skip
 
-ONE_CLASS = {  # as answers these say the same
+ONE_CLASS = {  # synonyms, merged into one answer class
     "kid": "child", "guy": "man", "gentleman": "man", "lady": "woman", "bicycle": "bike", "motorbike": "motorcycle",
     "sofa": "couch",
 }  # fmt: skip
-SEEN_FROM = ("in", "on", "at", "through", "along", "across", "inside", "down", "up")  # prepositions of where one is
-SAID_OF = _words("over under with near by into around off behind beside onto").union(SEEN_FROM)  # what a question takes over
+SEEN_FROM = ("in", "on", "at", "through", "along", "across", "inside", "down", "up")  # prepositions of location
+SAID_OF = _words("over under with near by into around off behind beside onto").union(
+    SEEN_FROM
+)  # prepositions that questions may repeat
 PRONOUNCED_AN = ("a", "e", "i", "o", "um")
 
 GROUPS = _words("group bunch pair couple lot crowd number line row team set trio flock herd pack family variety series dozen")
@@ -111,7 +113,7 @@ NOT_THINGS = _words(
     "stop wheelie flip handstand kick wait hop step home name word letter style sort nap rest bite drink bath party date "
     "sign"
 )
-_UNTOLD = _words(  # often there without being told, so that no caption's silence means no
+_UNTOLD = _words(  # often present but rarely mentioned, so that silence does not mean no
     "tree wall building ground sky window leaf leaves branch floor street-light pole light door house cloud sun shadow "
     "reflection sign post path hill dirt rock bush person plant area road sidewalk leash bag photographer spectator "
     "onlooker item adult friend owner individual female male other fan hand mountain paint gear equipment field park rail "
@@ -127,8 +129,8 @@ COLOURS = {
     )},
     "gray": "grey", "golden": "gold", "blonde": "blond", "blond": "blond", "silvery": "silver",
 }  # fmt: skip
-COLOURLESS = _words("snow colour sky light paint")  # one colour by nature, or none
-NEAR = (  # colours that one person takes for the other
+COLOURLESS = _words("snow colour sky light paint")  # things with one natural colour, or none
+NEAR = (  # colours that people confuse
     {"brown", "tan", "beige", "gold", "blond", "orange", "red"}, {"black", "grey", "brown"}, {"grey", "silver", "white"},
     {"red", "pink", "maroon", "purple", "orange"}, {"blue", "turquoise", "teal", "purple", "green"}, {"yellow", "gold", "orange"},
     {"white", "tan", "beige"},
@@ -136,21 +138,21 @@ NEAR = (  # colours that one person takes for the other
 _COUNTED = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 NUMBERS = {said: word for n, word in enumerate(_COUNTED, start=1) for said in (word, str(n))}
 
-IDLE = _words(  # says too little to answer "what is … doing?"
+IDLE = _words(  # too vague to answer "what is … doing?"
     "wearing holding having doing being going getting making taking trying using showing appearing preparing attempting "
     "dressing facing covering surrounding containing coming beginning starting keeping putting giving seeming letting "
     "helping enjoying participating overlooking including according following setting performing leading looking passing "
     "moving competing working heading"
 )
-UNASKED = IDLE - {"holding", "wearing", "using", "following", "leading", "passing"}  # verbs whose object nobody asks for
+UNASKED = IDLE - {"holding", "wearing", "using", "following", "leading", "passing"}  # verbs whose object makes no question
 AT_REST = _words("sitting standing lying sleeping resting kneeling crouching posing relaxing")
-ASKED_WITH = {  # preposition -> the doings of which one asks "what is … sitting on?"
+ASKED_WITH = {  # for each preposition, the verbs of "what is … sitting on?"
     "on": AT_REST | _words("riding climbing swinging balancing leaning"),
     "at": _words("looking staring pointing barking gazing"),
     "over": _words("jumping leaping"),
     "with": _words("playing"),
 }
-TRANSITIVE = _words(  # nobody asks "is the dog chasing?" without what
+TRANSITIVE = _words(  # verbs that need an object: not "is the dog chasing?"
     "carrying chasing catching throwing retrieving hitting pulling pushing kicking chewing watching tossing grabbing biting "
     "hugging fetching wearing holding using facing lifting crossing scaling driving tackling spraying blowing raising "
     "pointing reaching touching picking attacking following leading passing petting giving putting bringing making taking "
@@ -163,7 +165,7 @@ NOUNS_IN_ING = _words(
     "building railing swing ring wing string clothing painting ceiling king earring awning crossing sling spring wedding "
     "thing icing carving drawing bowling opening covering landing lightning siding stocking evening earrings"
 )
-_KIN = _words("brother sister son daughter mother father mom dad")  # nobody sees whose
+_KIN = _words("brother sister son daughter mother father mom dad")  # kinship, which photos do not show
 SELDOM_TOLD = _UNTOLD | _KIN | BODY | CLOTHES | SPORTS | GROUPS | GATHERED - {"people", "crowd"}
 ACTIVITIES = {
     "rest": "sitting lying sleeping resting relaxing napping kneeling crouching squatting",
@@ -178,7 +180,7 @@ ACTIVITIES = {
     "dig": "digging",
 }
 ACTIVITY = {doing: row for row, doings in ACTIVITIES.items() for doing in doings.split()}
-EXCLUDED = {  # by the activity told: what nobody does at the same time
+EXCLUDED = {  # for each mentioned activity, those that exclude it
     "rest": _words("stand run swim climb fly dig"),
     "stand": _words("rest run swim ride climb fly dig"),
     "run": _words("rest stand swim ride climb eat dig"),
@@ -191,7 +193,7 @@ EXCLUDED = {  # by the activity told: what nobody does at the same time
     "dig": _words("rest stand run swim ride climb eat fly"),
 }
 
-ALIKE = (  # words that can speak of the same thing; none is the wrong answer to another
+ALIKE = (  # words that can refer to the same thing, so that none contradicts another
     "ball football soccer basketball volleyball baseball tennis softball toy",
     "bike bicycle motorcycle motorbike vehicle atv scooter unicycle tricycle biker cyclist bicyclist motorcyclist "
     "racer rider moped",
@@ -249,7 +251,7 @@ def _alike() -> dict[str, frozenset[str]]:
 
 
 _FEMALE, _MALE = WOMEN | GIRLS, MEN | BOYS
-_OTHERS = (  # who is certainly somebody else
+_OTHERS = (  # people who are certainly different
     {word: _FEMALE | {"baby", "infant", "toddler"} for word in MEN}
     | {word: _MALE | {"baby", "infant", "toddler"} for word in WOMEN}
     | {word: _FEMALE for word in BOYS}
@@ -260,5 +262,5 @@ SAME = _alike()
 
 
 def same(word: str) -> frozenset[str]:
-    """The words that can speak of the same thing as `word`, itself among them."""
+    """Words that can refer to the same thing as `word`, itself included."""
     return SAME.get(word, frozenset({word}))

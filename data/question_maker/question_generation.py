@@ -1,10 +1,12 @@
-"""Questions about photos, made from their captions by rule, every answer with its place.
+"""Rule-based questions about photos, made from their captions, with the boxes of the answers.
 
 After COCO-QA (Ren, Kiros, Zemel, "Exploring Models and Data for Image Question Answering", NeurIPS 2015): spaCy parses
-(`caption_grammar`), rules ask (`question_rules`; `yes_no_claims` for yes and no), frequent answers are thinned (`thin`).
+the captions (`caption_grammar`), rules turn facts into questions (`question_rules`, `yes_no_claims`), and `thin` reduces frequent
+answers.
 
-Answers are lower case, one word or a fixed phrase ("ice cream", "black and white"). Nouns are in the singular, except those said
-of one thing in the plural ("stairs", "shorts", "people"); breeds are "dog", kids "child", guys "man"; actions are -ing forms.
+Answers are lower case, one word or a fixed phrase ("ice cream", "black and white"). Nouns are singular, except
+those that name one thing in the plural ("stairs", "shorts", "people"). Breeds become "dog", kids "child", guys "man"; actions are
+-ing forms.
 """
 
 from __future__ import annotations
@@ -35,11 +37,16 @@ def make_questions(
     tally: SkipCounter | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Question]:
-    """The questions about the photos that each split names, in that order; the same for the same input and `seed`.
+    """Yield questions about the photos of each split, in that order; deterministic for equal input and `seed`.
 
-    Without `entities` (a folder of Flickr30k Entities) no answer has boxes. Left out are answers given fewer than
-    `min_count` times in all, and questions with a word in fewer captions: most are misspelt. Each split is thinned and its yes
-    and no balanced for itself. `tally` counts what cannot be read; `progress` takes the number of photos read.
+    Args:
+        captions: Captions of each photo.
+        splits: Photos of each split; thinning and yes/no balance apply to each split on its own.
+        entities: Folder of Flickr30k Entities; without it no answer has boxes.
+        seed: Seed of all draws.
+        min_count: Rarer answers, and questions with a word that occurs in fewer captions (mostly misspellings), are dropped.
+        tally: Counts unreadable records.
+        progress: Called with the number of photos read.
     """
     names = dict.fromkeys(name for listed in splits.values() for name in listed)
     photos: dict[str, CaptionedPhoto] = {}
@@ -61,7 +68,7 @@ def make_questions(
 
 
 def ask(photo: CaptionedPhoto) -> Iterator[Question]:
-    """The questions that the captions of a photo answer, yes and no aside; of several answers the most frequent."""
+    """Yield the questions that the captions of a photo answer, without yes/no; conflicting answers give way to the commonest."""
     naming = Naming(photo.facts)
     said: dict[str, list[Question]] = defaultdict(list)
     for number, caption in enumerate(photo.facts):
@@ -74,10 +81,10 @@ def ask(photo: CaptionedPhoto) -> Iterator[Question]:
 
 
 def thin(questions: Sequence[Question], photos: int, rng: random.Random) -> list[Question]:
-    """COCO-QA's rule against answers that are everywhere: some of `questions`, in their order.
+    """Thin frequent answers by COCO-QA's rule; the kept `questions` stay in their order.
 
-    They are taken up in random order. The next with an answer that `n` taken ones have is taken with probability 1 while
-    `n <= K`, then `exp(-(n - K) / K2)`. COCO-QA has K = 100 and K2 = 200 at 123,287 photos with more varied
+    Questions are visited in random order. One whose answer has been kept `n` times is kept with probability 1 while `n <= K`,
+    then with `exp(-(n - K) / K2)`. COCO-QA has K = 100 and K2 = 200 at 123,287 photos with more varied
     captions; here K = `photos` / 12 (at least 20) and K2 = 2 K, so that splits of different size keep the same mixture.
     """
     k = max(20, photos / 12)
@@ -92,7 +99,7 @@ def thin(questions: Sequence[Question], photos: int, rng: random.Random) -> list
 
 
 def _known(photos: Iterable[CaptionedPhoto], min_count: int) -> frozenset[str]:
-    """The words that a question may hold."""
+    """Words that questions may contain."""
     counts = Counter(word for photo in photos for caption in photo.facts for word in set(_words(caption.text)))
     return QUESTION_WORDS.union(word for word, count in counts.items() if count >= min_count)
 

@@ -1,4 +1,4 @@
-"""Rules that ask about the facts of a caption: each yields question, answer, type and answering things.
+"""Rules that turn the facts of a caption into questions; each yields `DraftQuestion`s.
 
 The types are those of COCO-QA (Ren, Kiros, Zemel, NeurIPS 2015), object, colour, number and location, and action.
 """
@@ -23,7 +23,7 @@ class DraftQuestion(NamedTuple):
 
     @property
     def fair(self) -> bool:
-        """Whether the question keeps its answer to itself, and is short."""
+        """Whether the question is short and does not give its answer away."""
         words = self.question[:-1].split()
         return len(words) <= LONGEST and not any(akin(a, w) for a in self.answer.split() if a != "and" for w in words)
 
@@ -32,7 +32,7 @@ Rule = Callable[[CaptionFacts, "Naming"], Iterator[DraftQuestion]]
 
 
 def akin(one: str, other: str) -> bool:
-    """Whether one word gives the other away: bike and biker, ski and skiing, football and ball; not man and woman."""
+    """Whether one word gives the other away: bike and biker, ski and skiing, football and ball, but not man and woman."""
     if one == other or min(len(one), len(other)) < 3:
         return one == other
     short, long = sorted((one, other), key=len)
@@ -40,7 +40,7 @@ def akin(one: str, other: str) -> bool:
 
 
 class Naming:
-    """How to speak of a thing so that it is clear which is meant, of all that the captions of one photo tell of."""
+    """Unambiguous names of things, given all that the captions of one photo mention."""
 
     def __init__(self, captions: Sequence[CaptionFacts]) -> None:
         self.several: set[str] = set()
@@ -51,7 +51,7 @@ class Naming:
             self.several |= {thing.noun for thing in caption.things if thing.plural and thing.noun not in lex.PLURAL}
 
     def name(self, thing: Thing, caption: CaptionFacts, hidden: Iterable[str] = ()) -> str:
-        """ "the dog"; "the small dog" where there are others, but by none of the `hidden` words; empty where no name is clear."""
+        """Name such as "the dog", or "the small dog" among several, without the `hidden` words; empty where it is ambiguous."""
         others = [other for other in caption.things if other is not thing]
         if not thing.clean or _one_of_more(thing) or _maybe_the_same(thing, others):
             return ""
@@ -67,7 +67,7 @@ class Naming:
         return f"the {apart} {thing.said}" if apart else ""
 
     def names(self, things: Sequence[Thing], caption: CaptionFacts) -> str:
-        """ "the man and the woman"; empty where one of them has no clear name."""
+        """Joint name such as "the man and the woman"; empty where one of them is ambiguous."""
         found = [self.name(thing, caption) for thing in things]
         return " and ".join(found) if all(found) else ""
 
@@ -77,7 +77,7 @@ def _one_of_more(thing: Thing) -> bool:
 
 
 def _maybe_the_same(thing: Thing, others: Iterable[Thing]) -> bool:
-    """ "the person" beside "a man", who is one, too."""
+    """Whether another noun could mean the same person: "the person" beside "a man"."""
     people = {other.noun for other in others} & lex.PEOPLE - {thing.noun}
     return thing.noun in lex.PEOPLE and any(thing.noun in lex.same(noun) for noun in people)
 
@@ -87,7 +87,7 @@ def are(things: Sequence[Thing]) -> str:
 
 
 def sayable(thing: Thing) -> bool:
-    """Whether the phrase can be said as it stands: with an article, or such that it needs none."""
+    """Whether the phrase fits into a question as it stands: it has an article or needs none."""
     if not thing.clean or thing.number or len(thing.modifiers) > 2:
         return False
     return thing.determiner in ("a", "an", "the", "some") or (not thing.determiner and (thing.plural or thing.noun in lex.MASS))
@@ -203,13 +203,13 @@ def colour(caption: CaptionFacts, naming: Naming) -> Iterator[DraftQuestion]:
 
 
 def _owners(caption: CaptionFacts) -> dict[int, Thing]:
-    """Who has the thing that stands at a word: those who wear it, or are told to be "with" such hair."""
+    """Owner of the thing at each word: its wearer, or an actor described as "with" a body part such as hair."""
     owners = {what.at: who for who, how, what in caption.at if how == "with" and who.noun in lex.ACTORS and what.noun in lex.BODY}
     return owners | {garment.at: who for who, garment in caption.wearing}
 
 
 def _owned(thing: Thing, owners: dict[int, Thing], caption: CaptionFacts, naming: Naming) -> str:
-    """ "the man's shirt", empty where nobody is told to have it, several do, or he has two."""
+    """Name such as "the man's shirt"; empty without an owner, with several, or with two such things."""
     who = owners.get(thing.at)
     more = [other for other in caption.things if other.noun == thing.noun and owners.get(other.at) is who]
     name = "" if who is None or who.plural or len(more) > 1 else naming.name(who, caption)
@@ -217,7 +217,7 @@ def _owned(thing: Thing, owners: dict[int, Thing], caption: CaptionFacts, naming
 
 
 def number(caption: CaptionFacts, naming: Naming) -> Iterator[DraftQuestion]:
-    """How many dogs are running? two. "a dog" is not one, "one dog" is."""
+    """How many dogs are running? two. Only "one dog" counts as one, "a dog" does not."""
     for thing in caption.things:
         if not thing.number or not thing.clean or thing.noun in lex.BODY or _one_of_more(thing) or _again(thing, caption):
             continue
@@ -234,7 +234,7 @@ def number(caption: CaptionFacts, naming: Naming) -> Iterator[DraftQuestion]:
 
 
 def _again(thing: Thing, caption: CaptionFacts) -> bool:
-    """Whether the caption tells of more such things than these."""
+    """Whether the caption mentions further things of this kind."""
     told = sum(other.noun == thing.noun for other in caption.things)
     said = sum(word.startswith(thing.noun) for word in caption.text.lower().split())
     return max(told, said) > 1 or "another" in caption.text.lower().split()
@@ -260,7 +260,7 @@ def location(caption: CaptionFacts, naming: Naming) -> Iterator[DraftQuestion]:
 
 
 def _is_place(preposition: str, place: Thing, doing: str = "") -> bool:
-    """Whether one is there, `doing` this or nothing: on a bench one sits, but does not run."""
+    """Whether `place` answers "where?" for somebody `doing` this: a bench does for sitting, not for running."""
     if preposition.split()[0] not in lex.SEEN_FROM or preposition == "in front of" or place.noun not in lex.PLACES:
         return False
     return place.noun not in lex.SURFACES or not doing or doing in lex.AT_REST

@@ -1,7 +1,7 @@
-"""Questions of yes and no: each is asked about as many photos where the answer is yes as about photos where it is no.
+"""Balanced yes/no questions: each question gets as many photos with the answer yes as with the answer no.
 
-So who knows only the question is right in half of them. The photos where it is no are those where a yes would be likely: what is
-asked for often stands beside what is there, but no caption tells of it, nor of anything that the word could mean.
+A model that sees only the question is therefore right half of the time. The photos for no are hard negatives: the claimed thing
+often occurs beside the things in the photo, but no caption mentions it, nor anything that the word could mean.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from .captioned_photos import CaptionedPhoto
 from .question_rules import Naming, akin, are, colour
 
 TYPE = "yes/no"
-PHOTOS_PER_CLAIM = 80  # one question in so many photos is asked at most, with yes and with no
-SHORTLIST = 6  # the no is drawn from so many times as many of the likeliest photos
+PHOTOS_PER_CLAIM = 80  # a question is asked at most once in so many photos, for each of its two answers
+SHORTLIST = 6  # the photos for no are drawn from the likeliest candidates, this many times as many as needed
 
 
 @dataclass
 class Claim:
-    """For one question: the photos where it is so, and those where it is not, with how likely it was."""
+    """Photos of one question: those answered yes, and those answered no with the weight of a yes there."""
 
     yes: dict[str, Question] = field(default_factory=dict)
     no: dict[str, tuple[float, Question]] = field(default_factory=dict)
 
 
 class Claims(dict[str, Claim]):
-    """Question -> where the answer is yes and where no; a photo with both is a yes."""
+    """Maps each question to its photos by answer; a photo that would have both answers gets yes."""
 
     def __missing__(self, question: str) -> Claim:
         return self.setdefault(question, Claim())
@@ -49,7 +49,7 @@ class Claims(dict[str, Claim]):
 
 
 def yes_or_no(photos: Sequence[CaptionedPhoto], rng: random.Random, min_count: int) -> Iterator[Question]:
-    """The questions of yes and no about `photos`, each as often with the one answer as with the other."""
+    """Yes/no questions about `photos`, each as often with yes as with no."""
     claims = Claims()
     _there(photos, claims, min_count)
     _doing(photos, claims)
@@ -63,14 +63,14 @@ def yes_or_no(photos: Sequence[CaptionedPhoto], rng: random.Random, min_count: i
 
 
 def _likely(weighted: Sequence[tuple[float, Question]], count: int, rng: random.Random) -> list[Question]:
-    """`count` of the likeliest, drawn without replacement by weight (Efraimidis and Spirakis 2006)."""
+    """Draws `count` of the heaviest candidates without replacement, by weight (Efraimidis and Spirakis, 2006)."""
     best = sorted(weighted, key=lambda each: -each[0])[: SHORTLIST * count]
     drawn = sorted(((rng.random() ** (1 / weight), i) for i, (weight, _) in enumerate(best)), reverse=True)
     return [best[i][1] for _, i in drawn[:count]]
 
 
 def _there(photos: Sequence[CaptionedPhoto], claims: Claims, min_count: int) -> None:
-    """Is there a ball in the photo? How likely: the sum over what is told of, how often the one stands beside the other."""
+    """Claims "is there a ball in the photo?". The weight of a no: how often the captions' nouns occur beside a ball, summed."""
     told = [{thing.noun: None for caption in photo.facts for thing in caption.things} for photo in photos]
     count = Counter(noun for nouns in told for noun in nouns)
     beside: dict[str, Counter[str]] = defaultdict(Counter)
@@ -101,7 +101,7 @@ def _is_there(noun: str) -> str:
 
 
 def _doing(photos: Sequence[CaptionedPhoto], claims: Claims) -> None:
-    """Is the dog running? Not where all that anybody there does excludes it; how likely: how often such a dog does."""
+    """Claims "is the dog running?". No where all actions in the photo exclude it, weighted by how often dogs run."""
     common: dict[str, Counter[str]] = defaultdict(Counter)
     seen: list[tuple[str, CaptionedPhoto, int]] = []
     for photo in photos:
@@ -129,7 +129,7 @@ def _doing(photos: Sequence[CaptionedPhoto], claims: Claims) -> None:
 
 
 def _coloured(photos: Sequence[CaptionedPhoto], claims: Claims) -> None:
-    """Is the dog brown? Not where no colour told is near it; how likely: how often such a dog is."""
+    """Claims "is the dog brown?". No where no mentioned colour is close, weighted by how often dogs are brown."""
     common: dict[str, Counter[str]] = defaultdict(Counter)
     seen: list[tuple[str, CaptionedPhoto, int]] = []
     for photo in photos:
@@ -150,6 +150,6 @@ def _coloured(photos: Sequence[CaptionedPhoto], claims: Claims) -> None:
 
 
 def _near(words: Iterable[str]) -> set[str]:
-    """The colours among `words`, and those that one can take for them."""
+    """Colours among `words`, and the colours that can be confused with them."""
     told = {lex.COLOURS[part] for word in words for part in word.split("-") if part in lex.COLOURS}
     return told.union(*(row for row in lex.NEAR if row & told))

@@ -1,4 +1,4 @@
-"""Reader for captions in Flickr8k's layout: a CSV file `image,caption` with a header, one caption a line."""
+"""Reader for captions in the layout of Flickr8k: a CSV file `image,caption` with a header, one caption a line."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .question_record import OnSkip
 
 
 def read_captions(path: Path, on_skip: OnSkip | None = None) -> dict[str, list[str]]:
-    """Image name -> its captions, in the file's order. Raises ValueError naming the first line that is not `image,caption`.
+    """Captions of each image, in the file's order. Raises ValueError for the first line that is not `image,caption`.
 
-    With `on_skip` such lines, and those with a stray quote, are told to it and left out; no caption then goes over two lines.
+    With `on_skip` such lines, and those with a stray quote, are skipped and passed to it; captions cannot span lines then.
     """
     captions: dict[str, list[str]] = {}
     with path.open(encoding="utf-8", errors="strict" if on_skip is None else "replace", newline="") as file:
@@ -43,14 +43,14 @@ def _rows(file: TextIO) -> Iterator[tuple[int, list[str]]]:
 
 
 def _lines(file: TextIO) -> Iterator[tuple[int, list[str]]]:
-    """Each line for itself, so that an open quote does not swallow the next ones; a line with one as a single cell."""
+    """Parse each line on its own, so that an unclosed quote does not swallow the next ones; such a line is a single cell."""
     for number, line in enumerate(file, start=1):
         yield number, [line.strip()] if line.count('"') % 2 else next(csv.reader([line]), [])
 
 
 def read_split(path: Path, captions: dict[str, list[str]], on_skip: OnSkip | None = None) -> list[str]:
-    """The image names of a split file (one a line). Raises ValueError when some have no caption; with `on_skip` those are told
-    to it and left out."""
+    """Image names of a split file, one a line. Raises ValueError for names without captions; with `on_skip` they are skipped and
+    passed to it."""
     names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     missing = [name for name in names if name not in captions]
     if not names or (missing and on_skip is None):

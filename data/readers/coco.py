@@ -1,5 +1,5 @@
-"""Reader for COCO (Lin et al., ECCV 2014): photos with captions (`captions_val2017.json`) and the boxes of 80 kinds of things
-(`instances_val2017.json`), in the dataset's own layout.
+"""Reader for COCO (Lin et al., ECCV 2014): photos with captions (`captions_val2017.json`) and boxes of 80 categories
+(`instances_val2017.json`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from .flickr_entities import Box
 
-# What captions call COCO's people, who are hardly ever "person" there.
+# Words for people in captions, which hardly ever say COCO's "person".
 _PEOPLE = """
     adult baby batter boy catcher child couple crowd family girl group guy kid lady man men passenger pedestrian people person
     player rider skateboarder skier snowboarder surfer toddler woman women
@@ -36,8 +36,14 @@ _ALSO_CALLED = {
 
 @dataclass(frozen=True)
 class CocoObject:
-    """Object on a photo: the nouns in `names`, its `boxes` in fractions of the photo, its kind; `group` tells things of
-    one photo apart."""
+    """Objects of one category on a photo.
+
+    Attributes:
+        names: Nouns that captions use for the category.
+        boxes: Boxes in fractions of the photo.
+        type: Supercategory.
+        group: Category; distinguishes the objects of one photo.
+    """
 
     names: frozenset[str]
     boxes: tuple[Box, ...]
@@ -46,10 +52,10 @@ class CocoObject:
 
 
 def read_coco(captions: Path, instances: Path) -> Iterator[tuple[str, tuple[str, ...], tuple[CocoObject, ...]]]:
-    """File name, captions and things of every photo that has captions, in the captions' file's order; crowds are left out.
+    """Yield file name, captions and objects of every photo with captions, in the order of the captions file; without crowds.
 
-    Things of one kind on a photo are one: a caption does not say which of three chairs it means. Raises ValueError for a file
-    that is not whole.
+    Objects of one category are merged, because a caption does not say which of three chairs it means. Raises ValueError for a
+    truncated file.
     """
     told, drawn = _load(captions, "images", "annotations"), _load(instances, "images", "annotations", "categories")
     texts: dict[int, list[str]] = defaultdict(list)
@@ -73,7 +79,7 @@ def _thing(name: str, kind: str, found: list[list[float]], image: dict[str, Any]
 
 
 def _box(x: float, y: float, w: float, h: float, *, width: int, height: int) -> Box:
-    """COCO's corner and size in pixels -> fractions; a few of its boxes reach over the edge by a rounding error."""
+    """Convert COCO's corner and size in pixels to fractions; a few boxes exceed the photo by a rounding error and are clipped."""
     x0, y0, x1, y1 = x / width, y / height, (x + w) / width, (y + h) / height
     return max(x0, 0.0), max(y0, 0.0), min(x1, 1.0), min(y1, 1.0)
 

@@ -1,6 +1,6 @@
-"""Reader for Flickr30k Entities (Plummer et al., ICCV 2015): which words have which boxes.
+"""Reader for Flickr30k Entities (Plummer et al., ICCV 2015): the boxes of the phrases of captions.
 
-The dataset's own layout: `Sentences/<id>.txt` holds a photo's captions, one a line, phrases marked
+Layout of the dataset: `Sentences/<id>.txt` holds a photo's captions, one a line, phrases marked
 `[/EN#<chain>/<type> words]`; `Annotations/<id>.xml` the boxes of each chain. `<id>` is the part of the
 photo's name before `_`.
 """
@@ -23,11 +23,11 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 @dataclass(frozen=True)
 class Phrase:
-    """The words `start` to `stop` (exclusive) of a sentence, and where they are on the photo.
+    """The words `start` to `stop` (exclusive) of a sentence, and their boxes on the photo.
 
-    Phrases of one `chain` speak of the same things, in all captions of the photo. `boxes` are `(x0, y0, x1,
-    y1)` in fractions of the photo's width and height (the XML's pixels divided by its `<size>`); none for
-    what has no place (a scene, chain 0 "not visual") or was not drawn.
+    Phrases of one `chain` refer to the same things in all captions of the photo. `boxes` are `(x0, y0, x1, y1)` in fractions of
+    the photo's width and height (pixels in the XML, divided by its `<size>`); empty for phrases without a place (a scene, chain
+    0 "not visual") and for things that nobody annotated.
     """
 
     start: int
@@ -39,7 +39,7 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Sentence:
-    """One caption: its `words` as our captioners split them, and its phrases in order."""
+    """One caption: its `words` as the bundled captioners split them, and its phrases in order."""
 
     words: tuple[str, ...]
     phrases: tuple[Phrase, ...]
@@ -50,10 +50,10 @@ class Sentence:
 
 
 def read_entities(folder: Path, image: str) -> tuple[Sentence, ...]:
-    """The captions of the photo `image` with their phrases and boxes, in the order of the dataset.
+    """Captions of the photo `image` with their phrases and boxes, in the order of the dataset.
 
-    Raises FileNotFoundError when the photo has no annotation in `folder`, ValueError that names the file (and
-    the line, or what is missing) when one is broken.
+    Raises FileNotFoundError when the photo has no annotation in `folder`, ValueError with the
+    file and the line (or the missing element) when the annotation is malformed.
     """
     photo = Path(image).stem.split("_", 1)[0]
     sentences, annotations = folder / "Sentences" / f"{photo}.txt", folder / "Annotations" / f"{photo}.xml"
@@ -84,7 +84,7 @@ def _read_sentence(line: str, boxes: dict[str, tuple[Box, ...]], where: str) -> 
 
 
 def _pieces(line: str) -> Iterator[tuple[str, re.Match[str] | None]]:
-    """The text before each marked phrase together with that phrase, then the rest with None."""
+    """Yield the text before each marked phrase together with that phrase, then the remaining text with None."""
     end = 0
     for phrase in _PHRASE.finditer(line):
         yield line[end : phrase.start()], phrase

@@ -1,4 +1,4 @@
-"""A question about a photo, its answer, and where the answer is: the record that all VQA readers yield, as JSON lines on disk."""
+"""The record that all VQA readers yield: a question about a photo, its answer and the answer's boxes; JSON lines on disk."""
 
 from __future__ import annotations
 
@@ -16,11 +16,18 @@ OnSkip = Callable[[str], None]  # called with one sentence about each record tha
 
 @dataclass(frozen=True)
 class Question:
-    """`boxes`: where the answer is, `(x0, y0, x1, y1)` in fractions of the photo; none where it has no place.
+    """A question about a photo, with its answer.
 
-    `type`: what is asked for (`object`, `colour`, `number`, `location`, `action`, `yes/no`, or the dataset's own);
-    `caption`: what the question was made from; `answers`: what each of several people said (VQA v2 has 10), when they differ
-    from `answer`; `attention`: the file of a human attention map (VQA-HAT).
+    Attributes:
+        image: File name of the photo.
+        question: Text of the question.
+        answer: The answer that counts as right.
+        type: Kind of answer: `object`, `colour`, `number`, `location`, `action`, `yes/no`, or the dataset's own.
+        caption: Caption that the question was made from.
+        boxes: Boxes of the answer, `(x0, y0, x1, y1)` in fractions of the photo; empty for an answer without a place.
+        split: Name of the split.
+        answers: Answers of several people (VQA v2 has 10), where they differ from `answer`.
+        attention: File of a human attention map (VQA-HAT).
     """
 
     image: str
@@ -45,7 +52,7 @@ class Question:
                 raise ValueError(f"a box is x0, y0, x1, y1 in fractions of the photo, got {box}")
 
     def to_json(self) -> dict[str, Any]:
-        """What stands on a line: the first seven fields always, the others where they say something."""
+        """Fields of a JSON line: the first seven always, the others only where they are set."""
         found: dict[str, Any] = {name: getattr(self, name) for name in ("image", "question", "answer", "type", "caption")}
         found["boxes"] = [[float(f"{x:.6g}") for x in box] for box in self.boxes]
         found["split"] = self.split
@@ -57,7 +64,7 @@ class Question:
 
 
 def write_questions(questions: Iterable[Question], path: Path) -> int:
-    """Writes one JSON object a line, the file whole or not at all; returns how many."""
+    """Write one JSON object a line and return their number; after an error no file is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     count = 0
@@ -74,14 +81,14 @@ def write_questions(questions: Iterable[Question], path: Path) -> int:
 
 
 def read_questions(path: Path, on_skip: OnSkip | None = None) -> Iterator[Question]:
-    """The questions of a file, line by line. A line that is none is told to `on_skip` and left out; without it, ValueError."""
+    """Yield the questions of a file. Malformed lines are skipped and passed to `on_skip`; without it they raise ValueError."""
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
                 yield _question(json.loads(line))
-            except (ValueError, TypeError, OverflowError, RecursionError) as error:  # JSON that is none is a ValueError
+            except (ValueError, TypeError, OverflowError, RecursionError) as error:  # malformed JSON is a ValueError
                 said = f"{path}, line {number}: expected a question as a JSON object, got {_short(line)} ({error})"
                 if on_skip is None:
                     raise ValueError(said) from None

@@ -1,11 +1,11 @@
-"""Readers of questions in the datasets' own layouts; all yield the record `Question`.
+"""Readers of VQA datasets in their original layouts; all yield `Question` records.
 
 VQA v1 and v2 (Antol et al., ICCV 2015; Goyal et al., CVPR 2017), VQA-HAT (Das et al., EMNLP 2016), COCO-QA (Ren, Kiros,
 Zemel, NeurIPS 2015) and easy-VQA (https://github.com/vzhou842/easy-VQA).
 
-One record that is broken is skipped and told to `on_skip`; without `on_skip` it is a ValueError, as in `read_questions`. A
-file that is broken as a whole (JSON cut short, parallel files of different lengths) is a ValueError always: none of its
-records can be trusted. The functions are generators: errors come with the first question that is asked for.
+A malformed record is skipped and passed to `on_skip`; without `on_skip` it raises ValueError, as in `read_questions`. A file that
+is damaged as a whole (truncated JSON, parallel files of different lengths) always raises ValueError, because none of its records
+can be trusted. The functions are generators: errors are raised with the first question that is requested.
 """
 
 from __future__ import annotations
@@ -42,39 +42,39 @@ _MAP_NAME = re.compile(r"(?P<question>\d+)_(?P<person>\d+)\.png", re.ASCII)
 
 
 def read_vqa(questions: Path, annotations: Path, on_skip: OnSkip | None = None) -> Iterator[Question]:
-    """The questions of VQA v2 about COCO's photos, or of v1, whose layout is the same, in the file's order.
+    """Yield the questions of VQA v2 about COCO's photos, or of v1, whose layout is the same, in the file's order.
 
     The files are `v2_OpenEnded_mscoco_train2014_questions.json` and `v2_mscoco_train2014_annotations.json`.
 
-    `answer` is what most people said, `answers` what all ten did, `type` the dataset's `answer_type` (`yes/no`, `number`,
+    `answer` is the commonest of the ten people's `answers`, `type` the dataset's `answer_type` (`yes/no`, `number`,
     `other`), `image` COCO's file name (`COCO_train2014_000000000009.jpg`), `split` the subtype without its year (`train`).
-    Skipped: a question without annotation, a record that misses something. Raises ValueError for a file that is not whole.
+    Skipped: questions without an annotation, records with missing fields. Raises ValueError for a truncated file.
     """
     for _, question in _read_vqa(questions, annotations, on_skip):
         yield question
 
 
 def read_vqa_hat(questions: Path, annotations: Path, maps: Path, on_skip: OnSkip | None = None) -> Iterator[Question]:
-    """The questions of VQA v1 that have human attention maps, once for each map: the pictures `<question id>_<n>.png` in the
-    folder `maps` (its validation set has three people's maps of a question, its training set one).
+    """Yield the questions of VQA v1 that have human attention maps, one record a map.
 
-    `attention` is the map's path, for `read_attention`; else as in `read_vqa`. One record a map, so that no person's map is
-    lost; the maps of a question follow each other. Skipped, beside what is in `read_vqa`: a picture with another name, a map
-    whose question was not read. Raises ValueError when there is no map at all.
+    The maps are the pictures `<question id>_<n>.png` in the folder `maps`: three people's for each validation question, one for
+    each training question. `attention` is the map's path, for `read_attention`; the other fields are those of `read_vqa`. The
+    maps of a question follow each other. Also skipped: pictures with other names, maps of questions that were not read. Raises
+    ValueError when there is no map at all.
     """
     drawn = _find_maps(maps, on_skip)
     for number, question in _read_vqa(questions, annotations, on_skip):
         for path in drawn.pop(number, ()):
             yield replace(question, attention=str(path))
     for number, paths in drawn.items():
-        _tell(f"{paths[0]}: expected a map of a question in {questions}, question {number} was not read from there", on_skip)
+        _report(f"{paths[0]}: expected a map of a question in {questions}, question {number} was not read from there", on_skip)
 
 
 def read_attention(path: Path | str, size: tuple[int, int] = (14, 14)) -> NDArray[np.float64]:
-    """A human attention map as `size` (rows, columns) numbers that sum to 1: the share of attention in each cell.
+    """Share of human attention in each cell, `size` (rows, columns) numbers that sum to 1.
 
-    A cell is the mean of the pixels in it. Raises FileNotFoundError, ValueError for a file that is no picture or a picture
-    that is black everywhere.
+    A cell is the mean of its pixels. Raises FileNotFoundError, and ValueError for a file that is not a picture or is black
+    everywhere.
     """
     rows, columns = size
     with Path(path).open("rb") as file:
@@ -92,12 +92,12 @@ def read_attention(path: Path | str, size: tuple[int, int] = (14, 14)) -> NDArra
 def read_coco_qa(
     folder: Path, split: str, on_skip: OnSkip | None = None, *, name: Callable[[int], str] | None = None
 ) -> Iterator[Question]:
-    """The questions of COCO-QA's `split` (`train`, `test`): the parallel lines of `questions.txt`, `answers.txt`, `img_ids.txt`
-    and `types.txt` in `folder/split`.
+    """Yield the questions of COCO-QA's `split` (`train`, `test`) from `folder/split`: the parallel lines of
+    `questions.txt`, `answers.txt`, `img_ids.txt` and `types.txt`.
 
     `type` is `object`, `number`, `colour` or `location`. `image` is `name(id)`, by default COCO's file name in its 2014 edition:
-    training photos for `train`, validation photos for `test`. Skipped: a line with another type, no id or nothing. Raises
-    ValueError for another split, and when the files differ in length: no line says which was lost.
+    training photos for `train`, validation photos for `test`. Skipped: lines with an unknown type,
+    without an id, or empty. Raises ValueError for an unknown split and for files of different lengths, which cannot be aligned.
     """
     _check_split(split)
     columns = [_lines(folder / split / file) for file in _COCO_QA_FILES]
@@ -112,16 +112,16 @@ def read_coco_qa(
         photo = name(int(image)) if name else _coco_name(_COCO_QA_PHOTOS[split], int(image))
         return Question(photo, text, answer, _COCO_QA_TYPES[kind], split=split)
 
-    yield from _whole(zip(*columns, strict=True), question, f"{folder / split}, line", on_skip)
+    yield from _well_formed(zip(*columns, strict=True), question, f"{folder / split}, line", on_skip)
 
 
 def read_easy_vqa(folder: Path, split: str, on_skip: OnSkip | None = None) -> Iterator[Question]:
-    """The questions of easy-VQA's `split` (`train`, `test`): `folder/split/questions.json`, where `folder` is the `data` of the
-    package easy-vqa.
+    """Yield the questions of easy-VQA's `split` (`train`, `test`) from `folder/split/questions.json`, where `folder` is the
+    `data` folder of the package easy-vqa.
 
     `image` is the path below `folder` (`train/images/7.png`), for both splits number from 0. `type` follows from the answer:
-    `yes/no`, `object` (a shape) or `colour`, none for an answer that is not easy-VQA's. Skipped: what is not `[question,
-    answer, image id]`. Raises ValueError for another split and for a file that is not whole.
+    `yes/no`, `object` (a shape) or `colour`, empty for other answers. Skipped: records other than `[question, answer, image
+    id]`. Raises ValueError for an unknown split and for a truncated file.
     """
     _check_split(split)
     path = folder / split / "questions.json"
@@ -135,15 +135,15 @@ def read_easy_vqa(folder: Path, split: str, on_skip: OnSkip | None = None) -> It
         text, answer, image = record
         return Question(f"{split}/images/{image}.png", text, answer, _EASY_TYPES.get(answer, ""), split=split)
 
-    yield from _whole(records, question, f"{path}, question", on_skip)
+    yield from _well_formed(records, question, f"{path}, question", on_skip)
 
 
 def _read_vqa(questions: Path, annotations: Path, on_skip: OnSkip | None) -> Iterator[tuple[int, Question]]:
-    """The questions with their ids."""
+    """Yield the questions with their ids."""
     asked, subtype = _records(questions, "questions")
     answered, _ = _records(annotations, "annotations")
     by_question = dict(
-        _whole(answered, lambda record: (_field(record, "question_id", int), record), f"{annotations}, annotation", on_skip)
+        _well_formed(answered, lambda record: (_field(record, "question_id", int), record), f"{annotations}, annotation", on_skip)
     )
 
     def question(record: Any) -> tuple[int, Question]:
@@ -152,7 +152,7 @@ def _read_vqa(questions: Path, annotations: Path, on_skip: OnSkip | None) -> Ite
             raise ValueError(f"question {number} has no annotation in {annotations}")
         return number, _vqa_question(record, by_question[number], subtype)
 
-    yield from _whole(asked, question, f"{questions}, question", on_skip)
+    yield from _well_formed(asked, question, f"{questions}, question", on_skip)
 
 
 def _vqa_question(asked: Mapping[str, Any], answered: Mapping[str, Any], subtype: str) -> Question:
@@ -170,7 +170,7 @@ def _vqa_question(asked: Mapping[str, Any], answered: Mapping[str, Any], subtype
 
 
 def _records(path: Path, key: str) -> tuple[list[Any], str]:
-    """The list under `key`, and the subtype (`train2014`)."""
+    """Records under `key`, and the subtype (`train2014`)."""
     found = _read_json(path)
     try:
         return _field(found, key, list), _field(found, "data_subtype", str)
@@ -187,37 +187,37 @@ def _read_json(path: Path) -> Any:
 
 
 def _only_the_answer(record: dict[str, Any]) -> Any:
-    """Of what one person said only the words: v2's training set has 4.4 million of these objects, few of them different."""
+    """Reduce a person's answer to its interned text: v2's training set has 4.4 million of them, few of them distinct."""
     answer = record.get("answer")
     return sys.intern(answer) if isinstance(answer, str) else record
 
 
 def _find_maps(folder: Path, on_skip: OnSkip | None) -> dict[int, list[Path]]:
-    """Question id -> its maps in order."""
+    """Maps of each question id, in order."""
     drawn: dict[int, dict[int, Path]] = {}
     for path in sorted(folder.glob("*.png")):
         named = _MAP_NAME.fullmatch(path.name)
         if named:
             drawn.setdefault(int(named["question"]), {})[int(named["person"])] = path
         else:
-            _tell(f"{path}: expected a map named <question id>_<n>.png", on_skip)
+            _report(f"{path}: expected a map named <question id>_<n>.png", on_skip)
     if not drawn:
         raise ValueError(f"{folder}: expected attention maps named <question id>_<n>.png, found none")
     return {question: [path for _, path in sorted(maps.items())] for question, maps in drawn.items()}
 
 
-def _whole(records: Iterable[Raw], make: Callable[[Raw], T], where: str, on_skip: OnSkip | None) -> Iterator[T]:
-    """What `make` makes of the records; one it raises ValueError for is told, with `where` and its number from 1."""
+def _well_formed(records: Iterable[Raw], make: Callable[[Raw], T], where: str, on_skip: OnSkip | None) -> Iterator[T]:
+    """Yield `make(record)` for all records; those that raise ValueError are reported, with `where` and their number from 1."""
     for number, record in enumerate(records, start=1):
         try:
             made = make(record)
         except ValueError as error:
-            _tell(f"{where} {number}: {error}", on_skip)
+            _report(f"{where} {number}: {error}", on_skip)
         else:
             yield made
 
 
-def _tell(said: str, on_skip: OnSkip | None) -> None:
+def _report(said: str, on_skip: OnSkip | None) -> None:
     if on_skip is None:
         raise ValueError(said)
     on_skip(said)
@@ -240,5 +240,5 @@ def _coco_name(subtype: str, image: int) -> str:
 
 
 def _lines(path: Path) -> list[str]:
-    """Not by `splitlines`: it also parts at signs that are no line ends here."""
+    """Lines of a text file. `splitlines` would also split at characters that do not end lines here."""
     return [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").rstrip().split("\n")]
