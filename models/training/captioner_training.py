@@ -1,12 +1,12 @@
-"""Trains our captioners: `nic`, and its twin with attention, `sat`.
+"""Training of the bundled captioners: `nic`, and its twin with attention, `sat`.
 
-Recipe: maximum likelihood over all captions (AdamW, warm-up, cosine), dropout, horizontal flips (not where a caption says
-left or right), crops of the cached grid, the encoder's tail fine-tuned after a few epochs at a lower rate, an exponential
-moving average of the weights (Polyak and Juditsky, 1992) as the result. Auxiliary losses ask for the words of all captions of a
-photo: its cells share them out, each saying one (`cell_loss`), through `merge` where the network has it; or the mean cell says
-all (`bag_loss`). What cells are read with, where that is not `merge`, is thrown away after training.
+Recipe: maximum likelihood over all captions (AdamW, warm-up, cosine schedule), dropout, horizontal flips (except where a caption
+says left or right), crops of the cached grid, fine-tuning of the encoder's tail at a lower rate after a few epochs, and an
+exponential moving average of the weights (Polyak and Juditsky, 1992) as the result. Auxiliary losses predict the words of all
+captions of a photo, from a mixture over its cells (`cell_loss`) or from the mean cell (`bag_loss`). They read cells through
+`merge` where the network has it, else through a linear layer that is discarded after training.
 
-What stays frozen runs once and is cached: the encoder's trunk, or the whole encoder where it is borrowed from another captioner.
+Frozen parts run once and their outputs are cached: the encoder's trunk, or the whole encoder if it comes from another captioner.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from .feature_cache import Progress, cache_features
 from .training_run import TrainingRun, mean_cell, missing_photos, pad, round_to_half
 
 NETWORKS = specs_of_task("captioning")  # what `train captioner --network` takes
-MEASURED = 500  # training photos from which the mean cell is taken
-CAPTIONS_KEPT = 32  # of the dev photos: what the network said when it was trained, for tests of the files
+MEASURED = 500  # training photos that the mean cell is estimated from
+CAPTIONS_KEPT = 32  # captions of so many dev photos, saved for tests of the weights file
 
 
 @dataclass(frozen=True)
@@ -41,28 +41,28 @@ class TrainingOptions:
     epochs: int = 11
     batch_size: int = 20  # photos, each with all its captions
     learning_rate: float = 1e-3
-    tail_rate: float = 1e-4  # of the encoder's tail, from `tail_from` on
-    tail_from: int = 2  # epochs with a frozen tail before
+    tail_rate: float = 1e-4  # learning rate of the encoder's tail
+    tail_from: int = 2  # epochs before the tail is unfrozen
     weight_decay: float = 0.01
     dropout: float = 0.3
-    cell_weight: float = 0.5  # of the auxiliary loss of single cells, in nats a word
-    bag_weight: float = 0.0  # of the auxiliary loss of the mean cell, in nats a word
+    cell_weight: float = 0.5  # weight of `cell_loss`
+    bag_weight: float = 0.0  # weight of `bag_loss`
     merge: bool = True  # whether nic's image vector also enters before the readout
     average: float = 0.998  # decay of the moving average, a step
     min_count: int = 5
     width: int = 512
     train_stride: int = 32
-    stride: int = 16  # of the network that is written; same weights
-    size: int = 320  # of the photos that the network that is written takes; it is trained on 224 pixels
-    encoder: str = "tf_efficientnet_lite0"  # timm's name, with ImageNet's weights; or a captioner of ours that lends its own
+    stride: int = 16  # of the saved network; the weights are the same
+    size: int = 320  # input pixels of the saved network; training uses 224
+    encoder: str = "tf_efficientnet_lite0"  # name in timm, with ImageNet weights, or a captioner whose encoder is reused
     network: str = "nic"
-    attention_weight: float = 1.0  # of Xu et al.'s doubly stochastic penalty, where there is attention
+    attention_weight: float = 1.0  # weight of the doubly stochastic penalty (Xu et al.), with attention only
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class CaptionCorpus:
-    """Photos of one split: cached trunk features and the ids of their captions, end token included."""
+    """Cached trunk features of the photos of one split, and the ids of their captions with the end token."""
 
     features: np.ndarray  # (photos, views, c, h, w) float16; view 1 is mirrored
     captions: list[list[list[int]]]
@@ -77,7 +77,7 @@ class CaptionCorpus:
 
 
 def batches(corpus: CaptionCorpus, options: TrainingOptions, epoch: int) -> Iterator[tuple[Tensor, list[list[list[int]]]]]:
-    """Shuffled, mirrored and cropped photos `(b, c, h, w)` with their captions; the same for the same seed and epoch."""
+    """Yield shuffled, mirrored and cropped features `(b, c, h, w)` with captions; deterministic for a seed and an epoch."""
     rng = np.random.default_rng((options.seed, epoch))
     order = rng.permutation(len(corpus.captions))
     for start in range(0, len(order), options.batch_size):
@@ -93,7 +93,7 @@ def batches(corpus: CaptionCorpus, options: TrainingOptions, epoch: int) -> Iter
 def caption_loss(model: Captioner, cells: Tensor, captions: list[list[list[int]]], rows: int = 50) -> tuple[Tensor, int, Tensor]:
     """Summed negative log-likelihood in nats, the number of tokens, and the mean attention penalty of a caption.
 
-    Captions of like length run together.
+    Captions of similar length run together.
     """
     context = model.context(cells)
     flat = sorted(((ids, i) for i, photo in enumerate(captions) for ids in photo), key=lambda pair: -len(pair[0]))
@@ -112,13 +112,13 @@ def caption_loss(model: Captioner, cells: Tensor, captions: list[list[list[int]]
 
 
 def doubly_stochastic(attention: Tensor, real: Tensor) -> Tensor:
-    """Xu et al., ICML 2015, eq. 14: how far a caption `(b,)` is from looking everywhere, `mean_i (1 - sum_t alpha_ti)^2`."""
+    """Attention penalty of each caption `(b,)`, `mean_i (1 - sum_t alpha_ti)^2` (Xu et al., ICML 2015, eq. 14)."""
     looked = (attention * real[..., None]).sum(dim=1)
     return ((1 - looked) ** 2).mean(dim=1)
 
 
 def word_shares(captions: list[list[list[int]]], wanted: Tensor) -> Tensor:
-    """How the `wanted` words `(v,)` of each photo's captions are shared out: `(b, v)`, rows add up to 1."""
+    """Relative frequencies `(b, v)` of the `wanted` words `(v,)` in each photo's captions; rows add up to 1."""
     counts = torch.zeros(len(captions), len(wanted))
     for row, photo in zip(counts, captions, strict=True):
         for ids in photo:
@@ -128,15 +128,15 @@ def word_shares(captions: list[list[list[int]]], wanted: Tensor) -> Tensor:
 
 
 def bag_loss(logits: Tensor, shares: Tensor) -> Tensor:
-    """Cross-entropy between the words of a photo's captions `(b, v)` and logits of its mean cell, nats a word."""
+    """Cross-entropy, in nats a word, of the words of a photo's captions `(b, v)` under the logits of its mean cell."""
     return -(shares * logits.log_softmax(dim=1)).sum(dim=1).mean()
 
 
 def cell_loss(logits: Tensor, shares: Tensor, wanted: Tensor) -> Tensor:
-    """Cross-entropy between the words of a photo's captions `(b, v)` and a mixture over its cells, nats a word.
+    """Cross-entropy, in nats a word, of the words of a photo's captions `(b, v)` under a mixture over its cells.
 
-    `logits` `(b, n, v)`: each cell says one of the `wanted` words, p(w) = 1/n sum_i softmax_i(w). What a cell gives to one word
-    it takes from the others, so that words share the photo out among them.
+    With `logits` `(b, n, v)`, each cell predicts one of the `wanted` words: p(w) = 1/n sum_i softmax_i(w). Probability that a
+    cell gives to one word is taken from the others, so that words compete for cells.
     """
     mixture = logits[..., wanted].log_softmax(dim=2).logsumexp(dim=1) - math.log(logits.shape[1])
     return -(shares[:, wanted] * mixture).sum(dim=1).mean()
@@ -144,7 +144,7 @@ def cell_loss(logits: Tensor, shares: Tensor, wanted: Tensor) -> Tensor:
 
 @torch.no_grad()
 def dev_loss(model: Captioner, tail: nn.Module, corpus: CaptionCorpus, device: torch.device) -> float:
-    """Nats a token (end token included) on unmirrored, uncropped photos."""
+    """Loss in nats a token, end token included, on photos that are neither mirrored nor cropped."""
     model.eval()
     total, tokens = 0.0, 0
     for start in range(0, len(corpus.captions), 64):
@@ -165,7 +165,7 @@ def train_epoch(
     device: torch.device,
     progress: Progress,
 ) -> float:
-    """One pass over the photos; the mean loss in nats a token. `tail`: what comes after the cached features."""
+    """Train for one epoch; returns the mean loss in nats a token. `tail`: the encoder behind the cached features."""
     model, options = run.model, run.options
     assert isinstance(model, Captioner)
     model.train()
@@ -195,7 +195,7 @@ def train_epoch(
 
 
 def parameter_groups(model: Captioner, tail: nn.Module, bag: nn.Linear, options: TrainingOptions) -> list[dict[str, Any]]:
-    """The head at the full rate, the encoder's tail at its own; what runs before it stays as it is."""
+    """Optimiser groups: the head at the full learning rate, the encoder's tail at its own; the trunk stays frozen."""
     encoder = {id(p) for p in model.encoder.parameters()}
     head = [p for p in model.parameters() if id(p) not in encoder]
     return [
@@ -215,9 +215,9 @@ def train_captioner(
     device: torch.device,
     progress: Progress,
 ) -> Path:
-    """Trains and writes `out/model.safetensors`, `out/config.json`, `out/log.jsonl`; returns `out`.
+    """Train a captioner and write `out/model.safetensors`, `out/config.json` and `out/log.jsonl`; returns `out`.
 
-    Killed at any moment, the same call goes on after the last finished epoch.
+    An interrupted run resumes after its last finished epoch when it is called again.
     """
     missing_photos(images, [*train, *dev])
     out.mkdir(parents=True, exist_ok=True)
@@ -269,7 +269,7 @@ def train_captioner(
 
 
 def content_words(vocabulary: Vocabulary) -> Tensor:
-    """Which words `(v,)` may name something on a photo: all but spaCy's stop words."""
+    """Mask `(v,)` of the words that may name something on a photo: all but spaCy's stop words."""
     import spacy
 
     silent = {*SPECIALS, *spacy.blank("en").Defaults.stop_words}
@@ -278,14 +278,14 @@ def content_words(vocabulary: Vocabulary) -> Tensor:
 
 @torch.no_grad()
 def cells_of(model: Captioner, photos: Sequence[Path]) -> Iterator[Tensor]:
-    """What the network sees of photos, in batches `(b, d, h, w)`."""
+    """Yield the projected cells of photos, in batches `(b, d, h, w)`."""
     for start in range(0, len(photos), 25):
         batch = [load_image(photo) for photo in photos[start : start + 25]]
         yield model.cells(to_pixels(batch, model.config.image_size).to(model.baseline))
 
 
 def caption(model: Captioner, photo: Path, vocabulary: Vocabulary) -> str:
-    """What the network says about a photo."""
+    """The network's caption of a photo."""
     with torch.no_grad():
         ids, _ = model.generate(next(cells_of(model, [photo])))
     return " ".join(vocabulary.decode(ids[0].tolist()))

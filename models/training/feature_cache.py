@@ -1,4 +1,4 @@
-"""What a frozen network makes of photos, computed once and kept on disk."""
+"""Features of photos under a frozen network, computed once and kept on disk."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from torch import nn
 from ...core.images import load_image
 from ..encoder import to_pixels
 
-Progress = Callable[[str, int, int, str], None]  # what, done, of how many, remark
+Progress = Callable[[str, int, int, str], None]  # called with stage, number done, total, remark
 
 
 def cache_features(
     network: nn.Module, paths: Sequence[Path], folder: Path, *, size: int, views: int, progress: Progress
 ) -> np.ndarray:
-    """Features `(photos, views, c, h, w)` in float16, memory-mapped from `folder`; goes on where it was stopped.
+    """Features `(photos, views, c, h, w)` in float16, memory-mapped from `folder`; an interrupted call resumes.
 
-    `network` takes pixels `(b, 3, size, size)`; view 1 is the mirrored photo. Photos, views and weights name the file.
+    `network` takes pixels `(b, 3, size, size)`; view 1 is the mirrored photo. A hash of paths, size, views and weights
+    names the file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    network.eval()  # ImageNet's batch statistics, not the batch's: the network that speaks later has no batch
+    network.eval()  # ImageNet statistics rather than the batch's: at inference there is no batch
     weights = b"".join(p.detach().cpu().numpy().tobytes() for p in network.state_dict().values())
     key = hashlib.sha256(repr(([str(p) for p in paths], size, views)).encode() + weights).hexdigest()[:16]
     device = next(network.parameters()).device

@@ -1,4 +1,4 @@
-"""What our training runs share: optimiser, schedule, moving average, one checkpoint an epoch, and the loop over epochs."""
+"""Shared parts of training runs: optimiser, schedule, moving average, checkpoints, and the loop over epochs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ BETAS = (0.9, 0.98)
 
 
 class TrainingRun:
-    """Everything that changes while training: saved once an epoch, so that the same command resumes.
+    """Mutable state of a training run, saved after every epoch so that the same command resumes it.
 
-    AdamW with the parameter groups `groups`, half an epoch of warm-up, then a cosine; `average` holds the exponential moving
-    average of the model's weights (Polyak and Juditsky, 1992). `helpers` are modules trained along and thrown away. `options`
-    is a dataclass with `epochs`, `weight_decay` and `average`.
+    The optimiser is AdamW with the parameter groups `groups`, half an epoch of warm-up, then a cosine schedule. `average` is the
+    exponential moving average of the model's weights (Polyak and Juditsky, 1992). `helpers` are auxiliary modules, discarded
+    after training. `options` is a dataclass with `epochs`, `weight_decay` and `average`.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class TrainingRun:
         self.history: list[dict[str, float]] = []
 
     def step(self, objective: Tensor) -> None:
-        """One update of the weights and of their average."""
+        """Update the weights and their average."""
         self.optimizer.zero_grad()
         torch.autograd.backward(objective)
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimizer.step()
         self.schedule.step()
         count = self.schedule.last_epoch
-        decay = min(self.options.average, (1 + count) / (10 + count))  # young weights are soon forgotten
+        decay = min(self.options.average, (1 + count) / (10 + count))  # early weights decay faster
         for key, value in self.model.state_dict().items():
             if value.is_floating_point():
                 self.average[key].lerp_(value, 1 - decay)
@@ -90,9 +90,9 @@ class TrainingRun:
         measure: Callable[[], dict[str, float]],
         progress: Progress,
     ) -> None:
-        """All epochs that are still to be done, each followed by `measure`, a checkpoint and a line in `out/log.jsonl`.
+        """Run the remaining epochs, each followed by `measure`, a checkpoint and a line in `out/log.jsonl`.
 
-        `epoch` takes its number and returns the mean loss; `measure` looks at `average`.
+        `epoch` takes the number of an epoch and returns the mean loss; `measure` evaluates `average`.
         """
         checkpoint = out / "checkpoint.pt"
         if checkpoint.exists():
@@ -110,27 +110,27 @@ class TrainingRun:
 
 @torch.no_grad()
 def round_to_half(model: nn.Module) -> None:
-    """Weights become what they will be on disk, so that the network that is tested is the network that is loaded."""
+    """Round weights to the float16 of the saved file, so that tests see the network that users load."""
     for tensor in model.state_dict().values():
         if tensor.is_floating_point():
             tensor.copy_(tensor.half())
 
 
 def pad(rows: Sequence[Sequence[int]]) -> Tensor:
-    """Lists of ids -> `(b, t)`, padded with -1."""
+    """Tensor `(b, t)` of lists of ids, padded with -1."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[-1] * (longest - len(row))] for row in rows])
 
 
 def mean_cell(cells: Iterable[Tensor]) -> Tensor:
-    """The mean over photos and positions `(d,)` of the last spatial layer, given in batches `(b, d, h, w)`."""
+    """Mean `(d,)` of the last spatial layer over photos and positions, from batches `(b, d, h, w)`."""
     sums, counts = zip(*((part.mean(dim=(2, 3)).sum(dim=0), len(part)) for part in cells), strict=True)
     mean: Tensor = torch.stack(sums).sum(dim=0) / sum(counts)
     return mean
 
 
 def missing_photos(images: Path, names: Sequence[str]) -> None:
-    """Raises FileNotFoundError before hours are spent."""
+    """Raise FileNotFoundError for missing photos before any hours are spent."""
     missing = [name for name in names if not (images / name).is_file()]
     if missing:
         raise FileNotFoundError(f"{len(missing)} photos are not in {images}, the first: {missing[0]}")

@@ -1,8 +1,8 @@
-"""Trains our VQA models: `lstm-q`, and its twin with attention, `san`.
+"""Training of the bundled VQA models: `lstm-q`, and its twin with attention, `san`.
 
-Recipe: cross-entropy of the answer (AdamW, warm-up, cosine), dropout, horizontal flips (not where a question or its answer
-says left or right), an exponential moving average of the weights as the result. The cells' projection starts from the
-captioner's own, which already speaks about words.
+Recipe: cross-entropy of the answer (AdamW, warm-up, cosine schedule), dropout, horizontal flips (except where a question or its
+answer says left or right), and an exponential moving average of the weights as the result. The projection of the cells starts
+from the captioner's, which already relates cells to words.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .feature_cache import Progress, cache_features
 from .training_run import TrainingRun, mean_cell, missing_photos, pad, round_to_half
 
 NETWORKS = specs_of_task("vqa")  # what `train vqa --network` takes
-ANSWERS_KEPT = 32  # of the dev photos, one question each: what the network said when it was trained, for tests of the files
+ANSWERS_KEPT = 32  # answers to a question about each of so many dev photos, saved for tests of the weights file
 NOT_AN_ANSWER = -1
 
 
@@ -42,21 +42,21 @@ class VQAOptions:
     weight_decay: float = 0.02
     dropout: float = 0.5
     average: float = 0.998  # decay of the moving average, a step
-    min_count: int = 3  # of a question's word
+    min_count: int = 3  # rarer words of questions become <unk>
     min_answers: int = 8  # rarer answers are no class
     width: int = 512
     embedding: int = 256
     hidden: int = 256
     train_stride: int = 32
-    stride: int = 16  # of the network that is written; same weights
-    encoder: str = "nic"  # the captioner whose encoder it is
+    stride: int = 16  # of the saved network; the weights are the same
+    encoder: str = "nic"  # captioner whose encoder is reused
     network: str = "lstm-q"
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class QuestionCorpus:
-    """Photos of one split, cached features and their questions; answers outside the vocabulary are -1."""
+    """Cached features of the photos of one split, and their questions; answers that are no class are -1."""
 
     features: np.ndarray  # (photos, views, c, h, w) float16; view 1 is mirrored
     questions: list[list[list[int]]]
@@ -77,7 +77,7 @@ class QuestionCorpus:
 
 
 def batches(corpus: QuestionCorpus, options: VQAOptions, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Shuffled photos: features `(p, c, h, w)`, the row of each question's photo `(m,)`, questions `(m, q)`, answers `(m,)`."""
+    """Yield shuffled batches: features `(p, c, h, w)`, photo of each question `(m,)`, questions `(m, q)`, answers `(m,)`."""
     rng = np.random.default_rng((options.seed, epoch))
     order = rng.permutation([i for i, answers in enumerate(corpus.answers) if max(answers, default=NOT_AN_ANSWER) >= 0])
     for start in range(0, len(order), options.batch_size):
@@ -87,7 +87,7 @@ def batches(corpus: QuestionCorpus, options: VQAOptions, epoch: int) -> Iterator
 
 
 def collect(corpus: QuestionCorpus, chosen: Sequence[int], views: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The photos `chosen` with all questions whose answer is a class."""
+    """Batch of the photos `chosen`, with all questions whose answer is a class."""
     features = torch.from_numpy(np.stack([corpus.features[i, v] for i, v in zip(chosen, views, strict=True)])).float()
     rows = [
         (row, question, answer)
@@ -100,7 +100,7 @@ def collect(corpus: QuestionCorpus, chosen: Sequence[int], views: Sequence[int])
 
 
 def answer_logits(model: VQANetwork, features: Tensor, photo: Tensor, questions: Tensor) -> Tensor:
-    """Logits `(m, answers)`; a photo's cells, and a question that is asked of several photos, run once."""
+    """Logits `(m, answers)`. Each photo is projected once, and a question shared by several photos is read once."""
     context = model.context(model.project(features))
     distinct, which = torch.unique(questions, dim=0, return_inverse=True)
     return model.answer(context[photo], model.read(distinct)[which])
@@ -108,7 +108,7 @@ def answer_logits(model: VQANetwork, features: Tensor, photo: Tensor, questions:
 
 @torch.no_grad()
 def dev_measures(model: VQANetwork, corpus: QuestionCorpus, device: torch.device) -> dict[str, float]:
-    """Nats an answer, over the questions whose answer is a class, and the share of right answers, over all questions."""
+    """Loss in nats an answer, over the questions whose answer is a class, and accuracy over all questions."""
     model.eval()
     loss, right, classes, count = 0.0, 0, 0, sum(map(len, corpus.answers))
     photos = [i for i, answers in enumerate(corpus.answers) if max(answers, default=NOT_AN_ANSWER) >= 0]
@@ -123,7 +123,7 @@ def dev_measures(model: VQANetwork, corpus: QuestionCorpus, device: torch.device
 
 
 def train_epoch(run: TrainingRun, train: QuestionCorpus, number: int, device: torch.device, progress: Progress) -> float:
-    """One pass over the photos; the mean loss in nats an answer."""
+    """Train for one epoch; returns the mean loss in nats an answer."""
     model, options = run.model, run.options
     assert isinstance(model, VQANetwork)
     model.train()
@@ -153,10 +153,10 @@ def train_vqa(
     device: torch.device,
     progress: Progress,
 ) -> Path:
-    """Trains and writes `out/model.safetensors`, `out/config.json`, `out/log.jsonl`; returns `out`.
+    """Train a VQA model and write `out/model.safetensors`, `out/config.json` and `out/log.jsonl`; returns `out`.
 
-    Killed at any moment, the same call goes on after the last finished epoch. Raises ValueError when no answer is frequent
-    enough to be a class.
+    An interrupted run resumes after its last finished epoch when it is called again. Raises ValueError when fewer than two
+    answers are frequent enough to be classes.
     """
     lender = load_model(model_folder(options.encoder))
     photos = {"train": by_photo(train), "dev": by_photo(dev)}
@@ -220,7 +220,7 @@ def train_vqa(
 
 
 def by_photo(questions: Sequence[Question]) -> dict[str, list[Question]]:
-    """Photo name -> its questions, both in the order given."""
+    """Questions of each photo, in the given order."""
     photos: dict[str, list[Question]] = {}
     for question in questions:
         photos.setdefault(question.image, []).append(question)
@@ -228,7 +228,7 @@ def by_photo(questions: Sequence[Question]) -> dict[str, list[Question]]:
 
 
 def answer(model: VQANetwork, images: Path, question: Question, vocabulary: Vocabulary, answers: Sequence[str]) -> dict[str, Any]:
-    """What the network answers to a question."""
+    """The network's answer to a question, as a JSON record."""
     with torch.no_grad():
         pixels = to_pixels([load_image(images / question.image)], model.config.image_size).to(model.baseline)
         ids = torch.tensor([vocabulary.encode(split_question(question.question))], device=pixels.device)
@@ -238,14 +238,14 @@ def answer(model: VQANetwork, images: Path, question: Question, vocabulary: Voca
 
 @torch.no_grad()
 def cells_of(model: VQANetwork, corpus: QuestionCorpus, device: torch.device) -> Iterator[Tensor]:
-    """What the network sees of the photos, not mirrored, in batches `(b, d, h, w)`."""
+    """Yield the projected cells of the photos, not mirrored, in batches `(b, d, h, w)`."""
     for start in range(0, len(corpus.features), 64):
         yield model.project(torch.from_numpy(corpus.features[start : start + 64, 0]).float().to(device))
 
 
 @torch.no_grad()
 def mean_question(model: VQANetwork, corpus: QuestionCorpus, device: torch.device) -> Tensor:
-    """The mean of what the LSTM makes of the training questions `(2 hidden,)`."""
+    """Mean encoding of the training questions, `(2 hidden,)`."""
     counts = Counter(tuple(question) for photo in corpus.questions for question in photo)
     distinct = list(counts)
     total = torch.zeros_like(model.no_question)

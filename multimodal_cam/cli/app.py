@@ -20,7 +20,7 @@ from .vqa_command import vqa
 
 
 class Commands(TyperGroup):
-    """Shows errors that a user can fix in one line; with --debug all keep their traceback."""
+    """Command group that prints expected errors as one line; with --debug they keep their traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -74,4 +74,4 @@ def multimodal_cam(
     ] = False,
     debug: Annotated[bool, typer.Option(envvar="MULTIMODAL_CAM_DEBUG", help="Show the traceback of errors.")] = False,
 ) -> None:
-    """Where a captioning or VQA model looked when it said a word: a photo, its caption, one heatmap per word."""
+    """Show where a captioning or VQA model looked when it said a word: one heatmap for each word of a photo's caption."""

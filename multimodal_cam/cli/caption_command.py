@@ -19,11 +19,13 @@ def caption(
     layer: o.Layer = None,
     out: o.Out = None,
     as_json: o.JsonOnly = False,
-    phrases: Annotated[bool, typer.Option("--phrases", help="Noun phrases, too.")] = False,
+    phrases: Annotated[bool, typer.Option("--phrases", help="Also give maps of noun phrases.")] = False,
     beam: Annotated[int | None, typer.Option(min=1, help="Width of the beam search [default: 3].")] = None,
     n_steps: o.Steps = 16,
     scale: o.MapScale = o.Scale.caption,
-    unknown: Annotated[o.UnknownWords, typer.Option(help="Words of --text that the model lacks.")] = o.UnknownWords.error,
+    unknown: Annotated[
+        o.UnknownWords, typer.Option(help="Words of --text outside the model's vocabulary.")
+    ] = o.UnknownWords.error,
     on_error: o.OnFailure = o.OnError.fail,
     overwrite: o.Overwrite = False,
     device: o.Device = "auto",
@@ -33,7 +35,7 @@ def caption(
     """Caption photos and show where each word came from.
 
     Prints the captions; writes index.html and, for every photo, figure.png and its maps. Folders are searched
-    at every depth for .jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif. Exit code 1 when any photo failed.
+    recursively for .jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif. Exit code 1 if a photo failed.
     """
     from multimodal_cam.core.files import photos_in
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 def classify(
     photos: o.Photos,
     text: Annotated[str | None, typer.Option(help="Explain this class instead of the likeliest one.")] = None,
-    instead_of: Annotated[str | None, typer.Option(help="Explain why that class, and not this one.")] = None,
-    counterfactual: Annotated[bool, typer.Option("--counterfactual", help="What speaks against the class.")] = False,
+    instead_of: Annotated[str | None, typer.Option(help="Explain why the class and not this one.")] = None,
+    counterfactual: Annotated[bool, typer.Option("--counterfactual", help="Show what speaks against the class.")] = False,
     model: Annotated[
         str, typer.Option(help="efficientnet_lite0, timm:NAME, torchvision:NAME, or module:function.")
     ] = "efficientnet_lite0",
     weights: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="File with weights for timm:NAME or torchvision:NAME.")
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Weights file for timm:NAME or torchvision:NAME.")
     ] = None,
     method: o.Method = None,
     score: o.Score = None,
@@ -38,10 +38,10 @@ def classify(
     device: o.Device = "auto",
     batch_size: o.BatchSize = 32,
 ) -> None:
-    """Classify photos and show where the class came from and what the others had for them.
+    """Classify photos and show the evidence for the class and for its alternatives.
 
     Prints the classes; writes index.html and, for every photo, figure.png and its maps. efficientnet_lite0
-    needs no network; the weights of timm's and torchvision's models are fetched the first time.
+    needs no network; weights of timm's and torchvision's models are downloaded on first use.
     """
     from multimodal_cam.core.files import photos_in
 

@@ -16,18 +16,20 @@ data = o.command_group("Make datasets.")
 @data.command("make-questions")
 def make_questions(
     captions: o.CaptionsFile,
-    split: Annotated[list[Path], typer.Option(exists=True, dir_okay=False, help="Names of photos, one a line; repeatable.")],
+    split: Annotated[
+        list[Path], typer.Option(exists=True, dir_okay=False, help="File with names of photos, one a line; repeatable.")
+    ],
     out: Annotated[Path, typer.Option(dir_okay=False, help="File to write, one JSON object a line.")],
     entities: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Flickr30k Entities: answers get their boxes.")
     ] = None,
-    min_count: Annotated[int, typer.Option(min=1, help="Rarer answers, and questions with rarer words, are left out.")] = 5,
+    min_count: Annotated[int, typer.Option(min=1, help="Rarer answers, and questions with rarer words, are dropped.")] = 5,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Make questions about photos from their captions, each with its answer and where that is.
+    """Make questions about photos from their captions, each with its answer and the answer's boxes.
 
-    They ask for objects, colours, numbers, places, actions and, as often yes as no, whether something is so. A
-    split is called after its file, train_images.txt train. What cannot be read is left out and told in the end.
+    The questions ask for objects, colours, numbers, places and actions; yes/no questions are balanced. A split is
+    named after its file (train_images.txt: train). Unreadable records are skipped and reported at the end.
     """
     from multimodal_cam.data.question_maker import question_generation
     from multimodal_cam.data.question_maker.captioned_photos import SkipCounter

@@ -13,14 +13,14 @@ from . import options as o
 from .output import print_rows, progress_bar
 from .question_files import read_question_file
 
-evaluate = o.command_group("Measure how good a model is.")
+evaluate = o.command_group("Measure the quality of a model.")
 
 
 @evaluate.command("captions")
 def eval_captions(
     images: o.ImageFolder,
     captions: o.CaptionsFile,
-    split: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Names of photos, one a line.")],
+    split: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="File with names of photos, one a line.")],
     model: o.Model = "nic",
     beam: Annotated[int, typer.Option(min=1, help="Width of the beam search.")] = 3,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first photos of the split.")] = None,
@@ -29,7 +29,7 @@ def eval_captions(
     dtype: o.ModelDType = None,
     batch_size: o.BatchSize = 32,
 ) -> None:
-    """BLEU-1 to BLEU-4 (0 to 1) and CIDEr (0 to 10) of a model's captions against human ones."""
+    """Measure BLEU-1 to BLEU-4 (0 to 1) and CIDEr (0 to 10) of a model's captions against human ones."""
     from multimodal_cam.data.readers.caption_file import read_captions, read_split
     from multimodal_cam.evaluation.caption_quality import evaluate_captions
 
@@ -56,14 +56,16 @@ def eval_captions(
 def eval_vqa(
     images: o.ImageFolder,
     questions: o.QuestionsFile,
-    known: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The training questions, for the commonest answers.")],
+    known: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help="Training questions, from which the commonest answers are taken.")
+    ],
     model: o.Model = "lstm-q",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first questions.")] = None,
     as_json: o.Json = False,
     device: o.Device = "auto",
     dtype: o.ModelDType = None,
 ) -> None:
-    """Accuracy by type of question, beside the commonest answer, the question alone and the photo alone."""
+    """Measure accuracy by type of question, beside the commonest answer, the question alone and the photo alone."""
     from multimodal_cam.evaluation.answer_accuracy import evaluate_answers
 
     evaluated, adapter = read_question_file(questions)[:limit], o.load_model(model, device, dtype=dtype)

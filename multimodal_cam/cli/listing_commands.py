@@ -1,4 +1,4 @@
-"""The commands `models`, `layers` and `methods`: what there is to choose from."""
+"""The commands `models`, `layers` and `methods`, which list the choices."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .output import print_line, print_rows
 
 
 def models(as_json: o.Json = False) -> None:
-    """List the models that come with the package, and the families of Hugging Face models that --model takes."""
+    """List the bundled models, and the families of Hugging Face models that --model takes."""
     from multimodal_cam.adapters.catalog import family_rows, model_rows
 
     print_rows(model_rows(), as_json)
@@ -21,7 +21,7 @@ def models(as_json: o.Json = False) -> None:
         return
     print_line("")
     print_rows([{name: value for name, value in row.items() if name != "architectures"} for row in families], as_json)
-    print_line("Hugging Face: a folder that save_pretrained wrote, or the hub's owner/name; docs/families.md says what to expect")
+    print_line("Hugging Face: a folder that save_pretrained wrote, or the hub's owner/name; docs/families.md has the details")
 
 
 def layers(
@@ -30,7 +30,7 @@ def layers(
     device: o.Device = "auto",
     dtype: o.ModelDType = None,
 ) -> None:
-    """List the layers of a model that can be looked at, with their grids, and which is looked at by default."""
+    """List the layers of a model that can be explained, with their grids, and the default one."""
     from multimodal_cam.adapters.catalog import layer_rows
 
     print_rows(layer_rows(o.load_model(model, device, dtype=dtype)), as_json)

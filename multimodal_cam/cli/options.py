@@ -1,4 +1,4 @@
-"""Options that several commands share, as annotated types: help text, checks and defaults stand here once."""
+"""Options that several commands share, as annotated types with help text and checks."""
 
 from __future__ import annotations
 
@@ -43,40 +43,42 @@ Photos = Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos, a
 Model = Annotated[
     str,
     typer.Option(
-        help="A bundled name, a folder that `train` or save_pretrained wrote, the hub's owner/name, or module:function."
+        help="A bundled name, a folder written by `train` or save_pretrained, owner/name on the hub, or module:function."
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.")]
 ModelDType = Annotated[
-    DType | None, typer.Option("--dtype", help="Load a Hugging Face model in these numbers [default: as it was saved].")
+    DType | None, typer.Option("--dtype", help="Number format of a Hugging Face model's weights [default: as saved].")
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Photos that run together.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Photos in a batch.")]
 
-# ---- what is explained, and how ----------------------------------------------------------------------------
+# ---- score, method, layer ----------------------------------------------------------------------------------
 
 Method = Annotated[str | None, typer.Option(help=f"{', '.join(METHODS)}: see `multimodal-cam methods`.")]
 Score = Annotated[str | None, typer.Option(help=f"{', '.join(SCORES)}.")]
-Layer = Annotated[str | None, typer.Option(help="Dotted name of the layer to look at.")]
-Steps = Annotated[int, typer.Option(min=1, help="Steps of the method evidence.")]
+Layer = Annotated[str | None, typer.Option(help="Dotted name of the layer to explain.")]
+Steps = Annotated[int, typer.Option(min=1, help="Integration steps of the method evidence.")]
 
 # ---- where results go --------------------------------------------------------------------------------------
 
-Out = Annotated[Path | None, typer.Option(help="Folder to write [default: a new ./multimodal-cam-out].")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
-JsonOnly = Annotated[bool, typer.Option("--json", help="One JSON object a line; writes no files unless --out is given.")]
-MapScale = Annotated[Scale, typer.Option(help="Colours of the PNG: one scale, or each map its own.")]
-OnFailure = Annotated[OnError, typer.Option("--on-error", help="Stop at a photo that fails, or go on.")]
+Out = Annotated[Path | None, typer.Option(help="Output folder [default: a new ./multimodal-cam-out].")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+JsonOnly = Annotated[bool, typer.Option("--json", help="Print one JSON object a line; write no files unless --out is given.")]
+MapScale = Annotated[Scale, typer.Option(help="Colour scale of the PNG: shared by the caption, or one for each word.")]
+OnFailure = Annotated[OnError, typer.Option("--on-error", help="Stop at a photo that fails, or skip it.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in --out.")]
 
 # ---- data files --------------------------------------------------------------------------------------------
 
-ImageFolder = Annotated[Path, typer.Option(exists=True, file_okay=False, help="The folder with the photos.")]
-QuestionsFile = Annotated[Path, typer.Option(exists=True, dir_okay=False, help="JSON lines, as `data make-questions` writes.")]
+ImageFolder = Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder with the photos.")]
+QuestionsFile = Annotated[
+    Path, typer.Option(exists=True, dir_okay=False, help="JSON lines, as written by `data make-questions`.")
+]
 CaptionsFile = Annotated[Path, typer.Option(exists=True, dir_okay=False, help="CSV file with the header image,caption.")]
 
 # ---- training ----------------------------------------------------------------------------------------------
 
-TrainingFolder = Annotated[Path, typer.Option(file_okay=False, help="Folder for the network, its log and cache.")]
+TrainingFolder = Annotated[Path, typer.Option(file_okay=False, help="Output folder for the network, its log and its cache.")]
 Epochs = Annotated[int | None, typer.Option(min=1)]
 LearningRate = Annotated[float | None, typer.Option(min=0)]
 Dropout = Annotated[float | None, typer.Option(min=0, max=1)]

@@ -37,7 +37,7 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def print_table(head: list[str], rows: list[list[str]]) -> None:
-    """Prints columns that are as wide as their longest cell."""
+    """Print columns, each as wide as its longest cell."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     for row in [head, *rows]:
         print_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -84,7 +84,7 @@ def progress_display() -> Progress:
 
 @contextmanager
 def rate_display(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr with photos a second and the time left.
+    """A progress bar on stderr with photos a second and the time left.
 
     Yields a function that takes the number of photos done since its last call; its first call takes those done in earlier runs.
     """

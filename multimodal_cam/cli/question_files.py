@@ -1,4 +1,4 @@
-"""Question files of the command line: broken lines are reported, not fatal."""
+"""Question files of the command line; malformed lines are reported, not fatal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def read_question_file(path: Path) -> list[Question]:
-    """The questions of a file; broken lines are left out, counted, and the first is shown.
+    """Questions of a file; malformed lines are skipped, and their number and the first one are printed.
 
     Raises ValueError when no question is left.
     """
@@ -21,7 +21,7 @@ def read_question_file(path: Path) -> list[Question]:
     broken: list[str] = []
     questions = list(read_questions(path, broken.append))
     if broken:
-        print_diagnostic(f"left out {len(broken)} broken lines, the first: {broken[0]}")
+        print_diagnostic(f"skipped {len(broken)} malformed lines, the first: {broken[0]}")
     if not questions:
         raise ValueError(f"{path} holds no questions")
     return questions

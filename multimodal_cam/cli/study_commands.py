@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from multimodal_cam.study.config import Settings, Task
     from multimodal_cam.study.sources.photo_list import StudyPhoto
 
-study = o.command_group("Measure whether maps lie on what the words name.")
+study = o.command_group("Measure whether maps lie on the things that words name.")
 
 
 @study.command("captions")
@@ -30,16 +30,19 @@ def study_captions(
     split: so.Split = None,
     models: so.Models = "nic",
     methods: so.Methods = "grad_cam,evidence",
-    scores: Annotated[str, typer.Option(help="log_prob, logit, contrast; separated by commas.")] = "log_prob",
+    scores: Annotated[str, typer.Option(help="log_prob, logit, contrast, separated by commas.")] = "log_prob",
     metrics: so.Metrics = None,
     faithfulness: so.Faithfulness = False,
     canvas: so.Canvas = "pixels",
     controls: so.Controls = None,
     own_captions: Annotated[
-        bool, typer.Option("--own-captions/--human-captions", help="What the model says itself, aligned by head noun.")
+        bool,
+        typer.Option(
+            "--own-captions/--human-captions", help="Explain the model's own captions, aligned with boxes by head noun."
+        ),
     ] = False,
-    per_photo: Annotated[int, typer.Option(min=1, help="How many of a photo's human captions.")] = 1,
-    beam: Annotated[int, typer.Option(min=1, help="Width of the beam search of --own-captions.")] = 3,
+    per_photo: Annotated[int, typer.Option(min=1, help="Number of human captions of each photo.")] = 1,
+    beam: Annotated[int, typer.Option(min=1, help="Beam width of --own-captions.")] = 3,
     n_steps: o.Steps = 8,
     limit: so.Limit = None,
     engine: so.EngineName = so.Engine.local,
@@ -49,14 +52,14 @@ def study_captions(
     seed: so.Seed = 0,
     device: o.Device = "auto",
     preset: Annotated[
-        Literal["ablations"] | None, typer.Option(help="Methods and scores: the paper's ablations on the first of the models.")
+        Literal["ablations"] | None, typer.Option(help="Run the ablations of the Grad-CAM paper on the first model.")
     ] = None,
     dry_run: so.DryRun = False,
 ) -> None:
-    """Do maps of a caption's words lie on what they name? Boxes of Flickr30k Entities, or of COCO.
+    """Measure whether maps of a caption's words lie on what they name, by boxes of Flickr30k Entities or COCO.
 
     Writes results.parquet (a row for each photo, word, model, method and score), report.md, report.html and run.json.
-    Killed at any moment, the same command goes on after the last whole shard.
+    An interrupted run resumes after its last whole shard when the command is repeated.
     """
     items, files = _photos_with_boxes(entities, instances, captions, split)
     settings = _settings(
@@ -90,7 +93,7 @@ def study_vqa(
     out: so.StudyFolder,
     models: so.Models = "lstm-q",
     methods: so.Methods = "grad_cam,evidence",
-    scores: Annotated[str, typer.Option(help="logit, log_prob, contrast; separated by commas.")] = "logit",
+    scores: Annotated[str, typer.Option(help="logit, log_prob, contrast, separated by commas.")] = "logit",
     metrics: so.Metrics = None,
     faithfulness: so.Faithfulness = False,
     canvas: so.Canvas = "pixels",
@@ -105,7 +108,7 @@ def study_vqa(
     device: o.Device = "auto",
     dry_run: so.DryRun = False,
 ) -> None:
-    """Do maps of answers lie where the answer is? Questions with boxes; the report counts those that are answered right."""
+    """Measure whether maps of answers lie on the answers' boxes; the report counts questions that are answered right."""
     from multimodal_cam.data.readers.question_record import read_questions
     from multimodal_cam.study.sources.photo_list import question_photos
 
@@ -136,22 +139,21 @@ def study_sanity(
     captions: so.StudyCaptions = None,
     questions: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="For VQA models: JSON lines, as `data make-questions` writes."),
+        typer.Option(exists=True, dir_okay=False, help="For VQA models: JSON lines, as written by `data make-questions`."),
     ] = None,
     split: so.Split = None,
     models: so.Models = "nic",
     methods: so.Methods = "grad_cam,evidence",
-    scores: Annotated[str, typer.Option(help="log_prob, logit, contrast; separated by commas.")] = "log_prob",
+    scores: Annotated[str, typer.Option(help="log_prob, logit, contrast, separated by commas.")] = "log_prob",
     n_steps: o.Steps = 8,
     limit: so.Limit = 50,
     batch_size: o.BatchSize = 16,
     seed: so.Seed = 0,
     device: o.Device = "auto",
 ) -> None:
-    """Do maps change when the network forgets what it learned, and when another text is asked about? (Adebayo et al., 2018.)
+    """Measure whether maps change with the network's weights and with the text (Adebayo et al., 2018).
 
-    Writes sanity.parquet, sanity.md, sanity.html and plots; in the folder of a study, into its report, too. Takes the first
-    50 photos unless --limit says otherwise.
+    Writes sanity.parquet, sanity.md, sanity.html and plots; in the folder of a study the results also enter its report.
     """
     from multimodal_cam.data.readers.question_record import read_questions
     from multimodal_cam.study.report.sanity_section import write_sanity
@@ -188,16 +190,16 @@ def study_sanity(
 
 @study.command("report")
 def study_report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a study that is done.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a finished study.")],
 ) -> None:
-    """Write report.md and report.html again, from results.parquet."""
+    """Rewrite report.md and report.html from results.parquet."""
     from multimodal_cam.study.report.study_report import write_report
 
     print(write_report(folder))
 
 
 def _settings(task: Task, images: Path, entities: Path | None, runs: tuple[str, str, str], **others: Any) -> Settings:
-    """Settings of a command; `runs` are its models, methods and scores, each a list separated by commas, `others` as they are."""
+    """Settings of a command; `runs` are its models, methods and scores, each separated by commas."""
     from multimodal_cam.study.config import Settings
 
     models, methods, scores = map(_names, runs)
@@ -208,7 +210,7 @@ def _settings(task: Task, images: Path, entities: Path | None, runs: tuple[str, 
 def _photos_with_boxes(
     entities: Path | None, instances: Path | None, captions: Path | None, split: Path | None
 ) -> tuple[list[StudyPhoto], dict[str, Path]]:
-    """The photos to measure, and the files that list them, their captions and their boxes."""
+    """Photos to measure, and the files that list them, their captions and their boxes."""
     from multimodal_cam.data.readers.caption_file import read_captions
     from multimodal_cam.data.readers.coco import read_coco
     from multimodal_cam.study.sources.photo_list import StudyPhoto, listed_photos
@@ -252,7 +254,7 @@ def _run(
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """The names of a list separated by commas."""
+    """Names in a list separated by commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 

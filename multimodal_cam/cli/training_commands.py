@@ -16,31 +16,36 @@ from .question_files import read_question_file
 
 INTERRUPTED = 130
 
-train = o.command_group("Train a network of ours.")
+train = o.command_group("Train one of the bundled networks.")
 
 
 @train.command("captioner")
 def train_captioner(
     images: o.ImageFolder,
     captions: o.CaptionsFile,
-    split: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Names to train on, one a line.")],
-    dev: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Names to watch the loss on.")],
+    split: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help="File with the names of the training photos, one a line.")
+    ],
+    dev: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help="File with the names of the photos that the loss is monitored on.")
+    ],
     out: o.TrainingFolder,
-    network: Annotated[str | None, typer.Option(help="nic, or sat, which has attention.")] = None,
+    network: Annotated[str | None, typer.Option(help="nic, or sat (with attention).")] = None,
     encoder: Annotated[
-        str | None, typer.Option(help="timm's name, or our captioner whose encoder it borrows: a bundled name or a folder.")
+        str | None, typer.Option(help="Name in timm, or a captioner whose encoder is reused: a bundled name or a folder.")
     ] = None,
     epochs: o.Epochs = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Photos, each with all captions.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Photos in a batch, each with all its captions.")] = None,
     learning_rate: o.LearningRate = None,
     dropout: o.Dropout = None,
-    min_count: Annotated[int | None, typer.Option(min=1, help="Rarer words are unknown.")] = None,
+    min_count: Annotated[int | None, typer.Option(min=1, help="Rarer words become unknown.")] = None,
     seed: o.TrainingSeed = None,
     device: o.Device = "auto",
 ) -> None:
     """Train a captioner on photos with captions, and write it to a folder that --model takes.
 
-    What is not given is the recipe's. Stopped at any moment, the same command goes on after the last epoch.
+    Options that are not given take the values of the recipe. An interrupted run resumes after its last finished
+    epoch when the command is repeated.
     """
     from multimodal_cam.adapters.load import choose_device
     from multimodal_cam.data.readers.caption_file import read_captions, read_split
@@ -77,23 +82,23 @@ def train_captioner(
 def train_vqa(
     images: o.ImageFolder,
     questions: o.QuestionsFile,
-    dev: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Questions to watch the loss on.")],
+    dev: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="Questions that the loss is monitored on.")],
     out: o.TrainingFolder,
-    network: Annotated[str | None, typer.Option(help="lstm-q, or san, which has attention.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Our captioner whose encoder it uses: a bundled name or a folder.")] = None,
+    network: Annotated[str | None, typer.Option(help="lstm-q, or san (with attention).")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Captioner whose encoder is reused: a bundled name or a folder.")] = None,
     epochs: o.Epochs = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Photos, each with all questions.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Photos in a batch, each with all its questions.")] = None,
     learning_rate: o.LearningRate = None,
     dropout: o.Dropout = None,
-    min_count: Annotated[int | None, typer.Option(min=1, help="Rarer words of questions are unknown.")] = None,
-    min_answers: Annotated[int | None, typer.Option(min=1, help="Rarer answers are never given.")] = None,
+    min_count: Annotated[int | None, typer.Option(min=1, help="Rarer words of questions become unknown.")] = None,
+    min_answers: Annotated[int | None, typer.Option(min=1, help="Rarer answers are no classes.")] = None,
     seed: o.TrainingSeed = None,
     device: o.Device = "auto",
 ) -> None:
     """Train a VQA model on photos with questions, and write it to a folder that --model takes.
 
-    What is not given is the recipe's. Stopped at any moment, the same command goes on after the last epoch.
-    Lines of the question files that are broken are left out and told.
+    Options that are not given take the values of the recipe. An interrupted run resumes after its last finished
+    epoch when the command is repeated. Malformed lines of the question files are skipped and reported.
     """
     from multimodal_cam.adapters.load import choose_device
     from multimodal_cam.models.training import vqa_training as training
@@ -130,7 +135,7 @@ def _resume_hint() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print_diagnostic("stopped: the same command goes on after the last finished epoch")
+        print_diagnostic("stopped: repeat the command to resume after the last finished epoch")
         raise typer.Exit(INTERRUPTED) from None
 
 

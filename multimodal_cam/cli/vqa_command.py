@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 def vqa(
     photo: Annotated[str, typer.Argument(metavar="PHOTO", help="The photo.")],
-    questions: Annotated[list[str], typer.Argument(metavar="QUESTION...", help="One question or several, each in quotes.")],
+    questions: Annotated[list[str], typer.Argument(metavar="QUESTION...", help="One or more questions, each in quotes.")],
     answer: Annotated[str | None, typer.Option(help="Explain this answer instead of the model's own.")] = None,
-    instead_of: Annotated[str | None, typer.Option(help="Explain why the answer, and not this one.")] = None,
-    counterfactual: Annotated[bool, typer.Option("--counterfactual", help="What speaks against the answer.")] = False,
+    instead_of: Annotated[str | None, typer.Option(help="Explain why the answer and not this one.")] = None,
+    counterfactual: Annotated[bool, typer.Option("--counterfactual", help="Show what speaks against the answer.")] = False,
     model: o.Model = "lstm-q",
     method: o.Method = None,
     score: o.Score = None,
@@ -32,10 +32,10 @@ def vqa(
     device: o.Device = "auto",
     dtype: o.ModelDType = None,
 ) -> None:
-    """Ask a photo questions, and show where the answers came from and what the others had for them.
+    """Ask questions about a photo, and show the evidence for the answers and for their alternatives.
 
     Prints the answers; writes index.html and, for every question, figure.png and its maps. Several questions
-    run the backbone once.
+    share one pass of the backbone.
     """
     import multimodal_cam as mc
 

@@ -67,6 +67,6 @@ def _time(run: Callable[[], object], repeat: int) -> float:
 GPU_SECTION = Section(
     "On a GPU",
     "Milliseconds a batch, text of 12 words: `network` from pixels that lie on the device, `forward`, `grad_cam` and `evidence` "
-    "(16 nodes) from PIL photos of 500 x 375, so with preprocessing on the CPU. `resnet50-cudnn` has the fused `nn.LSTM`.",
+    "(16 steps) from PIL photos of 500 x 375, so with preprocessing on the CPU. `resnet50-cudnn` has the fused `nn.LSTM`.",
     gpu,
 )

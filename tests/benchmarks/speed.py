@@ -84,7 +84,7 @@ RIVALS_SECTION = Section(
 )
 FORWARD_SECTION = Section(
     "Against one plain forward pass",
-    "All 12 words of a given text (`evidence`: 16 nodes), divided by one forward pass (encoder and teacher-forced head under "
+    "All 12 words of a given text (`evidence`: 16 steps), divided by one forward pass (encoder and teacher-forced head under "
     "`no_grad`). Both sides start at the same PIL photo of 500 x 375, so both hold the preprocessing; ours also holds the second "
     "head pass that gives the reliance. Medians of interleaved repetitions.",
     against_forward,

@@ -347,7 +347,7 @@ def test_an_interrupted_training_says_how_to_go_on(dataset: list[str], monkeypat
     args = ["--split", "train.txt", "--dev", "dev.txt", "--out", "net", "--device", "cpu"]
     done = run("train", "captioner", *dataset, *args)
     assert done.exit_code == 130
-    assert "the same command goes on" in done.stderr
+    assert "repeat the command to resume" in done.stderr
 
 
 def test_train_refuses_missing_files_and_wrong_ones(dataset: list[str]) -> None:

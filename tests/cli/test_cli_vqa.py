@@ -107,7 +107,7 @@ def test_training_and_asking_what_was_trained(questions: Path) -> None:
     done = run(*command, "--epochs", 1, "--min-count", 1, "--min-answers", 2, "--device", "cpu")
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines()[-1] == "trained"
-    assert "left out 1 broken lines, the first: questions.jsonl, line 9: expected a question" in done.stderr
+    assert "skipped 1 malformed lines, the first: questions.jsonl, line 9: expected a question" in done.stderr
     assert run("vqa", "photos/0.jpg", "is top left?", "--model", "trained", "--json", "--device", "cpu").exit_code == 0
     done = run(
         "eval", "vqa", "--images", "photos", "--questions", questions, "--known", questions, "--model", "trained", "--json"
