@@ -21,12 +21,12 @@ ScoreFn = Callable[["Tensor", "Tensor"], "Tensor"]
 
 def log_prob(logits: Tensor, ids: Tensor) -> Tensor:
     """`log p(token | image, prefix)` in nats: what the paper back-propagates for captions."""
-    return _take(logits, ids) - logits.logsumexp(dim=-1)
+    return logit(logits, ids) - logits.logsumexp(dim=-1)
 
 
 def logit(logits: Tensor, ids: Tensor) -> Tensor:
     """The token's logit, before the softmax: what the paper back-propagates for classes and answers."""
-    return _take(logits, ids)
+    return logits.gather(-1, ids.clamp(min=0)[..., None])[..., 0]
 
 
 def contrast_with(contrast_ids: Tensor) -> ScoreFn:
@@ -37,7 +37,7 @@ def contrast_with(contrast_ids: Tensor) -> ScoreFn:
 
     def contrast(logits: Tensor, ids: Tensor) -> Tensor:
         others = contrast_ids.repeat(len(ids) // len(contrast_ids), 1)
-        return _take(logits, ids) - _take(logits, others)
+        return logit(logits, ids) - logit(logits, others)
 
     return contrast
 
@@ -130,7 +130,3 @@ def refuse_mixing(score: ScoreFn, logits: Tensor, ids: Tensor) -> None:
         (weighted,) = torch.autograd.grad((scores * weights).sum(), leaf)
     if not torch.allclose(weighted, plain * weights[:, None], rtol=1e-3, atol=1e-6 * float(weighted.abs().max())):
         raise ValueError("score: a token's score may depend on the logits of its own position only")
-
-
-def _take(logits: Tensor, ids: Tensor) -> Tensor:
-    return logits.gather(-1, ids.clamp(min=0)[..., None])[..., 0]

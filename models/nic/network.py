@@ -45,22 +45,18 @@ class NIC(Captioner):
         vector: Tensor = self.image_norm(self.pool(cells).flatten(1))
         return vector
 
-    def states(self, image: Tensor, ids: Tensor) -> Tensor:
-        """Image vectors `(b, d)` and ids `(b, t)` -> the LSTM states `(b, t, d)` from which each id is read."""
+    def unroll(self, context: Tensor, ids: Tensor) -> tuple[Tensor, None]:
+        """Image vectors `(b, d)` and ids `(b, t)` -> the states `(b, t, d)` from which each id is read; no attention."""
         start = torch.full_like(ids[:, :1], BOS)
         words = self.embedding(torch.cat([start, ids[:, :-1]], dim=1)) * self.config.width**0.5
         # All words in one product, apart from the image's: no gradient flows through these.
         from_words = self.input_gates(self.dropout(words))
-        state = self.step(self.input_gates(self.dropout(image)), None)  # what follows the image alone predicts nothing
-        outputs = []
-        for gate in from_words.unbind(dim=1):
-            state = self.step(gate, state)
-            outputs.append(state[0])
-        return torch.stack(outputs, dim=1)
-
-    def unroll(self, context: Tensor, ids: Tensor) -> tuple[Tensor, None]:
-        """States `(b, t, d)` from which each id is read; no attention."""
-        return self.merged(self.states(context, ids), context[:, None]), None
+        hidden, memory = lstm_step(self.input_gates(self.dropout(context)), None)  # after the image alone no word is read
+        states = []
+        for from_word in from_words.unbind(dim=1):
+            hidden, memory = lstm_step(from_word + self.hidden_gates(hidden), memory)
+            states.append(hidden)
+        return self.merged(torch.stack(states, dim=1), context[:, None]), None
 
     def merged(self, states: Tensor, context: Tensor) -> Tensor:
         """LSTM states and the image vector, broadcast against each other -> what words are read from."""
@@ -83,20 +79,17 @@ class NIC(Captioner):
         logits: Tensor = self.readout(self.merge(normed))
         return logits
 
-    def step(self, gates: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        """One LSTM step: the input's share of the gates `(b, 4 d)`, the state `(h, c)` before -> the state after."""
-        if state is not None:
-            gates = gates + self.hidden_gates(state[0])
-        return lstm_step(gates, None if state is None else state[1])
-
     def generate(self, cells: Tensor, beam: int = 3, length_penalty: float = 0.7) -> tuple[Tensor, Tensor]:
         """Captions `(b, t)` and their log-probabilities `(b,)`: see `beam_search`."""
 
         def next_logits(words: Tensor, state: State) -> tuple[Tensor, State]:
             hidden, memory, context = state
-            hidden, memory = self.step(self.input_gates(self.embedding(words) * self.config.width**0.5), (hidden, memory))
+            from_word = self.input_gates(self.embedding(words) * self.config.width**0.5)
+            hidden, memory = lstm_step(from_word + self.hidden_gates(hidden), memory)
             return self.readout(self.merged(hidden, context)), (hidden, memory, context)
 
         context = self.context(cells)
-        start = (*self.step(self.input_gates(context), None), context)
-        return beam_search(next_logits, start, max_words=self.config.max_words, beam=beam, length_penalty=length_penalty)
+        start = lstm_step(self.input_gates(context), None)
+        return beam_search(
+            next_logits, (*start, context), max_words=self.config.max_words, beam=beam, length_penalty=length_penalty
+        )

@@ -11,8 +11,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from types import TracebackType
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from .layer_view import ActivationSlice, GridView
 
 
-class LayerTap:
+class LayerTap(ExitStack):
     """Records or replaces the output of `layer` while a network runs: `with LayerTap(layer, "name") as tap: network(...)`.
 
     Args:
@@ -42,18 +42,16 @@ class LayerTap:
         replace: Tensor | None = None,
         view: ActivationSlice | None = None,
     ) -> None:
+        super().__init__()
         self.layer, self.name, self.wants_leaf, self.replace, self.view = layer, name, leaf, replace, view or GridView()
         self.calls = 0
         self.leaf: Tensor | None = None
         self._activations: Tensor | None = None
 
-    def __enter__(self) -> LayerTap:
+    def __enter__(self) -> Self:
         # first of all hooks: transformers collects hidden states by hooks of its own, and some heads read those
-        self._handle = self.layer.register_forward_hook(self._hook, prepend=True)
+        self.callback(self.layer.register_forward_hook(self._hook, prepend=True).remove)
         return self
-
-    def __exit__(self, *error: object) -> None:
-        self._handle.remove()
 
     def _hook(self, _module: nn.Module, _args: Any, output: Any) -> Any:
         self.calls += 1
@@ -84,14 +82,15 @@ class LayerTap:
         return self._activations
 
 
+@dataclass(eq=False)
 class GraphSizeCounter:
     """Counts the numbers that a graph keeps of activations, `kept`, and those of the largest tensor among them.
 
     A separate object: a graph holds the hooks that it is built with, and would hold whatever they belong to.
     """
 
-    def __init__(self) -> None:
-        self.kept = self.largest = 0
+    kept: int = 0
+    largest: int = 0
 
     def __call__(self, tensor: Tensor) -> Tensor:
         base = tensor if tensor._base is None else tensor._base  # a transposed weight is a view of it
@@ -101,27 +100,24 @@ class GraphSizeCounter:
         return tensor.detach()  # else the graph holds itself
 
 
-class ReadoutTap:
+class ReadoutTap(ExitStack):
     """The second cut: makes the input of `readout` a leaf, so that one product gives all tokens' gradients there.
 
     `graph` counts what the graphs built inside the context keep.
     """
 
     def __init__(self, readout: nn.Module | None) -> None:
+        super().__init__()
         self.readout = readout
         self.hidden: Tensor | None = None
         self.leaf: Tensor | None = None
         self.graph = GraphSizeCounter()
 
-    def __enter__(self) -> ReadoutTap:
-        self._stack = ExitStack()
-        self._stack.enter_context(saved_tensors_hooks(self.graph, lambda tensor: tensor))
+    def __enter__(self) -> Self:
+        self.enter_context(saved_tensors_hooks(self.graph, lambda tensor: tensor))
         if self.readout is not None:
-            self._stack.callback(self.readout.register_forward_pre_hook(self._hook).remove)
+            self.callback(self.readout.register_forward_pre_hook(self._hook).remove)
         return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stack.close()
 
     def _hook(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         hidden = args[0]
@@ -134,7 +130,7 @@ class ReadoutTap:
         return (self.leaf, *args[1:])
 
 
-class HeadInputTap:
+class HeadInputTap(ExitStack):
     """Adds one leaf of zeros to the output of the affine module that reads the layer, for all `copies` of a batch.
 
     The leaf's gradient is the sum over the copies, taken behind that module, where tensors are small; `pull_back` brings it to
@@ -142,15 +138,13 @@ class HeadInputTap:
     """
 
     def __init__(self, affine: nn.Module, copies: int) -> None:
+        super().__init__()
         self.affine, self.copies = affine, copies
         self.leaf: Tensor | None = None
 
-    def __enter__(self) -> HeadInputTap:
-        self._handle = self.affine.register_forward_hook(self._hook)
+    def __enter__(self) -> Self:
+        self.callback(self.affine.register_forward_hook(self._hook).remove)
         return self
-
-    def __exit__(self, *error: object) -> None:
-        self._handle.remove()
 
     def _hook(self, _module: nn.Module, _args: Any, output: Tensor) -> Tensor:
         output = output.detach()
@@ -167,16 +161,23 @@ class HeadInputTap:
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and right gradients through batch norms on the CPU; every submodule's own mode afterwards."""
-    norms = (part for part in module.modules() if isinstance(part, nn.BatchNorm2d))
-    with forward_hooks(norms, _contiguous_gradient), evaluation_mode(module):
-        yield
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and right gradients through batch norms on the CPU; afterwards every submodule's own mode."""
+    training = [part for part in module.modules() if part.training]
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    with forward_hooks(norms, _contiguous_gradient):
+        try:
+            for part in training:
+                part.training = False
+            yield
+        finally:
+            for part in training:
+                part.training = True
 
 
 @contextmanager
 def eval_mode_of_called_modules() -> Iterator[None]:
-    """`evaluating` for a network that is not known: every module is in evaluation mode from its first call to the end."""
+    """`evaluation_mode` of a network that is not known: every module is in evaluation mode from its first call to the end."""
     training: list[nn.Module] = []
     here = threading.get_ident()  # these hooks are everybody's: other threads may be training
 
@@ -215,19 +216,6 @@ def forward_hooks(modules: Iterable[nn.Module], hook: Callable[..., Any], *, wit
 
 
 @contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, every submodule's own mode afterwards, whatever happened."""
-    training = [part for part in module.modules() if part.training]
-    try:
-        for part in training:
-            part.training = False
-        yield
-    finally:
-        for part in training:
-            part.training = True
-
-
-@contextmanager
 def unchanged_state(module: nn.Module | None = None) -> Iterator[None]:
     """No inference mode inside; afterwards the random state and, of `module`, every training mode are what they were."""
     with ExitStack() as stack:
@@ -236,7 +224,7 @@ def unchanged_state(module: nn.Module | None = None) -> Iterator[None]:
         cuda = {weight.device.index for weight in weights if weight.device.type == "cuda"}
         stack.enter_context(torch.random.fork_rng(devices=sorted(cuda)))
         if module is not None:
-            stack.enter_context(evaluating(module))
+            stack.enter_context(evaluation_mode(module))
         yield
 
 

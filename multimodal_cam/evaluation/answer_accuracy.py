@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..adapters.contract import RunsWithoutQuestion, TaskAdapter
 from ..core.cut_model import tap_layer
-from ..core.hooks import evaluating
+from ..core.hooks import evaluation_mode
 from ..core.images import load_image
 from ..data.readers.question_record import Question
 from ..metrics.vqa_accuracy import exact_accuracy, soft_accuracy
@@ -54,7 +54,7 @@ def evaluate_answers(
         answers[question.type][question.answer] += 1
     found: dict[str, list[list[float]]] = defaultdict(list)
     done = 0
-    with torch.no_grad(), evaluating(model.module):
+    with torch.no_grad(), evaluation_mode(model.module):
         for batch, said in _answered(model, images, questions, answers):
             for question, texts in zip(batch, said, strict=True):
                 found[question.type].append([_right(text, question) for text in texts])

@@ -13,7 +13,7 @@ import torch
 
 from ..adapters.contract import TaskAdapter
 from ..adapters.inputs import PAD
-from ..core.hooks import evaluating
+from ..core.hooks import evaluation_mode
 from ..core.images import load_image
 from ..core.spans import sentence
 from ..metrics.caption_scores import caption_scores
@@ -59,7 +59,7 @@ def say(
 ) -> dict[str, str]:
     """Photo name -> the caption that the model generates; no maps are made."""
     said: dict[str, str] = {}
-    with evaluating(model.module):
+    with evaluation_mode(model.module):
         for batch in batches(names, batch_size):
             inputs = model.preprocess([load_image(images / name) for name in batch])
             rows = model.generate(inputs, **generation).tolist()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 def grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     """Selvaraju et al., ICCV 2017, eq. 1 and 2: `sum_c w_c A_c` with `w_c = mean_ij G_c`."""
-    return _weighted(gradients.mean(dim=(2, 3)), activations)
+    return torch.einsum("mc,mchw->mhw", gradients.mean(dim=(2, 3)), activations)
 
 
 def grad_cam_pp(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -23,14 +23,14 @@ def grad_cam_pp(activations: Tensor, gradients: Tensor) -> Tensor:
     square = gradients**2
     denominator = 2 * square + (activations.sum(dim=(2, 3), keepdim=True) * gradients**3)
     alpha = torch.where(denominator != 0, square / torch.where(denominator != 0, denominator, 1), 0)
-    return _weighted((alpha * gradients.relu()).sum(dim=(2, 3)), activations)
+    return torch.einsum("mc,mchw->mhw", (alpha * gradients.relu()).sum(dim=(2, 3)), activations)
 
 
 def xgrad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     """XGrad-CAM, Fu et al., BMVC 2020, eq. 8: `w_c = sum_ij G_c A_c / sum_ij A_c`, 0 for a channel that sums to 0."""
     total = activations.sum(dim=(2, 3))
     weights = (gradients * activations).sum(dim=(2, 3)) / torch.where(total != 0, total, 1)
-    return _weighted(torch.where(total != 0, weights, 0), activations)
+    return torch.einsum("mc,mchw->mhw", torch.where(total != 0, weights, 0), activations)
 
 
 def hires_cam(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -59,7 +59,3 @@ def eigen_grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     sign = torch.where((projected * cells.sum(dim=2)).sum(dim=1, keepdim=True) < 0, -1, 1)
     maps = projected * sign * scale[..., 0]
     return maps.view_as(product[:, 0]).to(product.dtype)
-
-
-def _weighted(weights: Tensor, activations: Tensor) -> Tensor:
-    return torch.einsum("mc,mchw->mhw", weights, activations)

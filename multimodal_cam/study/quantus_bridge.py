@@ -27,7 +27,7 @@ from ..adapters.layer_choice import resolve_layer
 from ..core.attribution import attribute
 from ..core.forward_pass import AttributionRequest
 from ..core.geometry import Placement
-from ..core.hooks import evaluating
+from ..core.hooks import evaluation_mode
 from ..core.spans import Span
 from ..methods import METHODS
 from ..metrics.localization import Box
@@ -50,14 +50,14 @@ class WordClassifier(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         inputs, ids = self._rows(pixels)
-        with evaluating(self.network):
+        with evaluation_mode(self.network):
             tokens = log_prob(self.adapter.logits(inputs, ids), ids)
         return torch.stack([tokens[:, word.start : word.stop].sum(dim=1) for word in self.words], dim=1)
 
     def maps(self, pixels: Tensor, words: Sequence[int]) -> Tensor:
         """The map of word `words[i]` on photo `i`, by the explanation's method, score and layer: `(n, h, w)`."""
         inputs, ids = self._rows(pixels)
-        with evaluating(self.network):
+        with evaluation_mode(self.network):
             found = attribute(self.adapter, inputs, ids, self.request)
         rows = []
         for row, index in enumerate(words):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...adapters.contract import TaskAdapter
 from ...adapters.layer_choice import resolve_layer
-from ...core.hooks import evaluating, forward_hooks
+from ...core.hooks import evaluation_mode, forward_hooks
 
 DEPTH = 3  # names of at most so many parts: `encoder.trunk.4`, and not every convolution inside
 
@@ -36,7 +36,7 @@ def spatial_stages(model: TaskAdapter) -> list[SpatialStage]:
             shapes[names[module]] = tuple(output.shape[1:])
 
     question = ["what is this?"] if model.task == "vqa" else None
-    with torch.no_grad(), evaluating(model.module), forward_hooks(list(names), note):
+    with torch.no_grad(), evaluation_mode(model.module), forward_hooks(list(names), note):
         model.generate(model.preprocess([Image.new("RGB", (64, 64), "gray")], question))
     known = [name for name in shapes if name.count(".") < DEPTH and name != layer]
     innermost = [name for name in known if not any(other.startswith(f"{name}.") for other in known)]

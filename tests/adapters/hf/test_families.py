@@ -110,7 +110,7 @@ def test_gradients_are_finite_differences(model, case, default_float64):
     model = double(model)
     step, tolerance = (1e-5, 1e-5) if case.double else (1e-2, 2e-2)
     work = batch(model, case, photos()[:1], [case.text], method=lambda a, g: g[:, 0])
-    with hooks.evaluating(model.module):
+    with hooks.evaluation_mode(model.module):
         found = work.explain()
         with torch.no_grad():
             raw = model.layer_activations(work.inputs)
@@ -125,7 +125,7 @@ def test_gradients_are_finite_differences(model, case, default_float64):
         for sign in (1, -1):
             moved = raw.clone()
             moved[0, prefix + y * w + x, c] += sign * step
-            with torch.no_grad(), hooks.evaluating(model.module):
+            with torch.no_grad(), hooks.evaluation_mode(model.module):
                 sides.append(log_prob(model.logits(work.inputs, work.ids, moved).double(), work.ids)[0, word])
         slope = ((sides[0] - sides[1]) / (2 * step)).item()
         assert slopes[word, c, y * w + x].item() == pytest.approx(slope, rel=tolerance, abs=tolerance * largest)
@@ -171,7 +171,7 @@ def test_a_cell_lies_on_the_photo_where_the_placement_says(model, case, size):
     view = model.layer_view(inputs, model.layer)
 
     def cells(photo):
-        with torch.no_grad(), hooks.evaluating(model.module):
+        with torch.no_grad(), hooks.evaluation_mode(model.module):
             return view.cells(model.layer_activations(model.preprocess([photo], asked)))[0]
 
     x0, y0, x1, y1 = inputs.placements[0].frame

@@ -53,7 +53,7 @@ def scaled(model, inputs, ids, factors):
     """The log-probabilities `(t,)` with the embeddings of the question's tokens times `factors`: one forward pass of it all."""
     run = model.question_view(inputs)
     hook = model.question_layer.register_forward_hook(lambda _m, _args, out: run.inject(run.extract(out) * factors, out))
-    with torch.no_grad(), hooks.evaluating(model.module):
+    with torch.no_grad(), hooks.evaluation_mode(model.module):
         scores = log_prob(model.logits(inputs, ids).to(torch.promote_types(torch.float32, factors.dtype)), ids)[0]
     hook.remove()
     return scores
