@@ -5,38 +5,24 @@ Not called `explain.py`: a submodule of that name would hide the function `multi
 
 from __future__ import annotations
 
-import functools
-import platform
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeGuard, Unpack, overload
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard, Unpack, overload
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ._contrast import contrast_tokens, replacements
+from ._explain_batch import BatchExplainer, OnError
 from ._explanation import Explanation
-from .adapters.contract import HasAttention, TaskAdapter, Unknown, batch_key_of, layer_view_of, question_spans_of
-from .adapters.inputs import PAD, Inputs
+from .adapters.contract import HasAttention, TaskAdapter, Unknown
 from .adapters.layer_choice import resolve_layer
-from .core.attribution import TokenMaps, attribute
-from .core.cut_model import rows_of_tap
 from .core.forward_pass import AttributionRequest
-from .core.hooks import LayerTap, unchanged_state
-from .core.images import load_image
-from .core.spans import Span, join, noun_phrases, sentence
+from .core.hooks import unchanged_state
 from .methods.spec import METHODS, CamMethod, find_method
 from .results.records import Failure
 from .scores import ScoreFn, find_score, score_name
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from .core.images import ImageSource
-
-OnError = Literal["raise", "skip"]
 
 
 class GenerationOptions(TypedDict, total=False):
@@ -165,156 +151,15 @@ def explain(
         score = "contrast"
     _check_options(n_steps, batch_size, unknown, on_error)
     request = _resolve_request(model, method, score, layer, n_steps, counterfactual)
-    call = _ExplainCall(model, request, instead_of, unknown, generation)
+    explainer = BatchExplainer(model, request, instead_of, unknown, generation)
     results: list[Explanation | Failure] = []
-    with unchanged_state(model.module), _reporter(progress, len(sources)) as report:
+    with unchanged_state(model.module), _progress_bar(len(sources)) if progress else nullcontext() as report:
         for start in range(0, len(sources), batch_size):
             part = slice(start, start + batch_size)
-            results += call.run(list(zip(sources[part], texts[part], questions[part], strict=True)), on_error)
-            report(len(results))
+            results += explainer.run(list(zip(sources[part], texts[part], questions[part], strict=True)), on_error)
+            if report is not None:
+                report(len(results))
     return results[0] if single else results
-
-
-Row = tuple["ImageSource", str | None, str | None]  # image, text, question
-LoadedRow = tuple["Image", str | None, str | None]
-
-
-@dataclass(frozen=True)
-class _ExplainCall:
-    """What is the same for all batches of a call."""
-
-    model: TaskAdapter
-    request: AttributionRequest
-    instead_of: str | Mapping[str, str] | None
-    unknown: Unknown
-    generation: dict[str, Any]
-
-    def run(self, rows: Sequence[Row], on_error: OnError) -> list[Explanation | Failure]:
-        """A batch; if it fails and failures are to be skipped, its rows one by one, to find the one at fault."""
-        try:
-            return list(self.explain(rows))
-        except Exception as error:
-            if on_error == "raise":
-                raise
-            if len(rows) == 1:
-                return [Failure(rows[0][0], error)]
-        return [result for row in rows for result in self.run([row], on_error)]
-
-    def explain(self, rows: Sequence[Row]) -> Iterator[Explanation]:
-        loaded = {id(source): load_image(source) for source, _, _ in rows}  # an image that is asked several times loads once
-        loaded_rows = [(loaded[id(source)], text, question) for source, text, question in rows]
-        found: dict[int, Explanation] = {}
-        for group in group_by_batch_key(self.model, [(image, question) for image, _, question in loaded_rows]):
-            found |= zip(group, self._explain_together([loaded_rows[i] for i in group]), strict=True)
-        return (found[i] for i in range(len(rows)))
-
-    def _explain_together(self, rows: Sequence[LoadedRow]) -> Iterator[Explanation]:
-        images = [image for image, _, _ in rows]
-        texts, questions = [text for _, text, _ in rows], [question for _, _, question in rows if question is not None]
-        inputs = self.model.preprocess(images, questions or None)
-        ids, activations = self._ids(inputs, texts)
-        words = [self.model.spans(real_ids(row), text) for row, text in zip(ids, texts, strict=True)]
-        contrasts = None if self.instead_of is None else contrast_tokens(self.model, ids, words, self.instead_of)
-        found = attribute(self.model, inputs, ids, self.request, contrast_ids=contrasts, activations=activations)
-        for i, (_, text, question) in enumerate(rows):
-            yield self._explanation(images[i], text, question, words[i], inputs, found, i)
-
-    def _ids(self, inputs: Inputs, texts: Sequence[str | None]) -> tuple[Tensor, Tensor | None]:
-        """The ids to explain; generating them also gives the activations, if the layer ran once."""
-        given = [text for text in texts if text is not None]
-        if given:
-            return self.model.tokenize(given, self.unknown), None
-        view = layer_view_of(self.model, inputs, self.request.layer)
-        with torch.no_grad(), LayerTap(self.request.layer, self.request.layer_name, view=view) as tap:
-            ids = self.model.generate(inputs, **self.generation)
-        return ids, rows_of_tap(inputs, tap)
-
-    def _explanation(
-        self,
-        image: Image,
-        text: str | None,
-        question: str | None,
-        words: Sequence[Span],
-        inputs: Inputs,
-        found: TokenMaps,
-        i: int,
-    ) -> Explanation:
-        tokens = real_ids(found.ids[0, i])
-        t = len(tokens)
-        request = self.request
-        linear = found.maps is not None
-        phrases = () if linear or len(words) == 1 else tuple(noun_phrases(words))
-        asked = question_spans_of(self.model, question)
-        return Explanation(
-            image=image,
-            text=sentence(words) if text is None else text,
-            tokens=tuple(self.model.tokens(tokens)),
-            words=tuple(words),
-            placement=inputs.placements[i],
-            model=self.model.name,
-            method=request.method.name,
-            score=request.score.name,
-            counterfactual=request.counterfactual,
-            unit=request.score.unit,
-            layer=request.layer_name,
-            token_scores=_result(found.scores[0, i, :t]),
-            token_log_probs=_result(found.log_probs[0, i, :t]),
-            token_reliance=_result(found.reliance[i, :t]),
-            token_maps=_result(found.maps[0, :t, i]) if found.maps is not None else None,
-            parsed_phrases=None if linear else phrases,
-            span_maps={} if linear else self._span_maps(found, i, [*words, *phrases, join(words)]),
-            token_changes=None if found.changes is None else _result(found.changes[i, :t]),
-            token_unplaced=None if found.unplaced is None else _result(found.unplaced[i, :t]),
-            question=question,
-            question_spans=asked,
-            token_question=None if found.question is None else _result(found.question[:t, i, : asked[-1].stop]),
-            **self._alternatives(found, i, t),
-            instead_of={word.text: other for word, other in replacements(words, self.instead_of).items()}
-            if self.instead_of
-            else {},
-            provenance=_versions() | self.model.provenance | found.notes | {"n_steps": str(request.n_steps)},
-        )
-
-    def _alternatives(self, found: TokenMaps, i: int, t: int) -> dict[str, Any]:
-        """The other columns of a row: what else could have been said at each position, and its maps."""
-        others = found.ids[1:, i, :t]
-        if not len(others):
-            return {}
-        method, columns = self.request.method, range(1, len(found.ids))
-        maps = torch.stack(
-            [torch.stack([found.span_map(i, slice(j, j + 1), method, column) for column in columns]) for j in range(t)]
-        )
-        return {
-            "alternatives": tuple(tuple(self.model.tokens(ids)) for ids in others.T.tolist()),
-            "alternative_log_probs": _result(found.log_probs[1:, i, :t].T),
-            "alternative_scores": _result(found.scores[1:, i, :t].T),
-            "alternative_maps": _result(maps),
-        }
-
-    def _span_maps(self, found: TokenMaps, i: int, spans: Sequence[Span]) -> dict[tuple[int, int], Tensor]:
-        return {
-            (span.start, span.stop): _result(found.span_map(i, slice(span.start, span.stop), self.request.method))
-            * (1.0 if span.known else torch.nan)
-            for span in spans
-        }
-
-
-def group_by_batch_key(model: TaskAdapter, rows: Sequence[tuple[Image, str | None]]) -> list[list[int]]:
-    """The indices of rows (image, question) that may run together: the model may want grids, or prompts, of one size."""
-    groups: dict[Hashable, list[int]] = {}
-    for i, (image, question) in enumerate(rows):
-        groups.setdefault(batch_key_of(model, image, question), []).append(i)
-    return list(groups.values())
-
-
-def real_ids(ids: Tensor) -> list[int]:
-    """One row's ids without its padding."""
-    return [i for i in ids.tolist() if i != PAD]
-
-
-def _result(tensor: Tensor) -> Tensor:
-    """For the user: float32 on the CPU, sharing nothing with the batch."""
-    return tensor.detach().to("cpu", torch.float32, copy=True)
 
 
 def _resolve_request(
@@ -366,21 +211,9 @@ def _check_options(n_steps: int, batch_size: int, unknown: str, on_error: str) -
             raise ValueError(f"unknown {name} {choice!r}; choose from {', '.join(choices)}")
 
 
-@functools.cache
-def _versions() -> dict[str, str]:
-    return {
-        "multimodal_cam": version("multimodal-cam"),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-
-
 @contextmanager
-def _reporter(progress: bool, total: int) -> Iterator[Any]:
-    """A function that takes the number of images done; a progress bar on stderr when one is wanted."""
-    if not progress:
-        yield lambda _: None
-        return
+def _progress_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr; gives a function that takes the number of images done."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -11,13 +11,12 @@ from PIL import ImageOps
 from torch import Tensor
 
 from ..core.attribution import attribute
-from ..core.cut_model import tap_layer
 from ..core.forward_pass import AttributionRequest, ScoredTokens
 from ..core.hooks import unchanged_state
 from ..core.images import load_image
 from ..methods import METHODS, find_method
 from ..scores import SCORES, log_prob
-from .contract import TaskAdapter, batch_key_of, layer_view_of
+from .contract import TaskAdapter, group_by_batch_key, layer_view_of, tap_layer
 from .inputs import PAD
 from .layer_choice import resolve_layer
 
@@ -141,7 +140,7 @@ class _Work:
 
     def batch(self) -> tuple[bool, str]:
         both = [self.photo, ImageOps.mirror(self.photo)]
-        if len({batch_key_of(self.model, photo, self.question) for photo in both}) > 1:
+        if len(group_by_batch_key(self.model, [(photo, self.question) for photo in both])) > 1:
             return True, "they run one after the other"
         layer, name = resolve_layer(self.model, None)
         request = AttributionRequest(layer, name, METHODS["grad_cam"], SCORES["log_prob"])

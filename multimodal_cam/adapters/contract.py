@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from ..core.hooks import LayerTap
 from ..core.layer_view import ActivationSlice, GridView, LayerView
 from ..core.spans import Span
 from ..scores import ScoreFn
@@ -141,23 +142,19 @@ def layer_view_of(adapter: TaskAdapter, inputs: Inputs, layer: nn.Module) -> Lay
     return adapter.layer_view(inputs, layer) if isinstance(adapter, HasLayerView) else GridView()
 
 
-def question_view_of(adapter: TaskAdapter, inputs: Inputs) -> ActivationSlice | None:
-    """Which outputs of the question layer are the question's tokens: all of them unless the adapter says otherwise."""
-    if not isinstance(adapter, ReadsQuestions) or adapter.question_layer is None or inputs.question_ids is None:
-        return None
-    return adapter.question_view(inputs) if isinstance(adapter, ReadsQuestionsInPrompts) else GridView(3)
+def tap_layer(adapter: TaskAdapter, inputs: Inputs) -> LayerTap:
+    """A tap on the adapter's own layer, through the adapter's view of it."""
+    return LayerTap(adapter.layer, view=layer_view_of(adapter, inputs, adapter.layer))
 
 
-def question_spans_of(adapter: TaskAdapter, question: str | None) -> tuple[Span, ...]:
-    """The words of the question; none without a question."""
-    if question is None or not isinstance(adapter, ReadsQuestions):
-        return ()
-    return tuple(adapter.question_spans(question))
-
-
-def batch_key_of(adapter: TaskAdapter, image: Image, question: str | None) -> Hashable:
-    """The adapter's batch key of a row; None, the same for all rows, unless it has one."""
-    return adapter.batch_key(image, question) if isinstance(adapter, HasBatchKey) else None
+def group_by_batch_key(adapter: TaskAdapter, rows: Sequence[tuple[Image, str | None]]) -> list[list[int]]:
+    """The indices of rows (image, question) that may share a batch: all of them unless the adapter has batch keys."""
+    if not isinstance(adapter, HasBatchKey):
+        return [list(range(len(rows)))] if rows else []
+    groups: dict[Hashable, list[int]] = {}
+    for i, (image, question) in enumerate(rows):
+        groups.setdefault(adapter.batch_key(image, question), []).append(i)
+    return list(groups.values())
 
 
 def refuse_questions(name: str, questions: Sequence[str] | None) -> None:

@@ -12,15 +12,20 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..adapters.contract import HasAttention, TaskAdapter
+from ..adapters.contract import HasAttention, TaskAdapter, layer_view_of
 from ..adapters.inputs import Inputs
 from ..methods import MethodSpec
 from ..scores import log_prob
-from .cut_model import CutModel
-from .forward_pass import AttributionRequest, ForwardPass, ScoredTokens, run_forward
+from .forward_pass import AttributionRequest, CutModel, ForwardPass, ScoredTokens, run_forward
 from .gradients import ProductLog, wide
 from .layer_view import LayerView
 from .path_attribution import attribute_question, integrate_path
+
+NOT_FINITE = "the gradient at layer {!r} is not finite: check the model's weights and the photo's pixels"
+INDEPENDENT = (
+    "the text does not depend on layer {!r}: its gradient is zero everywhere; "
+    "choose a layer that the head reads (weights that some libraries quantise give no gradient at all)"
+)
 
 
 @dataclass
@@ -71,47 +76,41 @@ def attribute(
 
     Raises ValueError if the gradient is not finite, or zero everywhere.
     """
-    model = CutModel.at(adapter, inputs, ids, request.layer, request.layer_name)
-    log = ProductLog(
-        f"the gradient at layer {request.layer_name!r} is not finite: check the model's weights and the photo's pixels",
-        f"the text does not depend on layer {request.layer_name!r}: its gradient is zero everywhere; "
-        "choose a layer that the head reads (weights that some libraries quantise give no gradient at all)",
-    )
+    own_layer = request.layer is adapter.layer
+    view = layer_view_of(adapter, inputs, request.layer)
+    model = CutModel(adapter, inputs if own_layer else inputs.expand_images(), ids, request, view, own_layer)
+    log = ProductLog(NOT_FINITE.format(request.layer_name), INDEPENDENT.format(request.layer_name))
     with torch.no_grad():
-        if not model.from_adapter_layer:
-            activations = None
-        elif activations is None and inputs.image_index is not None:
-            activations = model.row_activations()
         baseline = model.baseline()  # first: its pass over the backbone should not come on top of the photo's graph
-        forward = run_forward(model, request, contrast_ids, activations, log)
+        forward = run_forward(model, contrast_ids, activations, log)
         baseline = baseline.to(forward.activations)
         logits_without_photo = model.logits_from(baseline.expand_as(forward.activations))
-    maps = gradients = unplaced = None
-    if request.method.kind == "attention":
+    kind, maps, gradients, unplaced = request.method.kind, None, None, None
+    if kind == "attention":
         maps = _attention_maps(model, forward)
-    elif request.integrates:
-        maps, *placeless = integrate_path(model, request, forward, baseline, log)
-        unplaced = placeless[0][0].T if placeless else None
+    elif kind == "path":
+        maps, unplaced = integrate_path(model, forward, baseline, log)
     elif request.method.linear:
         (maps,) = forward.reduced
     else:
-        gradients = model.view.cells(forward.reduced[0])
-    if request.method.kind != "attention":
+        gradients = view.cells(forward.reduced[0])
+    if kind != "attention":
         log.require_dependence()
-    own, columns = forward.columns[0], forward.columns
-    log_probs = [ScoredTokens(column.ids, log_prob).scores(forward.logits) for column in columns]
+    columns, embeddings = forward.columns, forward.question_embeddings
+    scores = torch.stack([column.scores(forward.logits) for column in columns])
+    log_probs = torch.stack([ScoredTokens(column.ids, log_prob).scores(forward.logits) for column in columns])
     return TokenMaps(
-        model.view,
-        model.view.cells(forward.activations),
+        view,
+        view.cells(forward.activations),
         ids=torch.stack([column.ids for column in columns]),
-        scores=torch.stack([column.scores(forward.logits) for column in columns]),
-        log_probs=torch.stack(log_probs),
-        reliance=log_probs[0] - ScoredTokens(own.ids, log_prob).scores(logits_without_photo),
+        scores=scores,
+        log_probs=log_probs,
+        reliance=log_probs[0] - ScoredTokens(ids, log_prob).scores(logits_without_photo),
         maps=maps,
         gradients=gradients,
         unplaced=unplaced,
-        changes=own.scores(forward.logits) - own.scores(logits_without_photo) if request.integrates else None,
-        question=attribute_question(model, request, forward, log),
+        changes=scores[0] - columns[0].scores(logits_without_photo) if kind == "path" else None,
+        question=None if embeddings is None else attribute_question(model, forward, embeddings, log),
         notes={"products": "batched" if log.batched else "looped"},
     )
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .hooks import ReadoutTap
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 VMAP_REFUSALS = ("vmap", "Batching rule", "batching rule", "doesn't have storage")  # what PyTorch's errors say
 MAX_PRODUCT_NUMEL = 2**23  # numbers that a batch of products may hold: 32 MB in float32
@@ -53,37 +53,16 @@ class ProductLog:
 
 
 def score_gradients(scores: Tensor, leaf: Tensor, cut: ReadoutTap, reduction: Reduction, log: ProductLog) -> tuple[Tensor, ...]:
-    """`token_gradients` in float32 at least, reduced chunk by chunk, with what `log` notes of the graph."""
-    log.graph_numel = log.graph_numel or cut.graph.kept
-    found, batched = token_gradients(scores, leaf, cut, lambda chunk: reduction(wide(chunk)))
-    log.batched = log.batched and batched
-    return found
-
-
-def wide(tensor: Tensor) -> Tensor:
-    """At least float32: sums over channels and words are not left to half precision."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-def token_gradients(
-    scores: Tensor, leaf: Tensor, cut: ReadoutTap, reduction: Reduction = lambda chunk: (chunk,)
-) -> tuple[tuple[Tensor, ...], bool]:
-    """Gradient of each score with respect to `leaf`, summed over the rows of `scores` that depend on it.
+    """Gradient of each score with respect to `leaf`, summed over the rows of `scores` that depend on it, float32 at least.
 
     `scores` is `(rows, a, t)`, `a` of them for each of `t` tokens. `reduction` is applied to each chunk of gradients, so that
-    memory does not grow with them.
+    memory does not grow with them. Products are looped where an operation has no batching rule.
 
-    Returns the reduced tensors, `(a, t, ...)` each, by default the gradients `(a, t, *leaf.shape)`; and whether the products were
-    batched (False: looped, because some operation has no batching rule or memory was short).
+    Returns the reduced tensors, `(a, t, ...)` each.
     """
     _, a, t = scores.shape
-    if cut.hidden is None:
-        outputs, sources = scores, torch.ones_like(scores).unbind(1)
-    else:
-        assert cut.leaf is not None
-        outputs, ones = cut.hidden, torch.ones_like(scores)
-        kinds = [ones * (torch.arange(a, device=ones.device) == i)[:, None] for i in range(a)]
-        sources = tuple(torch.autograd.grad(scores, cut.leaf, kind, retain_graph=True)[0] for kind in kinds)
+    outputs, sources = cut.pull_back(scores)
+    log.graph_numel = log.graph_numel or cut.graph.kept
     room = max(1, MAX_PRODUCT_NUMEL // max(leaf.numel(), PEAK_TENSORS * cut.graph.largest * len(leaf) // len(scores)))
     results: list[tuple[Tensor, ...]] = []
     batched, start = True, 0
@@ -95,7 +74,7 @@ def token_gradients(
             at = cotangents[row] if cut.hidden is not None else cotangents[row, :, i]
             at[:, position] = sources[i][:, position]
         try:
-            results.append(reduction(_products(outputs, leaf, cotangents, batched and len(cotangents) > 1)))
+            results.append(reduction(wide(_products(outputs, leaf, cotangents, batched and len(cotangents) > 1))))
         except torch.OutOfMemoryError:
             if stop - start == 1:
                 raise
@@ -104,12 +83,12 @@ def token_gradients(
         except RuntimeError as error:
             if not batched or not any(sign in str(error) for sign in VMAP_REFUSALS):
                 raise
-            log.info("products are looped, not batched: %s", error)
-            batched = False
+            logger.info("products are looped, not batched: %s", error)
+            batched = log.batched = False
             continue
         start = stop
     reduced = (chunks[0] if len(chunks) == 1 else torch.cat(chunks) for chunks in zip(*results, strict=True))
-    return tuple(tensor.view(a, t, *tensor.shape[1:]) for tensor in reduced), batched
+    return tuple(tensor.view(a, t, *tensor.shape[1:]) for tensor in reduced)
 
 
 def _products(outputs: Tensor, leaf: Tensor, cotangents: Tensor, batched: bool) -> Tensor:
@@ -127,3 +106,8 @@ def _products(outputs: Tensor, leaf: Tensor, cotangents: Tensor, batched: bool) 
     if gradient is None:
         return leaf.new_zeros((len(cotangents), *leaf.shape))
     return gradient if batched else gradient[None]
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """At least float32: sums over channels and words are not left to half precision."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -129,6 +129,18 @@ class ReadoutTap(ExitStack):
         self.leaf = hidden.detach().requires_grad_()
         return (self.leaf, *args[1:])
 
+    def pull_back(self, scores: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The tensor that products start from, and the gradient there of each of the `a` columns of `scores` `(rows, a, t)`.
+
+        That tensor is the input of the readout, where a token's gradient is 0 at other positions; without a readout, the scores.
+        """
+        if self.hidden is None:
+            return scores, torch.ones_like(scores).unbind(1)
+        assert self.leaf is not None
+        ones = torch.ones_like(scores)
+        columns = [ones * (torch.arange(scores.shape[1], device=ones.device) == i)[:, None] for i in range(scores.shape[1])]
+        return self.hidden, tuple(torch.autograd.grad(scores, self.leaf, column, retain_graph=True)[0] for column in columns)
+
 
 class HeadInputTap(ExitStack):
     """Adds one leaf of zeros to the output of the affine module that reads the layer, for all `copies` of a batch.

@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from ..adapters.contract import ReadsQuestionsInPrompts
-from ..methods.path import mean_gradients
-from .cut_model import CutModel, question_tap
-from .forward_pass import AttributionRequest, ForwardPass, ScoredTokens, column_scores
+from ..methods.path import integrated_gradients, mean_gradients
+from .forward_pass import CutModel, ForwardPass, ScoredTokens
 from .gradients import ProductLog, Reduction, score_gradients, wide
 from .hooks import HeadInputTap, ReadoutTap
-from .map_reduction import path_reduction
+from .layer_view import LayerView
 
 QUESTION_PATH_POWER = 4  # the question's path runs as u**4: networks that normalise their input change most near 0
 MAX_GRAPH_NUMEL = 2**25  # numbers that the graphs of a path's points may keep at once: 128 MB in float32
 
 
-def integrate_path(
-    model: CutModel, request: AttributionRequest, forward: ForwardPass, baseline: Tensor, log: ProductLog
-) -> tuple[Tensor, ...]:
+def integrate_path(model: CutModel, forward: ForwardPass, baseline: Tensor, log: ProductLog) -> tuple[Tensor, Tensor | None]:
     """Integrated gradients of all scores from `baseline` to the photo's activations.
 
-    Returns maps `(a, t, b, h, w)` and, if some activations have no place on the image, what these add, `(a, t, b)`.
+    Returns maps `(a, t, b, h, w)` and, if some activations have no place on the image, what these add to the tokens' own scores,
+    `(b, t)`.
     """
-    reduction = path_reduction(model.view, forward.activations, baseline, log)
-
-    def gradients_at(points: Tensor) -> tuple[Tensor, ...]:
-        return _summed_gradients(model, forward.columns, points, reduction, log)
-
-    return mean_gradients(
-        gradients_at, forward.activations, baseline, n_steps=request.n_steps, steps_at_once=lambda: points_at_once(log)
+    reduction = partial(_integrated_maps, model.view, wide(forward.activations), wide(baseline), log)
+    maps, *unplaced = mean_gradients(
+        partial(_summed_gradients, model, forward.columns, reduction, log),
+        forward.activations,
+        baseline,
+        n_steps=model.request.n_steps,
+        steps_at_once=partial(points_at_once, log),
     )
+    return maps, unplaced[0][0].T if unplaced else None
 
 
 def _summed_gradients(
-    model: CutModel, columns: list[ScoredTokens], points: Tensor, reduction: Reduction, log: ProductLog
+    model: CutModel, columns: list[ScoredTokens], reduction: Reduction, log: ProductLog, points: Tensor
 ) -> tuple[Tensor, ...]:
     """Reduced gradients of all scores, `(a, t, b, ...)`, summed over points `(n, b, ...)` of the path.
 
@@ -46,12 +47,30 @@ def _summed_gradients(
     with ReadoutTap(model.adapter.readout) as cut, torch.enable_grad():
         if affine is None:
             leaf = torch.zeros_like(points[0]).requires_grad_()
-            scores = column_scores(columns, model.logits_from((points + leaf).flatten(0, 1), n))
+            logits = model.logits_from((points + leaf).flatten(0, 1), n)
+        else:
+            with HeadInputTap(affine, n) as tap:
+                logits = model.logits_from(points.flatten(0, 1), n)
+            assert tap.leaf is not None
+            leaf = tap.leaf
+        scores = torch.stack([column.scores(logits) for column in columns], dim=1)
+        if affine is None:
             return score_gradients(scores, leaf, cut, reduction, log)
-        with HeadInputTap(affine, n) as tap:
-            scores = column_scores(columns, model.logits_from(points.flatten(0, 1), n))
-        assert tap.leaf is not None
-        return score_gradients(scores, tap.leaf, cut, lambda chunk: reduction(tap.pull_back(chunk, points[0])), log)
+        return score_gradients(scores, leaf, cut, lambda chunk: reduction(tap.pull_back(chunk, points[0])), log)
+
+
+def _integrated_maps(
+    view: LayerView, activations: Tensor, baseline: Tensor, log: ProductLog, gradients: Tensor
+) -> tuple[Tensor, ...]:
+    """Reduce gradients `(m, b, ...)` to integrated gradients: maps `(m, b, h, w)` and, if there are any, unplaced sums `(m, b)`.
+
+    Integrated gradients are linear in the gradients, so averaging what they are reduced to suffices.
+    """
+    maps = integrated_gradients(view.cells(activations), view.cells(baseline), view.cells(gradients))
+    log.check(gradients, maps)
+    change, slopes = view.unplaced(activations - baseline), view.unplaced(gradients)
+    unplaced = () if change is None or slopes is None else ((change * slopes).sum(dim=(-2, -1)),)
+    return (view.to_image(maps), *unplaced)
 
 
 def points_at_once(log: ProductLog) -> int:
@@ -59,31 +78,32 @@ def points_at_once(log: ProductLog) -> int:
     return max(1, MAX_GRAPH_NUMEL // log.graph_numel) if log.graph_numel else 1
 
 
-def attribute_question(model: CutModel, request: AttributionRequest, forward: ForwardPass, log: ProductLog) -> Tensor | None:
-    """What each token of the question adds to the scores, `(t, b, q)`; None if the model reads no question, or hides it.
+def attribute_question(model: CutModel, forward: ForwardPass, embeddings: Tensor, log: ProductLog) -> Tensor:
+    """What each token of the question, embedded as `embeddings` `(b, q, d)`, adds to the scores: `(t, b, q)`.
 
     Gradient times input at the question's embeddings; along a path, integrated gradients from embeddings of 0. One leaf scales
     each token's embedding, so that its gradient is the token's share.
     """
-    if forward.question_embeddings is None:
-        return None
-    embeddings, power = wide(forward.question_embeddings), QUESTION_PATH_POWER if request.integrates else 1
+    integrates = model.request.method.kind == "path"
+    own, embeddings, power = embeddings, wide(embeddings), QUESTION_PATH_POWER if integrates else 1
     log.graph_numel = 0  # another graph, larger than the map's if the question is read before the layer
 
     def shares_at(steps: Tensor) -> tuple[Tensor]:
         leaf, steps = torch.zeros_like(embeddings[..., :1]).requires_grad_(), steps.view(-1, 1, 1, 1)
         with torch.enable_grad():
             points = (steps**power + power * steps ** (power - 1) * leaf) * embeddings
-            replaced = points.flatten(0, 1).to(forward.question_embeddings)
-            with ReadoutTap(model.adapter.readout) as cut, question_tap(model, replaced):
+            tap = model.question_tap(points.flatten(0, 1).to(own))
+            assert tap is not None
+            with ReadoutTap(model.adapter.readout) as cut, tap:
                 scores = forward.columns[0].scores(_logits_with_question(model, forward.activations, len(points)))[:, None]
             (gradients,) = score_gradients(scores, leaf, cut, lambda chunk: (chunk,), log)
             return (gradients[0, ..., 0],)
 
     one = embeddings.new_ones(())
-    if not request.integrates:
+    if not integrates:
         return shares_at(one)[0]
-    (shares,) = mean_gradients(shares_at, one, one - one, n_steps=request.n_steps, steps_at_once=lambda: points_at_once(log))
+    steps_at_once = partial(points_at_once, log)
+    (shares,) = mean_gradients(shares_at, one, one - one, n_steps=model.request.n_steps, steps_at_once=steps_at_once)
     return shares
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..adapters.contract import RunsWithoutQuestion, TaskAdapter
-from ..core.cut_model import tap_layer
+from ..adapters.contract import RunsWithoutQuestion, TaskAdapter, tap_layer
 from ..core.hooks import evaluation_mode
 from ..core.images import load_image
 from ..data.readers.question_record import Question

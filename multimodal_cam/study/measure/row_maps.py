@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...adapters.contract import HasAttention, TaskAdapter, layer_view_of
+from ...adapters.contract import HasAttention, TaskAdapter, layer_view_of, tap_layer
 from ...adapters.inputs import Inputs
 from ...adapters.layer_choice import resolve_layer
 from ...core.attribution import TokenMaps, attribute
-from ...core.cut_model import tap_layer
 from ...core.forward_pass import AttributionRequest
 from ...core.layer_view import LayerView
 from ...core.spans import Span

@@ -10,9 +10,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from ..._explain import group_by_batch_key
-from ...adapters.contract import TaskAdapter
-from ...core.cut_model import tap_layer
+from ...adapters.contract import TaskAdapter, group_by_batch_key, tap_layer
 from ...core.geometry import Placement
 from ...core.spans import Span, join
 from ..config import Settings

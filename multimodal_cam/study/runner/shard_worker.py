@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..._explain import group_by_batch_key
-from ...adapters.contract import TaskAdapter
+from ...adapters.contract import TaskAdapter, group_by_batch_key
 from ...adapters.load import load
 from ...core.files import FULL
 from ...core.hooks import unchanged_state

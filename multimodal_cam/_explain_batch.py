@@ -1,0 +1,162 @@
+"""A batch of images, texts and questions on its way through model and engine, until each row is an Explanation."""
+
+from __future__ import annotations
+
+import functools
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from ._contrast import contrast_tokens, replacements
+from ._explanation import Explanation
+from .adapters.contract import ReadsQuestions, TaskAdapter, Unknown, group_by_batch_key, layer_view_of
+from .adapters.inputs import PAD, Inputs
+from .core.attribution import TokenMaps, attribute
+from .core.forward_pass import AttributionRequest, rows_of_tap
+from .core.geometry import Placement
+from .core.hooks import LayerTap
+from .core.images import load_image
+from .core.spans import Span, join, noun_phrases, sentence
+from .results.records import Failure
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from .core.images import ImageSource
+
+OnError = Literal["raise", "skip"]
+Row = tuple["ImageSource", str | None, str | None]  # image, text, question
+
+
+@dataclass(frozen=True)
+class BatchExplainer:
+    """What is the same for all batches of a call of `explain`."""
+
+    model: TaskAdapter
+    request: AttributionRequest
+    instead_of: str | Mapping[str, str] | None
+    unknown: Unknown
+    generation: Mapping[str, Any]
+
+    def run(self, rows: Sequence[Row], on_error: OnError) -> list[Explanation | Failure]:
+        """A batch; if it fails and failures are to be skipped, its rows one by one, to find the one at fault."""
+        try:
+            return [*self._explain(rows)]
+        except Exception as error:
+            if on_error == "raise":
+                raise
+            if len(rows) == 1:
+                return [Failure(rows[0][0], error)]
+        return [result for row in rows for result in self.run([row], on_error)]
+
+    def _explain(self, rows: Sequence[Row]) -> list[Explanation]:
+        model, found = self.model, dict[int, Explanation]()
+        loaded = {id(source): load_image(source) for source, _, _ in rows}  # an image that is asked several times loads once
+        images = [loaded[id(source)] for source, _, _ in rows]
+        for group in group_by_batch_key(model, [(images[i], question) for i, (_, _, question) in enumerate(rows)]):
+            texts = [rows[i][1] for i in group]
+            questions = [question for i in group if (question := rows[i][2]) is not None]
+            inputs = model.preprocess([images[i] for i in group], questions or None)
+            ids, activations = self._ids(inputs, texts)
+            tokens = [[id for id in row if id != PAD] for row in ids.tolist()]
+            words = [model.spans(row, text) for row, text in zip(tokens, texts, strict=True)]
+            contrasts = None if self.instead_of is None else contrast_tokens(model, ids, words, self.instead_of)
+            maps = attribute(model, inputs, ids, self.request, contrast_ids=contrasts, activations=activations)
+            for row, i in enumerate(group):
+                _, text, question = rows[i]
+                found[i] = self._explanation((images[i], text, question), words[row], inputs.placements[row], maps, row)
+        return [found[i] for i in range(len(rows))]
+
+    def _ids(self, inputs: Inputs, texts: Sequence[str | None]) -> tuple[Tensor, Tensor | None]:
+        """The ids to explain; generating them also gives the activations, if the layer ran once."""
+        given = [text for text in texts if text is not None]
+        if given:
+            return self.model.tokenize(given, self.unknown), None
+        view = layer_view_of(self.model, inputs, self.request.layer)
+        with torch.no_grad(), LayerTap(self.request.layer, self.request.layer_name, view=view) as tap:
+            ids = self.model.generate(inputs, **self.generation)
+        return ids, rows_of_tap(inputs, tap)
+
+    def _explanation(
+        self,
+        asked: tuple[Image, str | None, str | None],
+        words: Sequence[Span],
+        placement: Placement,
+        found: TokenMaps,
+        i: int,
+    ) -> Explanation:
+        """Row `i` of what was found, for the image, text and question that were `asked`."""
+        (image, text, question), request = asked, self.request
+        t = int((found.ids[0, i] != PAD).sum())
+        linear = found.maps is not None
+        phrases = () if linear or len(words) == 1 else tuple(noun_phrases(words))
+        replaced = replacements(words, self.instead_of) if self.instead_of else {}
+        question_spans: tuple[Span, ...] = ()
+        if question is not None and isinstance(self.model, ReadsQuestions):
+            question_spans = tuple(self.model.question_spans(question))
+        return Explanation(
+            image=image,
+            text=sentence(words) if text is None else text,
+            tokens=tuple(self.model.tokens(found.ids[0, i, :t].tolist())),
+            words=tuple(words),
+            placement=placement,
+            model=self.model.name,
+            method=request.method.name,
+            score=request.score.name,
+            counterfactual=request.counterfactual,
+            unit=request.score.unit,
+            layer=request.layer_name,
+            token_scores=_result(found.scores[0, i, :t]),
+            token_log_probs=_result(found.log_probs[0, i, :t]),
+            token_reliance=_result(found.reliance[i, :t]),
+            token_maps=_result(found.maps[0, :t, i]) if found.maps is not None else None,
+            parsed_phrases=None if linear else phrases,
+            span_maps={} if linear else self._span_maps(found, i, [*words, *phrases, join(words)]),
+            token_changes=None if found.changes is None else _result(found.changes[i, :t]),
+            token_unplaced=None if found.unplaced is None else _result(found.unplaced[i, :t]),
+            question=question,
+            question_spans=question_spans,
+            token_question=None if found.question is None else _result(found.question[:t, i, : question_spans[-1].stop]),
+            **(self._alternatives(found, i, t) if len(found.ids) > 1 else {}),
+            instead_of={word.text: other for word, other in replaced.items()},
+            provenance=_versions() | self.model.provenance | found.notes | {"n_steps": str(request.n_steps)},
+        )
+
+    def _alternatives(self, found: TokenMaps, i: int, t: int) -> dict[str, Any]:
+        """The other columns of a row: what else could have been said at each position, and its maps."""
+        method, columns = self.request.method, range(1, len(found.ids))
+        maps = torch.stack(
+            [torch.stack([found.span_map(i, slice(j, j + 1), method, column) for column in columns]) for j in range(t)]
+        )
+        return {
+            "alternatives": tuple(tuple(self.model.tokens(ids)) for ids in found.ids[1:, i, :t].T.tolist()),
+            "alternative_log_probs": _result(found.log_probs[1:, i, :t].T),
+            "alternative_scores": _result(found.scores[1:, i, :t].T),
+            "alternative_maps": _result(maps),
+        }
+
+    def _span_maps(self, found: TokenMaps, i: int, spans: Sequence[Span]) -> dict[tuple[int, int], Tensor]:
+        return {
+            (span.start, span.stop): _result(found.span_map(i, slice(span.start, span.stop), self.request.method))
+            * (1.0 if span.known else torch.nan)
+            for span in spans
+        }
+
+
+def _result(tensor: Tensor) -> Tensor:
+    """For the user: float32 on the CPU, sharing nothing with the batch."""
+    return tensor.detach().to("cpu", torch.float32, copy=True)
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    return {
+        "multimodal_cam": version("multimodal-cam"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
