@@ -1,1 +1,1 @@
-"""How good a model is: captions against human ones, answers against known ones; where maps lie is the study's."""
+"""Quality of a model's texts: captions against human ones, answers against known ones."""

@@ -1,4 +1,4 @@
-"""How good a VQA model is on questions with known answers: accuracy, beside what knows less."""
+"""Accuracy of a VQA model on questions with known answers, beside baselines that see less."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..data.readers.question_record import Question
 from ..metrics.vqa_accuracy import exact_accuracy, soft_accuracy
 from .caption_quality import Progress, batches, silent
 
-ROWS = 128  # questions that run together
+ROWS = 128  # questions in a batch
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The accuracies of `count` questions of one type, 0 to 1.
+    """Accuracies of `count` questions of one type, 0 to 1.
 
     `commonest`: always the answer that is commonest among the training questions of the type. `question_only`: the same network
     without a photo (A0 in the layer's place). `photo_only`: the same network without the question, choosing among the type's
@@ -44,7 +44,7 @@ def evaluate_answers(
     *,
     progress: Progress = silent,
 ) -> dict[str, Accuracy]:
-    """Type -> its accuracies, then `all`. `known` are the questions of the training split, for the commonest answers.
+    """Accuracies by type, then of `all`. `known` are the training questions, from which the commonest answers are taken.
 
     Right is an answer equal to the question's (`exact_accuracy`), or as many people as gave it say (`soft_accuracy`).
     """
@@ -66,7 +66,7 @@ def evaluate_answers(
 def _answered(
     model: TaskAdapter, images: Path, questions: Sequence[Question], answers: Mapping[str, Counter[str]]
 ) -> Iterator[tuple[Sequence[Question], list[tuple[str | None, ...]]]]:
-    """Batches of questions with what is said to each: by the model, the commonest answer, without photo, without question."""
+    """Yield batches of questions with their answers: of the model, the commonest, without the photo, without the question."""
     allowed = {kind: model.tokenize([a for a in counts if _can_say(model, a)])[:, 0] for kind, counts in answers.items()}
     for batch in batches(questions, ROWS):
         loaded = {name: load_image(images / name) for name in {question.image for question in batch}}

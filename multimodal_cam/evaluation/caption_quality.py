@@ -1,4 +1,4 @@
-"""How good a captioner is on photos with human captions: BLEU and CIDEr of what it says.
+"""BLEU and CIDEr of a captioner on photos with human captions.
 
 Takes any model that `explain` takes, in batches of photos, and reports how far it is to `progress(done, of)`.
 """
@@ -24,7 +24,7 @@ Entry = TypeVar("Entry")
 
 
 def silent(done: int, total: int) -> None:
-    """No progress shown."""
+    """Ignore progress."""
 
 
 def evaluate_captions(
@@ -57,7 +57,7 @@ def say(
     progress: Progress = silent,
     **generation: int | float,
 ) -> dict[str, str]:
-    """Photo name -> the caption that the model generates; no maps are made."""
+    """Captions that the model generates, by photo name; computes no maps."""
     said: dict[str, str] = {}
     with evaluation_mode(model.module):
         for batch in batches(names, batch_size):

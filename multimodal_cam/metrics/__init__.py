@@ -1,1 +1,1 @@
-"""Measures of maps and captions: functions of tensors, boxes and strings, never of a model."""
+"""Metrics of maps and captions: functions of tensors, boxes and strings, never of a model."""

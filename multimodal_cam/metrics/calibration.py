@@ -1,7 +1,7 @@
-"""Does a number tell which maps to trust? A word's reliance, say, against whether its map hits, or whether the word is made up.
+"""Calibration: how well a number, such as a word's reliance, predicts whether its map hits or whether the word is hallucinated.
 
-`scores` are any numbers, higher for "yes"; `labels` whether it is so. For hallucinations (words that no human caption of the
-photo has) pass the reliance with its sign reversed: the less a word rests on the photo, the likelier it is made up.
+`scores` are any numbers, higher for "yes"; `labels` the truth. For hallucinations (words that no human caption of the photo
+contains) pass the negated reliance: the less a word owes to the photo, the likelier it is hallucinated.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from .intervals import DRAWS, LEVEL, Floats, Interval, cluster_bootstrap, mean_i
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """A point of a reliability curve: of `rows` rows with scores from `low` to `high`, mean `score`, the share `rate` is
-    true."""
+    """A point of a reliability curve: `rows` rows with scores from `low` to `high` and mean `score`, of which the share `rate`
+    is true."""
 
     low: float
     high: float
@@ -27,7 +27,7 @@ class CalibrationBin:
 
 
 def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
-    """The area under the ROC curve, in 0..1: how often a true row scores above a false one, a tie counts one half.
+    """Area under the ROC curve, in 0..1: probability that a true row scores above a false one; ties count one half.
 
     It is the Mann-Whitney U over the number of pairs (Hanley and McNeil, Radiology 1982; Fawcett, Pattern Recognition Letters
     2006, section 7). 0.5 is chance; NaN when all labels are the same.
@@ -55,7 +55,7 @@ def auroc_difference(
     seed: int = 0,
     level: float = LEVEL,
 ) -> Interval:
-    """By how much the area of scores `one` is above that of scores `other`, over the same draws of `groups`."""
+    """Difference of the AUROC of scores `one` and of scores `other`, over the same draws of `groups`."""
     (first, true), (second, _) = _checked(one, labels), _checked(other, labels)
     orders = [np.unique(values, return_inverse=True)[1] for values in (first, second)]
 
@@ -86,7 +86,7 @@ def reliability_intervals(
 
 
 def _members(values: Floats, bins: int) -> list[NDArray[np.bool_]]:
-    """Which rows are in each bin."""
+    """Mask of the rows in each bin."""
     if bins < 1:
         raise ValueError(f"bins: expected 1 or more, got {bins}")
     inner = np.unique(np.quantile(values, np.arange(1, bins) / bins, method="inverted_cdf"))
@@ -99,7 +99,7 @@ def _bin(values: Floats, true: NDArray[np.bool_]) -> CalibrationBin:
 
 
 def _area(order: NDArray[np.intp], true: NDArray[np.bool_], weights: Floats) -> float:
-    """The area, rows weighted; `order` says the how-manieth distinct score a row has."""
+    """AUROC of weighted rows; `order` is each row's rank among distinct scores."""
     positive = np.bincount(order, weights=weights * true)
     negative = np.bincount(order, weights=weights * ~true)
     pairs = positive.sum() * negative.sum()

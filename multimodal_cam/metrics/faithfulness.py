@@ -1,9 +1,8 @@
-"""Does the model depend on what a map marks? Measures that perturb one image and ask again for the score of its `t` words.
+"""Faithfulness of maps: metrics that perturb one image and score its `t` words again.
 
-What is perturbed is a *canvas* `(c, H, W)`: the pixels, or the activations of the tapped layer (then the backbone does not run
-again). Removed places take the values of `fill`, broadcastable to the canvas: `mean_colour` or `blurred` of the pixels, the
-activations of no photo. Maps `(t, h, w)`, signed and raw, one a word, are drawn on the canvas bilinearly when their grid is
-another.
+The perturbed *canvas* `(c, H, W)` is the pixels, or the activations of the tapped layer, which saves the backbone pass. Removed
+places take the values of `fill`, broadcastable to the canvas: `mean_colour` or `blurred` pixels, or the activations of no photo.
+Maps `(t, h, w)`, signed and raw, one a word, are interpolated bilinearly onto the canvas when their grid differs.
 
 The model is a `Score`: `score(canvases (n, c, H, W), rows (m,), words (m,)) -> (m,)`, entry `i` the score of word `words[i]` on
 canvas `rows[i]` under the fixed prefix. So a perturbation that all words share costs one forward, one that is a word's own asks
@@ -27,13 +26,13 @@ from .localization import refuse_nan
 from .map_correlation import rank_correlation
 
 Score = Callable[[Tensor, Tensor, Tensor], Tensor]
-Paint = Callable[[Tensor], Tensor]  # masks (n, H, W), 1 for what stays -> canvases (n, c, H, W)
+Paint = Callable[[Tensor], Tensor]  # masks (n, H, W), 1 for places that stay -> canvases (n, c, H, W)
 PERCENT = tuple(i / 10 for i in range(1, 10))
 
 
 @dataclass(frozen=True)
 class PerturbationCurve:
-    """The score `(t, s)` of each word when the share `fractions` `(s,)` of the canvas is perturbed."""
+    """Scores `(t, s)` of the words at the perturbed shares `fractions` `(s,)` of the canvas: deletion, insertion, ROAD."""
 
     fractions: Tensor
     scores: Tensor
@@ -54,7 +53,7 @@ def all_words(scores: Callable[[Tensor], Tensor]) -> Score:
     return lambda canvases, rows, words: scores(canvases)[rows, words]
 
 
-# ---- what is put in place of what is removed -------------------------------------------------------------------------------
+# ---- fills of removed places -----------------------------------------------------------------------------------------------
 
 
 def mean_colour(canvas: Tensor) -> Tensor:
@@ -71,7 +70,7 @@ def blurred(canvas: Tensor, kernel: int = 11, sigma: float = 5.0) -> Tensor:
     return F.conv2d(F.conv2d(padded, bell.view(1, 1, 1, -1)), bell.view(1, 1, -1, 1))[:, 0]
 
 
-# ---- each word in the order of its own map ---------------------------------------------------------------------------------
+# ---- perturbations ordered by each word's map -------------------------------------------------------------------------------
 
 
 def deletion(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, steps: int = 20, batch: int = 64) -> PerturbationCurve:
@@ -99,7 +98,7 @@ def _curve(score: Score, canvas: Tensor, fill: Tensor, keep: Tensor, counts: Ten
 
 
 def average_drop(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, batch: int = 64) -> tuple[Tensor, Tensor]:
-    """The drop in confidence of each word in 0..1 when only what its map marks is seen, and whether it rises, bool: two `(t,)`.
+    """Drop in confidence of each word in 0..1 when only the marked places are visible, and whether it rises, bool: two `(t,)`.
 
     Grad-CAM++ (Chattopadhay et al., WACV 2018, section 4.1), whose Average Drop % and % Increase in Confidence are 100 times the
     means over a dataset: `max(0, p - q) / p`, here of log-probabilities, `1 - exp(log q - log p)`, so it is exact for unlikely
@@ -118,14 +117,14 @@ def average_drop(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, ba
 
 @dataclass(frozen=True)
 class RoadCurves:
-    """The curves of each word when what its map marks most (`morf`) or least (`lerf`) is removed first."""
+    """Curves of each word when the most relevant (`morf`) or the least relevant places (`lerf`) are removed first."""
 
     morf: PerturbationCurve
     lerf: PerturbationCurve
 
     @property
     def combined(self) -> Tensor:
-        """Half of what removing the least leaves over removing the most, mean over the fractions `(t,)`: high is faithful."""
+        """Half the difference `lerf - morf`, averaged over the fractions `(t,)`: high is faithful."""
         return (self.lerf.mean - self.morf.mean) / 2
 
 
@@ -152,13 +151,13 @@ def road(
     return RoadCurves(*(PerturbationCurve(counts.double() / places, half) for half in scores.chunk(2)))
 
 
-# ---- all words from the same perturbations ---------------------------------------------------------------------------------
+# ---- perturbations shared by all words -------------------------------------------------------------------------------------
 
 
 def occlusion_maps(
     score: Score, canvas: Tensor, words: int, fill: Tensor, *, patch: tuple[int, int] = (32, 32), batch: int = 64
 ) -> Tensor:
-    """How much the score of each of `words` drops when one patch is removed: `(t, H / patch, W / patch)`, in the score's unit.
+    """Drop of the score of each of `words` when one patch is removed: `(t, H / patch, W / patch)`, in the score's unit.
 
     Occlusion (Zeiler, Fergus, ECCV 2014, section 4.2) by patches `(high, wide)` that tile the canvas; the last ones are cut off
     at its edges. All words share the forwards: one a patch, and one.
@@ -174,7 +173,7 @@ def occlusion_maps(
 
 
 def occlusion_correlation(maps: Tensor, occluded: Tensor) -> Tensor:
-    """Does a map rank the patches as removing them does? Spearman's correlation of `maps` `(t, h, w)`, cut at 0, with
+    """Agreement of a map with occlusion: Spearman's correlation of `maps` `(t, h, w)`, cut at 0, with
     `occlusion_maps` `(t, h', w')` on the latter's grid: `(t,)` in -1..1, NaN when one of them is the same everywhere.
 
     The faithfulness of the Grad-CAM paper (Selvaraju et al., ICCV 2017, section 5.3: 0.254, mean over 2,510 images).
@@ -213,7 +212,7 @@ def sensitivity_n(
     return PerturbationCurve(torch.tensor(sizes, device=canvas.device).double() / cells, _pearson(sums, drops))
 
 
-# ---- perturbed canvases, and asking for their scores -----------------------------------------------------------------------
+# ---- perturbed canvases and their scores -----------------------------------------------------------------------------------
 
 
 def _putting(canvas: Tensor, fill: Tensor) -> Paint:
@@ -260,7 +259,7 @@ def _run(score: Score, paint: Paint, masks: Tensor, rows: Tensor, words: Tensor,
 
 
 def _distinct(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Each mask of `(n, H, W)` once, and which of them each one is `(n,)`."""
+    """Distinct masks among `(n, H, W)`, and the index of each mask among them `(n,)`."""
     keys = [mask.tobytes() for mask in np.packbits(masks.flatten(1).cpu().numpy(), axis=1)]
     first: dict[bytes, int] = {}
     for i, key in enumerate(keys):
@@ -270,13 +269,13 @@ def _distinct(masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _firsts(maps: Tensor, canvas: Tensor, counts: Tensor) -> Tensor:
-    """Which places of the canvas are among the `counts` `(s,)` largest of each map: `(t, s, H, W)`."""
+    """Mask of the places among the `counts` `(s,)` largest of each map: `(t, s, H, W)`."""
     order = _drawn(maps, canvas).flatten(1).argsort(dim=1, descending=True, stable=True)
     return (order.argsort(dim=1)[:, None] < counts[:, None]).view(len(maps), len(counts), *canvas.shape[1:])
 
 
 def _counts(canvas: Tensor, steps: int) -> Tensor:
-    """How many places are perturbed after each of at most `steps` equal steps, from none to all."""
+    """Number of perturbed places after each of at most `steps` equal steps, from none to all."""
     places = _places(canvas)
     return torch.linspace(0, places, min(steps, places) + 1, dtype=torch.float64, device=canvas.device).round().long()
 
@@ -287,7 +286,7 @@ def _places(canvas: Tensor) -> int:
 
 def _drawn(maps: Tensor, canvas: Tensor) -> Tensor:
     refuse_nan(maps)
-    maps = maps.to(canvas.device)  # an explanation's maps are in main memory
+    maps = maps.to(canvas.device)  # maps of explanations are on the CPU
     if maps.shape[1:] == canvas.shape[1:]:
         return maps
     return F.interpolate(maps[:, None], canvas.shape[1:], mode="bilinear", align_corners=False)[:, 0]
@@ -303,6 +302,6 @@ def _blocks(masks: Tensor, canvas: Tensor) -> Tensor:
 
 
 def _pearson(a: Tensor, b: Tensor) -> Tensor:
-    """Over the last dimension; NaN where one of them is constant."""
+    """Pearson's correlation over the last dimension; NaN where one of the two is constant."""
     a, b = a - a.mean(dim=-1, keepdim=True), b - b.mean(dim=-1, keepdim=True)
     return (a * b).sum(dim=-1) / ((a**2).sum(dim=-1) * (b**2).sum(dim=-1)).sqrt()

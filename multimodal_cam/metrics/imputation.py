@@ -1,4 +1,4 @@
-"""Noisy linear imputation, without the noise: what ROAD puts in place of the pixels that it removes."""
+"""Linear imputation of removed pixels, as in ROAD; the noise is added by the caller."""
 
 from __future__ import annotations
 

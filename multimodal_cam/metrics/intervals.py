@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A statistic of all rows, `value`, and between which ends `level` of the draws lie.
+    """A statistic of all rows, `value`, and the ends between which `level` of the draws lie.
 
     `rows` and `groups` say how many of them it rests on. With fewer than two groups there is nothing to draw: the ends are
     NaN; with no row at all so is the value.
@@ -44,7 +44,7 @@ class Interval:
 def cluster_bootstrap(
     statistic: Callable[[Floats], float], groups: ArrayLike, n: int = DRAWS, seed: int = 0, level: float = LEVEL
 ) -> Interval:
-    """The interval of any statistic that takes one weight per row, `(rows,)`: all ones gives its value.
+    """Interval of any statistic that takes one weight per row, `(rows,)`: all ones gives its value.
 
     `groups` `(rows,)` are names or numbers. Draws for which the statistic is NaN (none of its rows was drawn) are left out.
     `mean_interval` and its like are much faster for means.
@@ -130,7 +130,7 @@ def _per_group(columns: list[Floats], codes: NDArray[np.intp], count: int) -> Fl
 
 
 def _weights(groups: int, n: int, seed: int) -> Iterator[Floats]:
-    """How often each group was drawn, `(draws, groups)` at a time, `n` draws in all: multinomial, by counting."""
+    """Yield counts `(draws, groups)` of each group in multinomial draws, `n` draws in all."""
     generator = np.random.default_rng(seed)
     at_once = max(1, _CELLS // groups)
     for start in range(0, n, at_once):

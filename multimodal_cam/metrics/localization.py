@@ -1,9 +1,9 @@
-"""Is a map where the thing is? Functions of maps `(h, w)`, signed and raw, and of the thing's boxes.
+"""Localisation of maps `(h, w)`, signed and raw, against the boxes of a thing.
 
 Boxes are `(x0, y0, x1, y1)` in fractions of the image's width and height, so no size in pixels is needed; several boxes are one
 region, their union. `frame` is the part of the image that the grid covers, in the same fractions. A cell that boxes cover partly
 counts by the covered share of its area, exactly. Negative relevance is cut off (the papers' ReLU) where a sum or a mean is taken.
-A map with nothing positive speaks for no place; a map with NaN was never computed: an error.
+A map with nothing positive marks no place; a map with NaN was never computed and is an error.
 
 The pointing game (Zhang, Lin, Brandt, Shen, Sclaroff, ECCV 2016, section 4.1). A map points at the *centre of its largest cell*,
 ties go to the first in reading order. It hits when that point lies inside any of the thing's boxes, edges included, or at most
@@ -77,7 +77,7 @@ def pointing(maps: Sequence[Tensor], boxes: Sequence[Sequence[Box]], frame: Box 
 
 
 def points_at_centre(boxes: Sequence[Box]) -> bool:
-    """The control that looks at nothing: whether the image's centre is inside any of `boxes`."""
+    """Control without a map: whether the image's centre is inside any of `boxes`."""
     return inside((0.5, 0.5), boxes)
 
 
@@ -87,7 +87,7 @@ def off_centre(boxes: Sequence[Box]) -> bool:
 
 
 def others(groups: Sequence[Hashable]) -> list[list[int]]:
-    """For each item the indices of those of another group; empty where all are of its own.
+    """Indices, for each item, of the items of other groups; empty where there are none.
 
     For the control "another word's map": items are the words of one text, groups the things that they speak of. The mean over
     all of them is what a random other word's map would get on average, without the dice.
@@ -139,7 +139,7 @@ def in_out_means(maps: Tensor, boxes: Sequence[Box], frame: Box = WHOLE) -> tupl
     """
     covered, photo = _areas(maps, boxes, frame)
     rest = photo - covered
-    rest = torch.where(rest < 1e-6, 0, rest)  # what rounding leaves of a cell that is covered
+    rest = torch.where(rest < 1e-6, 0, rest)  # rounding error of a covered cell
     positive = maps.relu()
     means = [_ratio((positive * area).sum(dim=(-2, -1)), area.sum()) for area in (covered, rest)]
     return means[0], means[1]

@@ -1,4 +1,4 @@
-"""Do two maps rank the places of an image alike? Spearman's rank correlation, in -1..1, ties get their mean rank.
+"""Spearman's rank correlation of maps, in -1..1; ties get their mean rank.
 
 Protocol of "Human Attention in Visual Question Answering" (Das, Agrawal, Zitnick, Parikh, Batra, EMNLP 2016): the map and
 the human's are brought to the same 14 x 14 cells, the cells are ranked, the ranks correlated, and the mean over questions is
@@ -31,13 +31,13 @@ def rank_correlation(a: Tensor, b: Tensor, size: Size | None = None) -> Tensor:
 
 
 def correlation_matrix(maps: Tensor) -> Tensor:
-    """The correlation of each of `maps` `(k, h, w)` with each: `(k, k)`."""
+    """Pairwise correlations `(k, k)` of `maps` `(k, h, w)`."""
     scores = _scores(maps)
     return scores @ scores.T
 
 
 def word_correlation(maps: Tensor) -> float:
-    """Do the words of a text have maps of their own? The mean correlation of `maps` `(k, h, w)` over pairs of different words.
+    """Mean correlation of `maps` `(k, h, w)` over pairs of different words: low where words have maps of their own.
 
     1: all words have the same map, up to its scale. Pairs without a correlation are left out; NaN when there is none at all.
     """
@@ -47,7 +47,7 @@ def word_correlation(maps: Tensor) -> float:
 
 
 def method_correlation(maps: Sequence[Tensor], size: Size | None = None) -> Tensor:
-    """How alike methods rank: `(m, m)`, from each one's maps `(k, h, w)` of the same `k` words, each on a grid of its own.
+    """Agreement of methods `(m, m)`, from each one's maps `(k, h, w)` of the same `k` words, each on a grid of its own.
 
     An entry is the mean over those words whose maps both have a correlation; NaN when there is none.
     """
@@ -77,7 +77,7 @@ def _scores(maps: Tensor) -> Tensor:
     cells = maps.flatten(-2)
     centred = ranks(cells) - (cells.shape[-1] + 1) / 2
     unknown = cells.isnan().any(dim=-1, keepdim=True)
-    return torch.where(unknown, torch.nan, centred / centred.norm(dim=-1, keepdim=True))  # the same everywhere: 0 / 0
+    return torch.where(unknown, torch.nan, centred / centred.norm(dim=-1, keepdim=True))  # 0 / 0 for constant maps
 
 
 def _resample(maps: Tensor, size: Size) -> Tensor:

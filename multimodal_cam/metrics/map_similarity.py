@@ -25,7 +25,7 @@ _K1, _K2 = 0.01, 0.03  # Wang et al. 2004, section III.B
 
 @dataclass(frozen=True)
 class Similarity:
-    """How alike the map of `item` is before and after `stage`: 1 is the same, correlations are NaN for maps without ranks."""
+    """Similarity of the map of `item` before and after `stage`: 1 for equal maps, NaN for correlations of constant maps."""
 
     stage: str
     item: int
@@ -88,7 +88,7 @@ def random_others(groups: Sequence[Hashable], seed: int = 0) -> list[int]:
         places.setdefault(group, []).append(i)
     if len(places) < 2:
         raise ValueError(f"a random other one needs two groups or more, got {len(places)}")
-    grouped = [i for own in places.values() for i in own]  # a group's items stand together, so its others are all but one run
+    grouped = [i for own in places.values() for i in own]  # items of a group are adjacent, so that all others form the rest
     generator = torch.Generator().manual_seed(seed)
     chosen = [0] * len(groups)
     start = 0
@@ -107,7 +107,7 @@ def _scaled(maps: Tensor) -> Tensor:
 
 
 def _means(maps: Tensor, window: int) -> Tensor:
-    """The mean of every window."""
+    """Mean of every window."""
     flat = maps.reshape(-1, 1, *maps.shape[-2:])
     means = F.avg_pool2d(flat, window, stride=1)
     return means.reshape(*maps.shape[:-2], *means.shape[-2:])

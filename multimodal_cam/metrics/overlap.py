@@ -1,4 +1,4 @@
-"""What a map marks against the thing's boxes: intersection over union, of the box around a map and of the map's foreground.
+"""Overlap with the thing's boxes: intersection over union of the box around a map, and of the map's foreground.
 
 Maps are `(h, w)`, signed and raw; negative relevance is cut off. They are drawn finer before they are cut, bilinearly, `size`
 cells a side (the papers: at the image's size). Boxes and `frame` as in `localization.py`; a map with nothing positive marks
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from .localization import DRAWN, WHOLE, Box, coverage, drawn, grid_of, refuse_nan
 
-THRESHOLD = 0.15  # of the map's maximum: the Grad-CAM paper's
+THRESHOLD = 0.15  # of the map's maximum, as in the Grad-CAM paper
 THRESHOLDS = tuple(i / 20 for i in range(1, 20))
-_NEIGHBOURS = np.zeros((3, 3, 3), dtype=bool)  # cells that share an edge belong together, maps of a stack do not
+_NEIGHBOURS = np.zeros((3, 3, 3), dtype=bool)  # connects cells that share an edge, but not the maps of a stack
 _NEIGHBOURS[1] = ndimage.generate_binary_structure(2, 1)
 
 
@@ -48,7 +48,7 @@ def best_box_iou(
     thresholds: Sequence[float] = THRESHOLDS,
     size: int = DRAWN,
 ) -> Tensor:
-    """`box_iou` at the best of `thresholds`, chosen for each map: what a map's shape allows, whatever its scale, in 0..1.
+    """`box_iou` at the best of `thresholds` for each map, in 0..1: depends on the map's shape, not on its scale.
 
     An upper bound of MaxBoxAcc's (Choe et al., CVPR 2020), which chooses one threshold for a whole dataset.
     """
@@ -90,7 +90,7 @@ def _largest_parts(stack: np.ndarray) -> np.ndarray:
 
 
 def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:
-    """The first index and the one after the last where `(n, s)` is true."""
+    """First index and end index (exclusive) of the true entries of `(n, s)`."""
     marks = occupied.int()
     return marks.argmax(dim=1), marks.shape[1] - marks.flip(1).argmax(dim=1)
 

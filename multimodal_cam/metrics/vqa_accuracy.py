@@ -1,4 +1,4 @@
-"""Is an answer right? The accuracies of VQA (Antol et al., ICCV 2015, section 3; Goyal et al., CVPR 2017).
+"""Accuracies of VQA (Antol et al., ICCV 2015, section 3; Goyal et al., CVPR 2017).
 
 Answers are compared as VQA's evaluation (https://visualqa.org/evaluation.html) writes them: small letters, digits for
 number words, without articles and punctuation, contractions with their apostrophe.
@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-_AGREE = 3  # so many people make an answer right
-_FEWEST = _AGREE + 1  # one is left out each time: with fewer people, what all of them say would not score 1
+_AGREE = 3  # number of people whose agreement makes an answer right
+_FEWEST = _AGREE + 1  # one person is left out each time: with fewer people a unanimous answer would not score 1
 
 _ARTICLES = {"a", "an", "the"}
 _WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
@@ -42,7 +42,7 @@ _CONTRACTIONS = {short: word for word in _CONTRACTED.split() for short in _witho
 
 
 def normalise_answer(text: str) -> str:
-    """`text` as answers are compared: `"The two dogs."` is `2 dogs`; may be empty.
+    """Normalise an answer for comparison: `"The two dogs."` becomes `2 dogs`; may be empty.
 
     Punctuation leaves a blank (`red/white` is two words), or nothing when a blank stands beside it, and nothing anywhere in a
     text with a comma between digits (`1,000` is `1000`). Full stops stay only before a digit.
@@ -62,7 +62,7 @@ def _without_marks(text: str) -> str:
 
 
 def exact_accuracy(answer: str, truth: str) -> float:
-    """1 when the two are the same answer, else 0: for data with one answer a question (COCO-QA, easy-VQA, our own)."""
+    """1 when both are the same answer, else 0: for data with one answer a question (COCO-QA, easy-VQA, made questions)."""
     return float(normalise_answer(answer) == normalise_answer(truth))
 
 

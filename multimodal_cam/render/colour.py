@@ -12,8 +12,8 @@ from torch import Tensor
 
 WARM = ("#62146e", "#88226a", "#ae305c", "#d04545", "#e9612b", "#f8850f", "#fcae12", "#f6d543", "#f3f68a")
 COOL = ("#183392", "#004ea9", "#016ab4", "#0a84c3", "#089fd5", "#18b9e5", "#05d5f8", "#61edfe", "#b8fdff")
-OPACITY = 0.75  # of an overlay where it is most opaque: the photo stays recognisable
-KNEE = 0.5  # the heat from which it is: fainter heat shows as opacity and colour, stronger as colour alone
+OPACITY = 0.75  # maximal opacity of an overlay, at which the photo stays recognisable
+KNEE = 0.5  # heat at which opacity is maximal: weaker heat varies opacity and colour, stronger heat colour alone
 
 
 def colours(heat: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def colours(heat: Tensor) -> Tensor:
 
 
 def cover(heat: Tensor) -> Tensor:
-    """How much of the photo the colour covers `(...)` in [0, 1], before opacity: 0 where heat is 0."""
+    """Fraction of the photo that the colour covers `(...)` in [0, 1], before opacity; 0 where heat is 0."""
     return (heat.abs() / KNEE).clamp(max=1)
 
 

@@ -60,7 +60,7 @@ def page(explanations: Sequence[ExplanationData], title: str | None = None) -> s
 
 
 def save_page(explanations: Sequence[ExplanationData], path: str | Path, title: str | None = None) -> Path:
-    """Writes the page to `path`, whole or not at all."""
+    """Write the page to `path` atomically."""
     path, html = Path(path), page(explanations, title)
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:

@@ -1,4 +1,4 @@
-"""Numbers, headings and remarks, as figures and pages show them."""
+"""Numbers, headings and remarks that figures and pages share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..results.records import ExplanationData, SpanExplanation
 
 
 def signed(value: float) -> str:
-    """`+1.50`, with a true minus sign, no sign on what rounds to 0, and a dash for what is no number."""
+    """`+1.50`, with a true minus sign, no sign on what rounds to 0, and a dash for NaN and infinity."""
     if not math.isfinite(value):
         return "–"
     return f"{value:+.2f}".replace("-", "−") if abs(value) >= 0.005 else "0.00"

@@ -18,11 +18,11 @@ from .html import page
 from .overlay import shrink
 
 PHOTOS_A_PAGE = 50
-SIDE = 1024  # pixels: what a page shows of a photo
+SIDE = 1024  # pixels: longer side of a photo on a page
 
 
 class Report:
-    """Writes a folder photo by photo; only the photos of one page are kept in memory, at a page's size."""
+    """Writer of a report folder, photo by photo; keeps only the photos of one page in memory, at a page's size."""
 
     def __init__(self, folder: Path, *, scale: Scale = "caption", phrases: bool = False) -> None:
         self.folder, self.scale, self.phrases = folder, scale, phrases
@@ -31,7 +31,7 @@ class Report:
         self._pages = 0
 
     def add(self, image: str, result: ExplanationData | Failure) -> None:
-        """Writes the photo's record and, unless it failed, a folder with its figure and maps."""
+        """Write the photo's record and, unless it failed, a folder with its figure and maps."""
         self._append(record(image, result, phrases=self.phrases))
         if isinstance(result, Failure):
             return
@@ -44,7 +44,7 @@ class Report:
             self._write_page()
 
     def finish(self) -> None:
-        """Writes the page of the photos since the last one."""
+        """Write the page of the photos added since the last one."""
         if self._waiting:
             self._write_page()
 

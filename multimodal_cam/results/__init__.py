@@ -1,1 +1,1 @@
-"""Explanations: the data, the public class, folders and records."""
+"""Explanations as data: records of words and maps, saved folders, JSON."""

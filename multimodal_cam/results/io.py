@@ -17,7 +17,7 @@ from ..core.spans import Span
 from .records import ExplanationData
 
 FORMAT = 1
-NAMES = ("model", "method", "score", "unit", "layer")  # strings that the manifest holds as they are
+NAMES = ("model", "method", "score", "unit", "layer")  # strings that the manifest stores unchanged
 TENSORS = (
     "token_maps",
     "token_scores",
@@ -33,7 +33,7 @@ TENSORS = (
 
 
 def write_explanation(explanation: ExplanationData, folder: Path, *, overwrite: bool = False) -> Path:
-    """Writes the folder, which appears whole or not at all; the manifest is written last.
+    """Write the folder atomically; the manifest is written last.
 
     Raises FileExistsError when `folder` holds something and `overwrite` is False.
     """
@@ -49,7 +49,7 @@ def write_explanation(explanation: ExplanationData, folder: Path, *, overwrite: 
 
 
 def read_explanation(folder: Path) -> dict[str, Any]:
-    """The fields of the explanation in `folder`. Raises ValueError when the folder is not whole."""
+    """Fields of the explanation in `folder`. Raises ValueError when files are missing or altered."""
     from PIL import Image
     from safetensors.torch import load_file
 
@@ -79,7 +79,7 @@ def read_explanation(folder: Path) -> dict[str, Any]:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest. Raises ValueError for another format, and for files that do not match their digests."""
+    """Read the manifest. Raises ValueError for another format, and for files that do not match their digests."""
     if not (folder / "manifest.json").is_file():
         raise FileNotFoundError(f"{folder} holds no explanation: manifest.json is missing")
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -92,7 +92,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _renamed(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest as it is written today. Older ones put the sign in front of the score, and call `n_steps` nodes."""
+    """The manifest in today's form. Older versions prefixed the score with the sign and called `n_steps` nodes."""
     if "counterfactual" in manifest:
         return manifest
     score, provenance = manifest["score"], dict(manifest["provenance"])
@@ -134,7 +134,7 @@ def _tensors(explanation: ExplanationData) -> dict[str, Tensor]:
 
 
 def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Writes a safetensors file that other users may read; a full disk raises OSError, as for every other file."""
+    """Write a safetensors file that other users may read; a full disk raises OSError, as for every other file."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

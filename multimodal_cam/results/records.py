@@ -1,4 +1,4 @@
-"""What an explanation consists of: its data, their sums over words and phrases, and how words are looked up. Knows no model."""
+"""Data of an explanation: maps and numbers of tokens, their sums over words and phrases, and look-up of words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..core.spans import Span, WordError, find, join, noun_phrases
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-ANSWERS = 5  # listed for a question
+ANSWERS = 5  # number of answers that are listed
 Scale = Literal["caption", "word"]
 
 

@@ -1,4 +1,4 @@
-"""The Grad-CAM paper's ablations on our models, one thing changed at a time: `study captions --preset ablations`."""
+"""Ablations of the Grad-CAM paper, one change at a time: `study captions --preset ablations`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ CONTROLS = ("centre", "uniform", "activation", "other_word")
 
 
 def ablations(settings: Settings) -> Settings:
-    """The runs around `grad_cam` and `evidence` on the first of the models: its layers, how gradients are pooled, ReLU, steps,
-    scores, the model's own first; `nic` also on coarser grids. Words and phrases are rows anyway."""
+    """Settings of the ablations of `grad_cam` and `evidence` on the first model: layers, pooling of gradients, ReLU, steps, and
+    scores (the model's default first); for `nic` also coarser grids. Every study has rows for words and for phrases."""
     model = settings.models[0]
     adapter = load(model, device="cpu")
     layers = [stage.name for stage in spatial_stages(adapter)[:-1]]
@@ -30,7 +30,7 @@ def ablations(settings: Settings) -> Settings:
 
 
 def nic_14x14() -> TaskAdapter:
-    """`nic` with photos of 224 instead of 320 pixels: 14 x 14 cells in the place of 20 x 20, the same weights."""
+    """`nic` with photos of 224 instead of 320 pixels: 14 x 14 instead of 20 x 20 cells, the same weights."""
     return _regridded("nic 14 x 14", image_size=224)
 
 

@@ -1,4 +1,4 @@
-"""Tables of a study: the columns of `results.parquet`, each with its type and the function that fills it, and the others'.
+"""Schemas of a study's tables: the columns of `results.parquet` with their types and functions, and those of other tables.
 
 A new column is one `ColumnSpec`; a new metric or control one entry of its table, and its columns follow.
 """
@@ -35,7 +35,7 @@ def box_size(area: float) -> str:
 
 @dataclass(frozen=True)
 class TargetFacts:
-    """Target number `i` of a batch, with the text, the photo and the words that its columns are made of."""
+    """Target `i` of a batch, with the text, photo and words that its columns are computed from."""
 
     batch: TextBatch
     i: int
@@ -82,7 +82,7 @@ class TargetFacts:
 
 @dataclass(frozen=True)
 class RowFacts:
-    """What a row is made of: a target, a run, and the map `(h, w)` and the numbers that the run gave of the target's span."""
+    """Source of a row: a target, a run, and the map `(h, w)` and numbers of the target's span in that run."""
 
     facts: TargetFacts
     model: str
@@ -94,7 +94,7 @@ class RowFacts:
 
 
 def _scaled(map: Tensor) -> Any:
-    """The map divided by its largest magnitude: what the gallery draws."""
+    """The map divided by its largest magnitude, for the gallery."""
     top = float(map.abs().max())
     return (map / top if top > 0 else map).flatten().half().numpy()
 
@@ -157,12 +157,12 @@ LEFT_OUT = {"image": pa.string(), "model": pa.string(), "why": pa.string(), "cou
 
 
 def result_row(row: RowFacts) -> dict[str, Any]:
-    """The columns of one row, but for those of the metrics."""
+    """Columns of one row, without those of metrics."""
     return {column.name: column.value(row) for column in COLUMNS}
 
 
 def metric_columns(metrics: Sequence[str]) -> list[MetricColumn]:
-    """The columns of numbers: each metric of the map and of every control."""
+    """Columns of numbers: each metric, of the method's map and of every control."""
     return [MetricColumn(metric, control) for metric in metrics for control in (None, *CONTROLS)]
 
 

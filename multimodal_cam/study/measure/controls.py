@@ -1,4 +1,4 @@
-"""Controls: maps that know nothing of the word, or that a method makes where it must not work."""
+"""Controls: maps that do not depend on the word, or maps by a method where it must fail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from ...core.geometry import Placement
 from .metric_spec import ControlSpec
 
-SIGMA = 0.25  # of the blob `centre`, as a fraction of each side of the photo
+SIGMA = 0.25  # of `centre`, as a fraction of each side of the photo
 
 CONTROLS: Mapping[str, ControlSpec] = {
     spec.name: spec
@@ -40,7 +40,7 @@ CONTROLS: Mapping[str, ControlSpec] = {
 
 
 def blind_maps(grid: tuple[int, int], placement: Placement) -> dict[str, Tensor]:
-    """The controls that see nothing at all, on the grid `(h, w)`."""
+    """Controls on the grid `(h, w)` that depend on neither photo nor word."""
     x0, y0, x1, y1 = placement.frame
     xs = x0 + (torch.arange(grid[1]) + 0.5) / grid[1] * (x1 - x0)
     ys = y0 + (torch.arange(grid[0]) + 0.5) / grid[0] * (y1 - y0)

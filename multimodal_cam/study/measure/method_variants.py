@@ -1,4 +1,4 @@
-"""Methods with something changed: `grad_cam:layer=encoder.tail.0`, `grad_cam:pool=max:relu=no`, `evidence:n_steps=4`."""
+"""Variants of methods, by name: `grad_cam:layer=encoder.tail.0`, `grad_cam:pool=max:relu=no`, `evidence:n_steps=4`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ OPTIONS = "layer=NAME, n_steps=N (evidence), pool=max or pool=abs (grad_cam), re
 
 
 def max_pooled(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Grad-CAM whose weights are the largest gradient of each channel in the place of the mean: an ablation of eq. 1 (Selvaraju
+    """Grad-CAM with the maximum of each channel's gradient as its weight instead of the mean: an ablation of eq. 1 (Selvaraju
     et al., IJCV 2020, appendix)."""
     return torch.einsum("mc,mchw->mhw", gradients.amax(dim=(2, 3)), activations)
 
 
 def absolute(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Grad-CAM whose weights are the mean magnitude of the gradients: an ablation of eq. 1."""
+    """Grad-CAM with the mean magnitude of each channel's gradient as its weight: an ablation of eq. 1."""
     return torch.einsum("mc,mchw->mhw", gradients.abs().mean(dim=(2, 3)), activations)
 
 
@@ -28,7 +28,7 @@ POOLING = {"max": max_pooled, "abs": absolute}
 
 @dataclass(frozen=True)
 class MethodVariant:
-    """A method, and what is changed: the layer, the steps of `evidence`, how gradients are pooled, no ReLU."""
+    """A method with another layer, number of steps of `evidence`, pooling of gradients, or without ReLU."""
 
     method: str
     layer: str | None = None
@@ -38,16 +38,16 @@ class MethodVariant:
 
     @property
     def spec(self) -> MethodSpec:
-        """The method as the engine takes it."""
+        """Entry of the method for the engine."""
         return METHODS[self.method] if self.pool is None else find_method(POOLING[self.pool])
 
     def finish(self, map: Tensor) -> Tensor:
-        """The map as it is measured. Metrics cut negative relevance off; without ReLU the scale begins at the lowest instead."""
+        """The map that metrics get. They cut negative relevance off; without ReLU the map's minimum is moved to 0 instead."""
         return map if self.relu else map - map.amin()
 
 
 def parse_method(spec: str) -> MethodVariant:
-    """`method` or `method:option=value:...`. Raises ValueError that lists the choices."""
+    """Parse `method` or `method:option=value:...`. Raises ValueError that lists the choices."""
     method, *options = spec.split(":")
     if method not in METHODS:
         raise ValueError(f"unknown methods {method}; choose from {', '.join(METHODS)}")

@@ -1,4 +1,4 @@
-"""What a metric, a control and a column of numbers are; the tables are in placement.py, perturbation.py and controls.py."""
+"""Records of metrics, controls and columns of numbers; the tables are in placement.py, perturbation.py and controls.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SEPARATOR = "__"
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """A number that a map gets for one target.
+    """A metric: a number of a map and a target.
 
     Attributes:
         name: What `--metrics` takes, and the column of the table.
@@ -42,7 +42,7 @@ class MetricSpec:
 
 @dataclass(frozen=True)
 class ControlSpec:
-    """A map that is measured in the place of a method's.
+    """A control: a map that is measured in place of a method's.
 
     Attributes:
         name: What `--controls` takes.
@@ -59,14 +59,14 @@ class ControlSpec:
 
 @dataclass(frozen=True)
 class MetricColumn:
-    """A metric of the method's map, or of a `control` in its place."""
+    """Column of a metric, of the method's map or of a `control` in its place."""
 
     metric: str
     control: str | None = None
 
     @property
     def name(self) -> str:
-        """The column of `results.parquet`: `energy`, `energy__centre`."""
+        """Name of the column in `results.parquet`: `energy`, `energy__centre`."""
         return self.metric if self.control is None else f"{self.metric}{_SEPARATOR}{self.control}"
 
     @classmethod

@@ -24,15 +24,15 @@ from .controls import CONTROLS, blind_maps
 from .metric_spec import MetricSpec
 from .text_batch import TextBatch
 
-STEPS = 10  # of a curve of deletion or insertion
-FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)  # removed by ROAD
-PATCHES = 7  # occluded along each side: 32 x 32 pixels of 224 x 224
-SUBSETS = 50  # of each size for sensitivity-n
-AT_ONCE = 64  # canvases
+STEPS = 10  # steps of the deletion and insertion curves
+FRACTIONS = (0.1, 0.3, 0.5, 0.7, 0.9)  # fractions removed by ROAD
+PATCHES = 7  # occluded patches along each side: 32 x 32 pixels of 224 x 224
+SUBSETS = 50  # random subsets of each size for sensitivity-n
+AT_ONCE = 64  # canvases in a batch
 
 
 class MapKey(NamedTuple):
-    """Which map: of the target, the kind of span, the run (None: of no method), the control (None: the method's own)."""
+    """Key of a map: target, kind of span, run (None: of no method), control (None: the method's own map)."""
 
     target: int
     kind: str
@@ -45,12 +45,12 @@ SpanMaps = Mapping[tuple[int, str], Mapping[str | None, Tensor]]  # of one run, 
 
 @dataclass(frozen=True)
 class Probe:
-    """`k` maps of words of one text, and the model to ask: `score` gives entry `i` the log-probability of map `i`'s word."""
+    """Input of a metric: `k` maps of words of one text, and `score`, which gives the log-probabilities of these words."""
 
     score: measure.Score
     canvas: Tensor  # (c, H, W)
-    removed: Tensor  # what is put in place of what is removed
-    begin: Tensor  # what insertion begins with
+    removed: Tensor  # values that replace removed places
+    begin: Tensor  # canvas that insertion starts from
     maps: Tensor  # (k, h, w)
 
     def deletion(self) -> tuple[Tensor, ...]:
@@ -156,7 +156,7 @@ FAITHFULNESS: Mapping[str, MetricSpec] = {
 def measure_faithfulness(
     model: TaskAdapter, batch: TextBatch, runs: Sequence[SpanMaps], metrics: Sequence[str], controls: Sequence[str], canvas: str
 ) -> dict[MapKey, dict[str, float]]:
-    """Every chosen metric of every target's map, and of those `controls` that are perturbed."""
+    """All chosen metrics of all targets' maps, and of those `controls` that are perturbed."""
     chosen = [name for name in metrics if name in FAITHFULNESS]
     entries: dict[tuple[int, torch.Size], list[tuple[MapKey, Tensor, Span]]] = {}
     for key, map, span in _entries(batch, runs, controls) if chosen else ():
@@ -179,7 +179,7 @@ def _numbers(probe: Probe, chosen: Sequence[str]) -> Iterator[tuple[str, list[fl
 
 
 def _entries(batch: TextBatch, runs: Sequence[SpanMaps], controls: Sequence[str]) -> Iterator[tuple[MapKey, Tensor, Span]]:
-    """All maps to measure, each with the word whose score it is about; of other words the next one."""
+    """Maps to measure, each with the word whose score is perturbed; `other_word` is the next other word."""
     perturbed = {name for name in controls if CONTROLS[name].perturbed}
     for scope in batch.scopes():
         other_words = others([batch.targets[i][1].group for i in scope])

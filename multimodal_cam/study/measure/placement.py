@@ -1,4 +1,4 @@
-"""Metrics of where a map lies, against the boxes of what its word names."""
+"""Localisation metrics: maps against the boxes of the things that their words name."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ...metrics.localization import Tolerance, attention_correctness, average_pr
 from ...metrics.overlap import best_box_iou, box_iou, obj_iou
 from .metric_spec import MetricSpec
 
-Measure = Callable[[Tensor, Sequence[Box], Placement], Tensor]  # maps (k, h, w) of a photo, one thing's boxes -> (k,)
-OnFrame = Callable[[Tensor, Sequence[Box], Box], Tensor]  # the same, for those that need not know the photo's size
+Measure = Callable[[Tensor, Sequence[Box], Placement], Tensor]  # maps (k, h, w) of a photo, boxes of one thing -> (k,)
+OnFrame = Callable[[Tensor, Sequence[Box], Box], Tensor]  # the same, without the photo's size
 
-TOLERANCE = 15  # pixels of the photo, as it was given: the pointing game's (Zhang et al., ECCV 2016)
+TOLERANCE = 15  # pixels of the original photo, as in the pointing game (Zhang et al., ECCV 2016)
 
 
 def pointing_hits(maps: Tensor, boxes: Sequence[Box], frame: Box, tolerance: Tolerance = 0.0) -> Tensor:
@@ -35,17 +35,17 @@ def pointing_hits(maps: Tensor, boxes: Sequence[Box], frame: Box, tolerance: Tol
 
 
 def pointing_hits_15px(maps: Tensor, boxes: Sequence[Box], placement: Placement) -> Tensor:
-    """`hits` with the literature's tolerance: at most 15 pixels of the photo beside the box."""
+    """`hits` with the tolerance of the literature: at most 15 pixels of the photo outside the box."""
     return pointing_hits(maps, boxes, placement.frame, (TOLERANCE / placement.width, TOLERANCE / placement.height))
 
 
 def on_frame(function: OnFrame) -> Measure:
-    """A measure that needs to know of the photo only which part of it the grid covers."""
+    """Measure of a function that takes only the frame of the placement."""
     return lambda maps, boxes, placement: function(maps, boxes, placement.frame)
 
 
 def per_map(function: Callable[[Tensor, Sequence[Box], Box], float]) -> OnFrame:
-    """A measure of one map, taken of each."""
+    """Measure of a function of one map."""
 
     def measure(maps: Tensor, boxes: Sequence[Box], frame: Box) -> Tensor:
         return torch.tensor([function(map[None], boxes, frame) for map in maps])
@@ -134,7 +134,7 @@ DEFAULT = tuple(name for name, spec in METRICS.items() if spec.default)
 def measure_maps(
     maps: Sequence[Tensor], boxes: Sequence[Box], placement: Placement, metrics: Sequence[str]
 ) -> dict[str, list[float]]:
-    """Every metric of every map `(h, w)`: NaN for a map with NaN, which was never computed."""
+    """All metrics of all maps `(h, w)`; NaN for a map that holds NaN because it was never computed."""
     found = {name: torch.full((len(maps),), torch.nan, dtype=torch.float64) for name in metrics}
     grids: dict[torch.Size, list[int]] = {}
     for i, map in enumerate(maps):

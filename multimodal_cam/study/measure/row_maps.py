@@ -1,6 +1,6 @@
-"""Maps of all targets of a batch by one method, and by the same method where it must not work: the costly controls.
+"""Maps of all targets of a batch by one method, and the costly controls that apply the same method where it must fail.
 
-Uses the engine directly, where `explain` would run the backbone anew for every method and control.
+Calls the engine directly, because `explain` would repeat the backbone pass for every method and control.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from ...core.spans import Span
 from ...scores import find_score
 from .method_variants import MethodVariant, parse_method
 
-ROWS = 16  # texts that are explained together: of about one length, since the cost grows with the square of the longest
+ROWS = 16  # texts of similar length in a batch: the cost grows with the square of the longest
 
 
 @dataclass(frozen=True)
 class TextRows:
-    """`r` texts about the photos of a batch: what the model reads, and the layer's activations of each photo, encoded once."""
+    """`r` texts about the photos of a batch, with their inputs and the activations of each photo, encoded once."""
 
     inputs: Inputs
     ids: Tensor  # (r, t)
-    photo: Tensor  # (r,): which photo each text is about
-    activations: Tensor  # (p, c, h, w), or what the model's view takes of its layer
+    photo: Tensor  # (r,): index of each text's photo
+    activations: Tensor  # (p, c, h, w), or the form that the model's view extracts
     view: LayerView
 
     def mean_activation(self, row: int) -> Tensor:
-        """The mean over the channels, `(h, w)`: where the photo of this row stands out, whatever is said of it."""
+        """Mean over the channels, `(h, w)`: conspicuous places of this row's photo, whatever the text."""
         cells = self.view.cells(self.activations[int(self.photo[row])].float()).mean(dim=-3)
         return self.view.to_image(cells).cpu()
 
     def inputs_of(self, chosen: Sequence[int]) -> Inputs:
-        """The inputs of some rows."""
+        """Inputs of the `chosen` rows."""
         rows = torch.tensor(chosen)
         return replace(
             self.inputs,
@@ -51,7 +51,7 @@ class TextRows:
         )
 
     def by_length(self) -> Iterator[list[int]]:
-        """The rows in chunks of about one length."""
+        """Rows in chunks of similar length."""
         lengths = (self.ids >= 0).sum(dim=1).tolist()
         order = sorted(range(len(lengths)), key=lengths.__getitem__)
         return (order[start : start + ROWS] for start in range(0, len(order), ROWS))
@@ -59,7 +59,7 @@ class TextRows:
 
 @dataclass(frozen=True)
 class RowMaps:
-    """One row's maps: `map(span)` of a run of words; numbers of a run are sums over its tokens that the model knows."""
+    """Maps and numbers of one row's spans; numbers are sums over the tokens of a span that the model knows."""
 
     tokens: TokenMaps
     row: int
@@ -67,7 +67,7 @@ class RowMaps:
     unknown: frozenset[int]
 
     def map(self, span: Span) -> Tensor:
-        """`(h, w)` float32; NaN when the model knows none of the words."""
+        """Map of a span, `(h, w)` float32; NaN if the model knows none of its words."""
         kept = self._kept(span)
         if self.tokens.maps is None:
             found = self.tokens.span_map(self.row, slice(span.start, span.stop), self.variant.spec)
@@ -75,7 +75,7 @@ class RowMaps:
         return self.variant.finish(self._sum(self.tokens.maps[0, :, self.row], kept)).float().cpu()
 
     def alternative(self) -> Tensor | None:
-        """The map of the likeliest other first token."""
+        """Map of the likeliest other first token."""
         if self.tokens.maps is not None:
             return self.variant.finish(self.tokens.maps[1, 0, self.row]).float().cpu() if len(self.tokens.maps) > 1 else None
         if len(self.tokens.ids) < 2:
@@ -97,18 +97,18 @@ class RowMaps:
 
 
 def supports_method(model: TaskAdapter, method: str) -> bool:
-    """Whether the model has maps by this method: not all models attend."""
+    """Whether the model supports the method; not all models have attention."""
     return parse_method(method).spec.kind != "attention" or isinstance(model, HasAttention)
 
 
 def text_rows(model: TaskAdapter, inputs: Inputs, ids: Tensor, activations: Tensor) -> TextRows:
-    """The rows of a batch, one for each of `ids`."""
+    """Rows of a batch, one for each of `ids`."""
     photo = torch.arange(len(ids)) if inputs.image_index is None else inputs.image_index
     return TextRows(inputs, ids, photo, activations, layer_view_of(model, inputs, model.layer))
 
 
 def encode(model: TaskAdapter, inputs: Inputs, ids: Tensor) -> Tensor:
-    """The activations `(p, c, h, w)` of each photo: the backbone runs once."""
+    """Activations `(p, c, h, w)` of each photo, from one pass of the backbone."""
     with torch.no_grad(), tap_layer(model, inputs) as tap:
         model.logits(inputs, ids)
     return tap.activations
@@ -124,7 +124,7 @@ def iterate_row_maps(
     n_steps: int,
     n_alternatives: int = 0,
 ) -> Iterator[tuple[int, RowMaps]]:
-    """Each row's number and its maps, a chunk at a time; `method` as `parse_method` reads it."""
+    """Yield each row's index and maps, a chunk at a time; `method` is a name that `parse_method` takes."""
     variant = parse_method(method)
     layer, name = resolve_layer(model, variant.layer)
     steps = variant.n_steps or n_steps
@@ -139,7 +139,7 @@ def iterate_row_maps(
 
 
 def random_twin(model: TaskAdapter, rows: TextRows, seed: int) -> TaskAdapter | None:
-    """The same model, the weights of its head shuffled, each tensor in itself: what is left is the encoder and the sizes.
+    """Copy of the model whose head has shuffled weights, each tensor within itself; the encoder stays.
 
     The head is every parameter that the text's score depends on once the layer's activations are given; None when it has none.
     """

@@ -1,4 +1,4 @@
-"""Do maps agree, and do those of different words differ? Rank correlations of the maps that `results.parquet` holds.
+"""Rank correlations of the maps in `results.parquet`: agreement of runs, and differences between words.
 
 Spearman's correlation of signed maps (Das et al., EMNLP 2016, as in metrics.map_correlation), on the finer of two grids.
 No model runs.
@@ -21,14 +21,14 @@ from ...metrics.map_correlation import correlation_matrix, rank_correlation
 from ..config import RUN
 
 RunKey = tuple[str, ...]
-RowsByRun = Mapping[RunKey, Mapping[Hashable, int]]  # of each run, the row of each target
-TARGET = ("image", "text", "caption", "start", "stop", "head")  # captions that a model says itself are each its own
+RowsByRun = Mapping[RunKey, Mapping[Hashable, int]]  # row of each target, for each run
+TARGET = ("image", "text", "caption", "start", "stop", "head")  # the caption, because own captions differ between models
 COLUMNS = (*TARGET, *RUN, "thing", "right", "grid", "map")
 
 
 @dataclass
 class Correlations:
-    """Correlations, each with the photo that it is of."""
+    """Correlations, each with its photo."""
 
     numbers: list[float] = field(default_factory=list)
     photos: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Correlations:
         self.photos += photos
 
     def interval(self, seed: int, minus: Correlations | None = None) -> Interval:
-        """The mean, or that of the paired difference."""
+        """Mean with its interval, or that of the paired difference."""
         values = np.array(self.numbers) - (np.array(minus.numbers) if minus else 0.0)
         return nan_interval(values, np.array(self.photos), seed)
 
@@ -54,7 +54,7 @@ class RunAgreement:
 
 
 def measure_agreement(folder: Path, *, right_only: bool) -> RunAgreement:
-    """All correlations of a study's maps, a row group at a time: all rows of a photo lie in one."""
+    """All correlations of a study's maps. Works by row group, since all rows of a photo are in one."""
     found = RunAgreement()
     file = pq.ParquetFile(folder / "results.parquet")
     for group in range(file.num_row_groups):
@@ -88,7 +88,7 @@ def _measure(table: Any, right_only: bool, found: RunAgreement) -> None:
 
 
 def comparable(runs: Iterator[RunKey] | Mapping[RunKey, Any]) -> Iterator[tuple[RunKey, RunKey]]:
-    """Runs of one span (word or phrase) that differ in model, method or score, and in no other."""
+    """Pairs of runs of one kind of span that differ in exactly one of model, method and score."""
     names = sorted(runs)
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
@@ -97,7 +97,7 @@ def comparable(runs: Iterator[RunKey] | Mapping[RunKey, Any]) -> Iterator[tuple[
 
 
 def _texts(rows: Mapping[Hashable, int], columns: Mapping[str, list[Any]], *, by_photo: bool) -> list[list[int]]:
-    """The rows of each caption; of all questions about a photo."""
+    """Rows of each caption, or of all questions about a photo."""
     found: dict[Hashable, list[int]] = {}
     for row in rows.values():
         found.setdefault((columns["image"][row], None if by_photo else columns["text"][row]), []).append(row)
@@ -105,7 +105,7 @@ def _texts(rows: Mapping[Hashable, int], columns: Mapping[str, list[Any]], *, by
 
 
 def _other_things(text: Sequence[int], things: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """For each row of a text the next one that is about something else."""
+    """For each row of a text the next row about another thing."""
     for i, row in enumerate(text):
         later = (candidate for candidate in (*text[i + 1 :], *text[:i]) if things[candidate] != things[row])
         if (other := next(later, None)) is not None:
@@ -113,7 +113,7 @@ def _other_things(text: Sequence[int], things: Sequence[str]) -> Iterator[tuple[
 
 
 def _different(text: Sequence[int], things: Sequence[str]) -> Any:
-    """Which pairs of a text's rows, each once, speak of different things: `(k, k)`."""
+    """Mask `(k, k)` of the pairs of a text's rows that are about different things, each pair once."""
     own = np.array([things[row] for row in text])
     return np.triu(own[:, None] != own[None], k=1)
 
@@ -124,7 +124,7 @@ def _words(maps: Sequence[Tensor], text: Sequence[int], things: Sequence[str]) -
 
 
 def _correlate(maps: Sequence[Tensor], pairs: Sequence[tuple[int, int]]) -> list[float]:
-    """The correlation of each pair of rows, those on grids of one size at once; NaN where a row is -1."""
+    """Correlation of each pair of rows, batched by grid size; NaN where a row is -1."""
     found = torch.full((len(pairs),), torch.nan, dtype=torch.float64)
     groups: dict[Hashable, list[int]] = {}
     for i, (one, other) in enumerate(pairs):
@@ -137,7 +137,7 @@ def _correlate(maps: Sequence[Tensor], pairs: Sequence[tuple[int, int]]) -> list
 
 
 def _maps(column: Any, grids: Sequence[tuple[int, int]]) -> list[Tensor]:
-    """The maps of some rows, each `(h, w)` float32."""
+    """Maps of the given rows, each `(h, w)` float32."""
     cells = torch.from_numpy(column.combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.float32))
     sizes = [h * w for h, w in grids]
     return [own.view(*grid) for own, grid in zip(torch.split(cells, sizes), grids, strict=True)]

@@ -1,4 +1,4 @@
-"""The spatial stages of any network, from the photo to the tapped layer."""
+"""Spatial stages of any network, from the photo to the tapped layer."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ...adapters.contract import TaskAdapter
 from ...adapters.layer_choice import resolve_layer
 from ...core.hooks import evaluation_mode, forward_hooks
 
-DEPTH = 3  # names of at most so many parts: `encoder.trunk.4`, and not every convolution inside
+DEPTH = 3  # maximal number of parts of a name: `encoder.trunk.4`, without the convolutions inside
 
 
 @dataclass(frozen=True)
 class SpatialStage:
-    """Modules that follow each other and whose grids have one shape `(c, h, w)`; `name` is the last of them."""
+    """Consecutive modules whose outputs share one shape `(c, h, w)`; `name` is the last of them."""
 
     name: str
     parts: tuple[str, ...]
@@ -26,10 +26,10 @@ class SpatialStage:
 
 
 def spatial_stages(model: TaskAdapter) -> list[SpatialStage]:
-    """From the photo to the tapped layer, which is the last one."""
+    """Stages from the photo to the tapped layer, which is the last one."""
     layer = resolve_layer(model, None)[1]
     names = {module: name for name, module in model.module.named_modules() if name}
-    shapes: dict[str, tuple[int, ...]] = {}  # in the order in which modules finish
+    shapes: dict[str, tuple[int, ...]] = {}  # in order of completion
 
     def note(module: nn.Module, _args: Any, output: Any) -> None:
         if isinstance(output, Tensor) and output.ndim == 4 and layer not in shapes:
@@ -57,7 +57,7 @@ def _enters(before: str, name: str, layer: str) -> bool:
 
 
 def head_parts(model: TaskAdapter, stages: list[SpatialStage]) -> list[str]:
-    """The names of what follows the tapped layer: modules with weights that no stage holds, the readout first."""
+    """Names of the modules behind the tapped layer: those with weights that no stage contains, the readout first."""
     inside = [part for stage in stages for part in stage.parts]
     readout = next((name for name, module in model.module.named_modules() if module is model.readout), None)
     rest = [

@@ -1,4 +1,4 @@
-"""A batch of photos as one model reads it: texts, their words, the targets, and the layer's activations."""
+"""A batch of photos for one model: texts, their words, the targets, and the layer's activations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .row_maps import TextRows, encode, text_rows
 
 @dataclass(frozen=True)
 class TextBatch:
-    """Texts about photos, their words, and the targets: `(text, target)`, in order; of own captions also all nouns."""
+    """Texts about photos, their words, and the targets as pairs `(text, target)`; for own captions also all nouns."""
 
     photos: Sequence[OpenedPhoto]
     texts: Sequence[PhotoText]
@@ -43,7 +43,7 @@ class TextBatch:
     nouns: Sequence[tuple[int, CaptionNoun]] = ()
 
     def scopes(self) -> Iterator[list[int]]:
-        """Targets whose maps are each other's control: those of one caption, or of all questions about a photo."""
+        """Groups of targets that serve as each other's control: those of a caption, or of all questions about a photo."""
         found: dict[tuple[int, int], list[int]] = {}
         for i, (row, _) in enumerate(self.targets):
             text = self.texts[row]
@@ -51,7 +51,7 @@ class TextBatch:
         return iter(found.values())
 
     def spans(self, i: int) -> dict[str, Span]:
-        """What is explained of target `i`: its noun, and the whole phrase where that is longer."""
+        """Explained spans of target `i`: its noun, and the whole phrase if that is longer."""
         row, target = self.targets[i]
         words = self.words[row]
         spans = {"word": words[target.head], "phrase": join(words[target.start : target.stop])}
@@ -62,7 +62,7 @@ class TextBatch:
 
 
 def prepare(model: TaskAdapter, photos: Sequence[OpenedPhoto], settings: Settings, left_out: LeftOut) -> TextBatch | None:
-    """None when there is nothing to explain in the whole batch."""
+    """Prepare a batch; None if it holds nothing to explain."""
     if settings.task == "vqa":
         return _question_batch(model, photos)
     own = settings.own_captions
@@ -101,13 +101,13 @@ def _question_batch(model: TaskAdapter, photos: Sequence[OpenedPhoto]) -> TextBa
 
 
 def _require_one_batch_key(model: TaskAdapter, rows: Sequence[tuple[Image, str | None]]) -> None:
-    """Raises ValueError where a model cannot take all questions about a photo at once: their maps are each other's control."""
+    """Raise ValueError for a model that cannot batch all questions about a photo, which serve as each other's control."""
     if len(group_by_batch_key(model, rows)) > 1:
         raise ValueError(f"{model.name} takes prompts of one length at once, and the questions about a photo differ in theirs")
 
 
 def _generate(model: TaskAdapter, inputs: Any, **options: Any) -> tuple[Tensor, Tensor]:
-    """What the model says itself, and the activations of each photo, which generating gives for nothing if the layer ran once."""
+    """The model's own captions, and the activations of each photo, which generation yields for free if the layer ran once."""
     with torch.no_grad(), tap_layer(model, inputs) as tap:
         ids = model.generate(inputs, **options)
     return ids, tap.activations if tap.calls == 1 else encode(model, inputs, ids)

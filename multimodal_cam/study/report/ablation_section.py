@@ -1,4 +1,4 @@
-"""Report on ablations: every run beside the one from which it differs in one thing."""
+"""Section of the report on ablations: each run beside the run that it varies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .result_table import ResultTable, paired
 
 
 def ablation_blocks(table: ResultTable, settings: dict[str, Any]) -> Iterator[Block]:
-    """One table: every run beside the one from which it differs in one thing."""
+    """Yield a table of all runs, each beside the run that it varies."""
     metrics = [name for name in settings["metrics"] if not METRIC_SPECS[name].median]
     yield Heading(2, "One thing changed")
     yield Paragraph(
@@ -31,7 +31,7 @@ def ablation_blocks(table: ResultTable, settings: dict[str, Any]) -> Iterator[Bl
 
 
 def base_run(key: tuple[str, ...], settings: dict[str, Any]) -> tuple[str, ...] | None:
-    """The run from which this one differs in one thing: its method plain, the first score, the first model, or words."""
+    """The run that this one varies in one respect: plain method, first score, first model, or words."""
     model, method, score, span = key
     plain = method.partition(":")[0]
     if plain != method:

@@ -1,4 +1,4 @@
-"""The report's section on whether maps agree."""
+"""Section of the report on the agreement of maps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROTOCOL = (
 
 
 def agreement_blocks(agreement: RunAgreement, seed: int) -> Iterator[Block]:
-    """Tables of correlations: with attention, between methods and scores, between models, between words."""
+    """Yield tables of correlations: with attention, between methods and scores, between models, between words."""
     yield Heading(2, "Do the maps agree?")
     yield Paragraph(PROTOCOL)
     pairs = list(agreement.same)

@@ -1,4 +1,4 @@
-"""A report as a list of blocks, written twice: as Markdown, and as one HTML file that needs nothing beside it."""
+"""A report as a list of blocks, rendered as Markdown and as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class DataTable:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image file beside the report; the HTML holds it inside."""
+    """An image file beside the report; the HTML embeds it."""
 
     path: Path
     text: str
@@ -119,5 +119,5 @@ def _html(block: Block) -> str:
 
 
 def _plain(text: str) -> str:
-    """One line, with nothing that Markdown would read as HTML."""
+    """The text in one line, without characters that Markdown would read as HTML."""
     return " ".join(text.split()).replace("<", "&lt;")

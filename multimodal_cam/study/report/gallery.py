@@ -1,4 +1,4 @@
-"""Best, median and worst cases of a run, drawn from the photos when the report is made: the table holds the maps."""
+"""Best, median and worst cases of a run, drawn from the photos and from the maps in the table."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _distinct(table: ResultTable, order: Any) -> list[int]:
 
 
 def pictures(folder: Path, images: Path, rows: list[int], metric: str, values: Any, name: str) -> Iterator[Picture]:
-    """Draws rows of `results.parquet` into `folder/gallery`; photos that are not there any more are left out."""
+    """Draw rows of `results.parquet` into `folder/gallery`; missing photos are skipped."""
     (folder / "gallery").mkdir(exist_ok=True)
     for number, (row, case) in enumerate(zip(rows, _read(folder, rows), strict=True)):
         try:
@@ -60,7 +60,7 @@ def pictures(folder: Path, images: Path, rows: list[int], metric: str, values: A
 
 
 def _read(folder: Path, rows: list[int]) -> list[dict[str, Any]]:
-    """Some rows of the table, a row group at a time: the maps of a large study do not fit into memory."""
+    """Read rows of the table by row group, because the maps of a large study do not fit into memory."""
     file, start = pq.ParquetFile(folder / "results.parquet"), 0
     found: dict[int, dict[str, Any]] = {}
     for group in range(file.num_row_groups):
@@ -74,7 +74,7 @@ def _read(folder: Path, rows: list[int]) -> list[dict[str, Any]]:
 
 
 def _draw(photo: Image.Image, case: dict[str, Any]) -> Image.Image:
-    """The photo under the positive part of the map, boxes around the thing."""
+    """Overlay of the positive part of the map on the photo, with the boxes of the thing."""
     ratio = min(1.0, SIDE / max(photo.size))
     small = photo.resize((max(1, round(photo.width * ratio)), max(1, round(photo.height * ratio))))
     map = torch.tensor(np.array(case["map"], dtype="float32")).view(case["grid"]).nan_to_num(0).clamp(min=0)

@@ -1,4 +1,4 @@
-"""The report's plots (matplotlib, no display needed)."""
+"""Plots of the report (matplotlib, without a display)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ...metrics.calibration import reliability_curve, reliability_intervals
 from ...metrics.intervals import Interval
 
 COLOURS = ("#6a2a9c", "#0f7d6b", "#c4621a", "#2f6fb5", "#a8325e", "#5b6470")
-GREYS = {True: "#6a2a9c", False: "#a8a29c"}  # what is measured, and its controls
+GREYS = {True: "#6a2a9c", False: "#a8a29c"}  # methods, controls
 
 
 def bars(groups: Mapping[str, Mapping[str, Interval]], metric: str, methods: Collection[str], path: Path) -> Path:
-    """One panel a group of targets, one dot with its interval for each method and control; labels of `methods` stand out.
+    """Draw a panel for each group of targets, with a dot and an interval for each method and control; `methods` stand out.
 
     Writes and returns `path`.
     """
@@ -39,7 +39,7 @@ def bars(groups: Mapping[str, Mapping[str, Interval]], metric: str, methods: Col
 
 
 def reliability(runs: Mapping[tuple[str, ...], Mapping[str, Any]], what: str, path: Path, seed: int) -> Path:
-    """How often `label` holds by `reliance`, in up to 8 bins of one size with intervals over photos; writes and returns `path`.
+    """Draw reliability curves of `label` by `reliance`, up to 8 bins of equal size with intervals over photos; returns `path`.
 
     A panel for each model and whatever follows the method, a line for each method.
     """

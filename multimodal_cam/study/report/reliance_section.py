@@ -1,4 +1,4 @@
-"""The report's section on whether a number tells which maps, and which words, to trust; beside numbers that cost nothing."""
+"""Section of the report on predictors of right maps and of hallucinated words: reliance, beside numbers that cost nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SAID = (
 
 
 def reliance_blocks(folder: Path, table: ResultTable, metric: str) -> Iterator[Block]:
-    """Tables and curves: for hits of maps, and for nouns of own captions that no human caption has."""
+    """Yield tables and curves, for hits of maps and for nouns of own captions that no human caption contains."""
     yield Heading(2, "Does a word's reliance say when to trust its map?")
     yield Paragraph(ABOUT)
     yield DataTable(["number", "what it is"], list(PREDICTORS.items()))
@@ -64,7 +64,7 @@ def _table(runs: Mapping[tuple[str, ...], Columns], names: list[str], seed: int)
 
 
 def _areas(columns: Columns, name: str, seed: int) -> tuple[str, str]:
-    """The area of a number, and how much that of the reliance is above it, on the words that have both."""
+    """Cells with the AUROC of a number, and with the advantage of reliance on the words that have both."""
     values, reliance = columns[name].astype(float), columns["reliance"].astype(float)
     known = ~np.isnan(values) & ~np.isnan(reliance)
     labels, photos = columns["label"][known], columns["image"][known]
@@ -77,7 +77,7 @@ def _areas(columns: Columns, name: str, seed: int) -> tuple[str, str]:
 
 
 def _nouns(folder: Path) -> dict[tuple[str, ...], Columns]:
-    """The nouns of own captions by model, method and score; those of photos without a human caption are left out."""
+    """Nouns of own captions by model, method and score, without photos that have no human caption."""
     table = pq.read_table(folder / "nouns.parquet")
     columns = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
     known = np.array([said is not None for said in columns["in_human_caption"]], dtype=bool)

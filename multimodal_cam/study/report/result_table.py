@@ -1,4 +1,4 @@
-"""From rows to numbers: means or medians with intervals over photos, and paired differences over the same draws."""
+"""Statistics of rows: means or medians with intervals over photos, and paired differences over the same draws."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class ResultTable:
         return self.columns[name]
 
     def interval(self, column: MetricColumn, rows: NDArray[np.intp], minus: MetricColumn | None = None) -> Interval:
-        """A column's mean (median where the metric says so) over `rows`; of the paired difference with `minus`, the mean."""
+        """Mean of a column over `rows` (median for some metrics), or the mean paired difference with `minus`."""
         values = self.columns[column.name][rows] - (self.columns[minus.name][rows] if minus else 0.0)
         median = METRIC_SPECS[column.metric].median and minus is None
         return nan_interval(values, self.columns["image"][rows], self.seed, median=median)
 
 
 def read_table(folder: Path, metrics: Sequence[str], seed: int, *, right_only: bool) -> ResultTable:
-    """The rows of a study, photos as numbers; of a VQA study those that are answered right, with `right_only`."""
+    """Read the table of a study; `right_only` keeps the questions that are answered right."""
     numbers = [column.name for column in metric_columns(metrics)]
     names = ["image", "text", "head", "type", "size", "off_centre", "in_human_caption", "right"]
     names += ["reliance", "log_prob", "peak", "area", *RUN]
@@ -56,7 +56,7 @@ def read_table(folder: Path, metrics: Sequence[str], seed: int, *, right_only: b
 
 
 def splits(table: ResultTable, rows: NDArray[np.intp]) -> Iterator[tuple[str, NDArray[np.intp]]]:
-    """Names of parts of a run, and their rows: all, away from the centre, by size, type and reliance."""
+    """Subsets of a run by name: all, off-centre, by size, type and reliance."""
     yield "all", rows
     yield "off centre", rows[table["off_centre"][rows].astype(bool)]
     for size, _ in BOX_SIZES:
@@ -70,7 +70,7 @@ def splits(table: ResultTable, rows: NDArray[np.intp]) -> Iterator[tuple[str, ND
 
 
 def paired(table: ResultTable, one: tuple[str, ...], other: tuple[str, ...], metric: str) -> Interval:
-    """The mean difference of two runs on the targets that both have."""
+    """Mean difference of two runs on their common targets."""
     place: dict[tuple[Any, ...], int] = {_target(table, row): int(row) for row in table.runs[other]}
     pairs = [(int(row), place[key]) for row in table.runs[one] if (key := _target(table, row)) in place]
     if not pairs:

@@ -1,4 +1,4 @@
-"""Report on the randomisation checks: similarity of maps by what the network has forgotten."""
+"""Report on the randomisation checks: similarity of maps by randomised stage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .plots import COLOURS
 
 
 def write_sanity(folder: Path, seed: int) -> Path:
-    """Writes `sanity.md` and `sanity.html` beside `sanity.parquet`; returns the page's path."""
+    """Write `sanity.md` and `sanity.html` beside `sanity.parquet`; returns the page's path."""
     blocks = [Heading(1, "Sanity checks"), *sanity_blocks(folder, seed)]
     (folder / "sanity.md").write_text(markdown(blocks, folder), encoding="utf-8")
     page = folder / "sanity.html"
@@ -25,7 +25,7 @@ def write_sanity(folder: Path, seed: int) -> Path:
 
 
 def sanity_blocks(folder: Path, seed: int) -> Iterator[Block]:
-    """A plot for each model, method and score, and one table, from `sanity.parquet` if it is there."""
+    """Yield a plot for each model, method and score, and a table; nothing without `sanity.parquet`."""
     if not (folder / FILE).is_file():
         return
     table = pq.read_table(folder / FILE)
@@ -52,7 +52,7 @@ def sanity_blocks(folder: Path, seed: int) -> Iterator[Block]:
 
 
 def _plot(found: dict[str, dict[str, Interval]], title: str, path: Path) -> Path:
-    """Similarities by stage, with intervals; the random caption apart, at the left."""
+    """Plot similarities by stage with intervals; the random caption stands apart at the left."""
     path.parent.mkdir(exist_ok=True)
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     panel = figure.subplots()

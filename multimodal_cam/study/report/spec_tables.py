@@ -1,4 +1,4 @@
-"""Markdown tables of the metrics and controls, for the documentation: made from their specs."""
+"""Markdown tables of metrics and controls for the documentation, made from their specs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..schema import METRIC_SPECS
 
 
 def metric_table() -> str:
-    """Every metric: what it is, its unit, the better direction, when it is measured, and its paper."""
+    """Table of metrics: description, unit, better direction, when measured, paper."""
     rows = [
         [
             f"`{name}`",
@@ -26,7 +26,7 @@ def metric_table() -> str:
 
 
 def control_table() -> str:
-    """Every control, and whether a method makes it or it is one map for all."""
+    """Table of controls: description, and whether each method has its own."""
     rows = [[f"`{name}`", spec.text, "a method" if spec.by_method else "none"] for name, spec in CONTROLS.items()]
     return _markdown(["control", "what it is", "made by"], rows)
 

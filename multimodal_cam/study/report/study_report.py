@@ -1,4 +1,4 @@
-"""report.md and report.html of a study, from its tables alone (and the photos, for the gallery)."""
+"""report.md and report.html of a study, made from its tables; the gallery also reads the photos."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TITLE = "Do the maps lie on what the words name?"
 
 
 def write_report(folder: Path) -> Path:
-    """Writes `report.md`, `report.html`, `plots/` and `gallery/` into a study's folder; returns the page's path.
+    """Write `report.md`, `report.html`, `plots/` and `gallery/` into a study's folder; returns the page's path.
 
     Raises FileNotFoundError for a folder without a study, ValueError for a study that is not done or found nothing.
     """
@@ -150,7 +150,7 @@ def _main(table: ResultTable, runs: Sequence[RunKey], metrics: Sequence[str], co
 
 
 def _lines(runs: Sequence[RunKey], metric: str, controls: Sequence[str]) -> Iterator[tuple[str, RunKey, MetricColumn]]:
-    """Label, run and column of each line: methods with the controls that are theirs, then those that need no method."""
+    """Label, run and column of each line: methods with their own controls, then the controls that need no method."""
     for key in runs:
         yield key[1], key, MetricColumn(metric)
         yield from ((f"{key[1]}: {c}", key, MetricColumn(metric, c)) for c in controls if CONTROLS[c].by_method)
@@ -158,7 +158,7 @@ def _lines(runs: Sequence[RunKey], metric: str, controls: Sequence[str]) -> Iter
 
 
 def _versus(table: ResultTable, metrics: Sequence[str]) -> Iterator[Block]:
-    """Every two runs that differ in one thing."""
+    """Pairs of runs that differ in one thing."""
     pairs = [
         (one, other)
         for i, one in enumerate(table.runs)
@@ -210,7 +210,7 @@ def _gallery(folder: Path, run: dict[str, Any], table: ResultTable, metrics: Seq
                     yield from found
 
 
-# ---- what the sections share ----------------------------------------------------------------------------------------------
+# ---- shared by the sections -----------------------------------------------------------------------------------------------
 
 
 def _by(table: ResultTable, names: Sequence[str]) -> Iterator[tuple[str, list[RunKey]]]:
@@ -225,5 +225,5 @@ def _has(table: ResultTable, rows: Any, column: MetricColumn) -> bool:
 
 
 def _means(metrics: Sequence[str]) -> list[str]:
-    """The metrics that have a mean: their differences do, too."""
+    """Metrics that are reported as means, so that differences have means as well."""
     return [name for name in metrics if not METRIC_SPECS[name].median]

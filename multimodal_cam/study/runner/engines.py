@@ -1,4 +1,4 @@
-"""Where shards are measured: in this process, or by Ray's actors. Both give the same shards, in any order."""
+"""Engines that measure shards: this process, or Ray actors. Both give the same shards, in any order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Engine = Callable[[Settings, Shards, int, Callable[[int], None]], Iterator[tuple
 
 
 def local(settings: Settings, shards: Shards, workers: int, progress: Callable[[int], None]) -> Iterator[tuple[int, ShardTables]]:
-    """One shard after the other; no more than one is in memory."""
+    """Measure one shard after the other; at most one is in memory."""
     if workers != 1:
         raise ValueError(f"the local engine works alone, got {workers} workers: --engine ray has as many as you like")
     keep_freed_memory()
@@ -29,7 +29,7 @@ def local(settings: Settings, shards: Shards, workers: int, progress: Callable[[
 def on_ray(
     settings: Settings, shards: Shards, workers: int, progress: Callable[[int], None]
 ) -> Iterator[tuple[int, ShardTables]]:
-    """Ray Data streams the shards through `workers` actors, each of which loads the models once.
+    """Stream the shards through `workers` Ray actors, each of which loads the models once.
 
     Joins the cluster that `RAY_ADDRESS` names, or starts one on this machine.
     """
@@ -59,7 +59,7 @@ def on_ray(
 
 
 class _Actor:
-    """A worker in a process of its own."""
+    """Worker in a process of its own."""
 
     def __init__(self, settings: Settings) -> None:
         keep_freed_memory()

@@ -1,7 +1,7 @@
-"""`study sanity`: do maps change when the network forgets, and when another text is asked about? (Adebayo et al., NeurIPS 2018.)
+"""`study sanity`: randomisation checks of the network's weights and of the text (Adebayo et al., NeurIPS 2018).
 
-The cascade goes from the head through the encoder's stages to the photo; what is forgotten stays so. One stage more, `random
-caption`, asks the trained network about another photo's words. The same places of the text are explained at all stages.
+Weights are randomised in a cascade from the head through the encoder's stages to the photo, and stay so. A further stage, `random
+caption`, gives the trained network another photo's text. All stages explain the same positions of the text.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ MEASURES = {"ssim": "SSIM", "rank": "rank correlation", "rank_abs": "rank correl
 
 
 def measure_sanity(settings: Settings, items: Sequence[StudyPhoto], out: Path, *, progress: Any = lambda _: None) -> Path:
-    """Writes `sanity.parquet` to `out`: a row for each photo, word, model, method, score and stage. Returns its path.
+    """Write `sanity.parquet` to `out`, a row for each photo, word, model, method, score and stage; returns its path.
 
-    Raises ValueError, or what a photo raises: no photo is passed over. Maps must be 5 x 5 cells or more, for SSIM.
+    Photos that fail are not skipped: their errors propagate. Raises ValueError for maps under 5 x 5 cells, which SSIM needs.
     """
     keep_freed_memory()
     rows: list[dict[str, Any]] = []
@@ -62,7 +62,7 @@ def measure_sanity(settings: Settings, items: Sequence[StudyPhoto], out: Path, *
 
 
 def _batch(model: TaskAdapter, batch: TextBatch, settings: Settings) -> Iterator[dict[str, Any]]:
-    """One record for each target's word, run and stage."""
+    """Yield a record for each target's word, run and stage."""
     runs = [(method, score) for method in settings.methods if supports_method(model, method) for score in settings.scores]
     before = {run: _maps(model, batch, batch.rows, run, settings) for run in runs}
     smallest = min(side for maps in before.values() for side in maps.shape[1:])
@@ -81,7 +81,7 @@ def _batch(model: TaskAdapter, batch: TextBatch, settings: Settings) -> Iterator
 
 
 def _stages(model: TaskAdapter, batch: TextBatch, others: list[int], settings: Settings) -> Iterator[tuple[str, TextRows]]:
-    """The name of each stage and what the network then reads, while it has forgotten what the stage says."""
+    """Yield each stage's name and the rows that the network then reads; its weights are randomised up to the stage meanwhile."""
     if others:
         yield CAPTION, _swapped(batch.rows, others)
     stages = spatial_stages(model)
@@ -95,19 +95,19 @@ def _stages(model: TaskAdapter, batch: TextBatch, others: list[int], settings: S
 
 
 def _encoded(model: TaskAdapter, rows: TextRows) -> TextRows:
-    """The photos as the network sees them now."""
+    """The rows, encoded by the network in its present state."""
     return replace(rows, activations=encode(model, rows.inputs, rows.ids))
 
 
 def _others(batch: TextBatch, seed: int) -> list[int]:
-    """For each text that of another photo, drawn at random; none when there is one photo only."""
+    """For each text a random text of another photo; empty with a single photo."""
     photos = [text.photo for text in batch.texts]
     return random_others(photos, seed) if len(set(photos)) > 1 else []
 
 
 def _swapped(rows: TextRows, others: list[int]) -> TextRows:
-    """The same photos, each with another photo's text (for answers: question and answer), padded with the end of its own: what
-    is explained is a place in the text. Places behind the other text's end are left out afterwards."""
+    """The same photos, each with another photo's text (for answers: question and answer), extended by the end of its own text,
+    because positions of the text are explained. Positions beyond the other text's end are dropped afterwards."""
     other = torch.tensor(others)
     ids = rows.ids[other]
     filled = torch.where((ids == PAD) & (rows.ids != PAD), rows.ids, ids)
@@ -116,7 +116,7 @@ def _swapped(rows: TextRows, others: list[int]) -> TextRows:
 
 
 def _maps(model: TaskAdapter, batch: TextBatch, rows: TextRows, run: tuple[str, str], settings: Settings) -> Tensor:
-    """The map of every target's word, `(k, h, w)`."""
+    """Maps of all targets' words, `(k, h, w)`."""
     found: list[Tensor] = [torch.empty(0)] * len(batch.targets)
     for row, maps in iterate_row_maps(model, rows, batch.words, *run, n_steps=settings.n_steps):
         for i, (own, _) in enumerate(batch.targets):

@@ -1,8 +1,8 @@
-"""A study's folder: shards that appear whole or not at all, then one table.
+"""Folder of a study: shards, each written atomically, then merged into one table.
 
-run.json          settings, hashes, versions: written first; another study may not go on here
-shards/000012/    results.parquet, nouns.parquet, errors.parquet, left_out.parquet of one shard, renamed into place in one step
-results.parquet   all shards, in order, and so the others; then `shards` goes
+run.json          settings, hashes, versions: written first; other studies are refused
+shards/000012/    results.parquet, nouns.parquet, errors.parquet, left_out.parquet of one shard, renamed into place
+results.parquet   all shards in order, like the other tables; `shards` is then removed
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from ..schema import table_schemas
 from .shard_worker import ShardTables
 
 TABLES = ("results", "nouns", "errors", "left_out")
-SANITY = ("sanity.parquet", "sanity.html", "sanity.md", "plots")  # `study sanity` may have been here before
-GROUP = 65_536  # rows of the final table that are read together
+SANITY = ("sanity.parquet", "sanity.html", "sanity.md", "plots")  # files of an earlier `study sanity`
+GROUP = 65_536  # rows in a row group of the final table
 
 
 class ResultStore:
-    """The folder of a study that is going on; `open_store` makes one."""
+    """Folder of a running study; made by `open_store`."""
 
     def __init__(self, folder: Path, metrics: Sequence[str]) -> None:
         self.folder, self.shards, self.schemas = folder, folder / "shards", table_schemas(metrics)
@@ -42,15 +42,15 @@ class ResultStore:
         return self._place(number).is_dir()
 
     def add(self, number: int, shard: ShardTables) -> None:
-        """Raises OSError that says what to do when the disk is full (shards that were written stay), and ValueError for a column
-        that the schema does not declare."""
+        """Write a shard. Raises OSError with advice when the disk is full (earlier shards stay), and ValueError for a column that
+        the schema does not declare."""
         with _room(self.folder), whole_or_nothing(self._place(number)) as partial:
             for name in TABLES:
                 table = to_table(name, getattr(shard, name), self.schemas[name])
                 pq.write_table(table, partial / f"{name}.parquet", compression="zstd")
 
     def finish(self, count: int, remarks: dict[str, Any]) -> None:
-        """Merges `count` shards, says in run.json that this is done, and only then removes them."""
+        """Merge `count` shards, mark the run as finished in run.json, and only then remove the shards."""
         with _room(self.folder):
             for name in TABLES:
                 self._merge(name, count)
@@ -73,7 +73,7 @@ class ResultStore:
 
 
 def to_table(name: str, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Rows of table `name`, with NULL for columns that a row lacks. Raises ValueError for a column that is not declared."""
+    """Table of the rows, with NULL for missing columns. Raises ValueError for a column that the schema does not declare."""
     undeclared = {column for row in rows for column in row} - set(schema.names)
     if undeclared:
         raise ValueError(
@@ -84,10 +84,10 @@ def to_table(name: str, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa
 
 @contextmanager
 def open_store(folder: Path, run: dict[str, Any], metrics: Sequence[str]) -> Iterator[ResultStore]:
-    """The store in `folder`, for this process alone. `run` is what run.json has to say.
+    """Open the store in `folder`, locked for this process. `run` is the content of run.json.
 
-    Raises FileExistsError when the folder holds another study (saying what differs), or other things, BlockingIOError when
-    another process is at it.
+    Raises FileExistsError when the folder holds another study (with the differences) or other files, and BlockingIOError when
+    another process uses it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def open_store(folder: Path, run: dict[str, Any], metrics: Sequence[str]) -> Ite
         raise OSError(f"cannot write to {str(folder)!r} ({error.strerror}): choose another folder") from error
     with (folder / ".lock").open("a") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when the process dies, however
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel releases it however the process ends
         except BlockingIOError:
             raise BlockingIOError(
                 f"another process is writing to {str(folder)!r}: wait for it, or choose another folder"
@@ -135,7 +135,7 @@ def _short(value: Any) -> str:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """What run.json says. Raises FileNotFoundError when there is none."""
+    """Content of run.json. Raises FileNotFoundError if there is none."""
     path = folder / "run.json"
     if not path.is_file():
         raise FileNotFoundError(f"{str(folder)!r} holds no study: run.json is missing")
@@ -150,7 +150,7 @@ def write_run(folder: Path, run: dict[str, Any]) -> None:
 
 @contextmanager
 def _room(folder: Path) -> Iterator[None]:
-    """A full disk said in words."""
+    """Translate the error of a full disk into advice."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A shard of photos -> its rows of the table: every model, method and score, beside every control."""
+"""Measurement of a shard of photos: rows for every model, method and score, with every control."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from ..sources.photo_list import StudyPhoto, chunked
 from ..sources.targets import LeftOut, OpenedPhoto, open_photo
 
 Row = dict[str, Any]
-ALTERNATIVES = 2  # the answer itself is the likeliest one, so that one other remains
+ALTERNATIVES = 2  # the answer itself is among them, so one other remains
 
 
 @dataclass
 class ShardTables:
-    """What a shard gave: rows of the table, of own captions' nouns, photos that failed, and how many phrases are no targets."""
+    """Results of a shard: rows of targets, nouns of own captions, failed photos, and counts of phrases that are no targets."""
 
     results: list[Row] = field(default_factory=list)
     nouns: list[Row] = field(default_factory=list)
@@ -43,7 +43,7 @@ class ShardTables:
 
 
 class ShardWorker:
-    """Loads the models once, then measures shard after shard."""
+    """Worker that loads the models once and measures shard after shard."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -62,7 +62,7 @@ class ShardWorker:
         return shard
 
     def _model(self, name: str, photos: Sequence[OpenedPhoto], shard: ShardTables) -> None:
-        """A batch; when it fails, the photos that fail alone are left out and the others run again together."""
+        """Measure a batch. If it fails, photos that also fail alone are dropped and the others run again together."""
         try:
             self._measure(name, photos, shard)
             return
@@ -91,7 +91,7 @@ class ShardWorker:
         left_out: LeftOut = Counter()
         batch = prepare(self.models[name], photos, self.settings, left_out)
         if batch:
-            results: list[Row] = []  # none is kept of a batch that fails on the way
+            results: list[Row] = []  # discarded if the batch fails
             runs = self._runs(name, batch)
             faithful = self._probed(name, batch, runs)
             for scope in batch.scopes():
@@ -125,8 +125,8 @@ class ShardWorker:
 
 @dataclass
 class MethodMaps:
-    """Of one method: for each target and kind of span, its map (by None) and controls, and numbers of the span; and
-    the numbers of each noun."""
+    """Maps of one method: for each target and kind of span its own map (key None), its controls and its numbers; and the
+    numbers of each noun."""
 
     spans: dict[tuple[int, str], dict[str | None, Tensor]] = field(default_factory=dict)
     numbers: dict[tuple[int, str], Row] = field(default_factory=dict)
@@ -134,7 +134,7 @@ class MethodMaps:
 
 
 class MethodRun(NamedTuple):
-    """A method and a score, and the maps that they gave."""
+    """Maps of a method and a score."""
 
     method: str
     score: str
@@ -144,7 +144,7 @@ class MethodRun(NamedTuple):
 def _maps(
     model: TaskAdapter, twin: TaskAdapter | None, batch: TextBatch, method: str, score: str, settings: Settings
 ) -> MethodMaps:
-    """Every target's map by a method, and its controls that the model has to make."""
+    """All targets' maps by a method, and the controls that the model has to compute."""
     found = MethodMaps()
     own, nouns = _by_row(batch.targets), _by_row(batch.nouns)
     questions = settings.task == "vqa"
@@ -183,7 +183,7 @@ def _by_row(places: Sequence[tuple[int, Any]]) -> dict[int, list[int]]:
 
 
 def _numbers(maps: RowMaps, span: Span) -> Row:
-    """What may tell whether to trust a span's map."""
+    """Numbers that may predict whether a span's map is right."""
     positive = maps.map(span).relu()
     total = float(positive.sum())
     peak = float(positive.max()) / total if total > 0 else float("nan")
@@ -191,7 +191,7 @@ def _numbers(maps: RowMaps, span: Span) -> Row:
 
 
 def _blind(batch: TextBatch, i: int) -> dict[str, Tensor]:
-    """The maps that know no word, for target `i`."""
+    """Controls of target `i` that do not depend on the word."""
     row, _ = batch.targets[i]
     activation = batch.rows.mean_activation(row)
     return blind_maps((activation.shape[0], activation.shape[1]), batch.placement(row)) | {"activation": activation}
@@ -208,7 +208,7 @@ def _scope(
     settings: Settings,
     model: str,
 ) -> Iterator[Row]:
-    """The rows of targets that are each other's `other_word`; a target's maps are measured all at once."""
+    """Yield the rows of targets that are each other's `other_word`; all maps of a target are measured at once."""
     rivals = others([batch.targets[i][1].group for i in scope])
     for place, i in enumerate(scope):
         numbers = _placed(batch, i, [scope[j] for j in rivals[place]], runs, settings)
@@ -231,7 +231,7 @@ def _scope(
 def _placed(
     batch: TextBatch, i: int, rivals: Sequence[int], runs: Sequence[MethodRun], settings: Settings
 ) -> dict[MapKey, dict[str, float]]:
-    """Every metric of placement of target `i`'s maps and controls; of several maps of other words the mean."""
+    """All placement metrics of target `i`'s maps and controls; several maps of other words are averaged."""
     row, target = batch.targets[i]
     entries: list[tuple[MapKey, Tensor]] = []
     for kind in batch.spans(i):
@@ -249,7 +249,7 @@ def _placed(
 
 
 def _noun_rows(batch: TextBatch, runs: Sequence[MethodRun]) -> Iterator[Row]:
-    """All nouns of own captions, with and without a box."""
+    """Yield rows for all nouns of own captions, with or without a box."""
     for i, (row, noun) in enumerate(batch.nouns):
         text, words = batch.texts[row], batch.words[row]
         about = {"image": batch.photos[text.photo].item.image, "caption": sentence(words)}
@@ -258,7 +258,7 @@ def _noun_rows(batch: TextBatch, runs: Sequence[MethodRun]) -> Iterator[Row]:
             yield about | said | {"method": method, "score": score} | maps.nouns[i]
 
 
-# ---- what goes wrong ------------------------------------------------------------------------------------------------------
+# ---- errors ---------------------------------------------------------------------------------------------------------------
 
 
 def _open(item: StudyPhoto, settings: Settings, shard: ShardTables) -> OpenedPhoto | None:
@@ -272,7 +272,7 @@ def _open(item: StudyPhoto, settings: Settings, shard: ShardTables) -> OpenedPho
 
 
 def _of_the_machine(error: Exception) -> bool:
-    """Whether the next photo would fail alike: no memory, no disk."""
+    """Whether other photos would fail in the same way: no memory, no disk space."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or getattr(error, "errno", None) in FULL
 
 

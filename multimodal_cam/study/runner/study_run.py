@@ -1,4 +1,4 @@
-"""A study from settings to table: what is left to do, done, and merged."""
+"""A run of a study, from settings to table: the remaining shards are measured and merged."""
 
 from __future__ import annotations
 
@@ -37,12 +37,11 @@ def run_study(
     workers: int = 1,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Path:
-    """Measures what of `items` is not measured yet and writes `results.parquet`, `errors.parquet`, `left_out.parquet` and
-    `run.json` to `out`, which it returns.
+    """Measure the remaining `items`, write `results.parquet`, `errors.parquet`, `left_out.parquet` and `run.json`; returns `out`.
 
-    `files` are hashed and recorded. `progress` gets how many photos were done since it was last called. Killed at any moment,
-    the same call goes on after the last whole shard. Raises FileExistsError when `out` holds another study, ValueError when not
-    a single photo could be measured.
+    `files` are hashed and recorded. `progress` is called with the number of photos done since its last call. An interrupted run
+    resumes after its last whole shard. Raises FileExistsError when `out` holds another study, and ValueError when no photo could
+    be measured.
     """
     check_settings(settings)
     shards = chunked(items, settings.shard_size)
@@ -60,7 +59,7 @@ def run_study(
 
 
 def check_settings(settings: Settings) -> None:
-    """Raises ValueError for names that nothing is called by."""
+    """Raise ValueError for unknown names of scores, metrics, controls and methods."""
     from ...scores import SCORES
 
     known = {"scores": list(SCORES), "metrics": list(METRIC_SPECS)}
@@ -79,13 +78,13 @@ def check_settings(settings: Settings) -> None:
 
 
 def hash_photos(items: Sequence[StudyPhoto]) -> str:
-    """SHA-256 of the photos' names and of all that is known of them, in whatever process."""
-    values = json.dumps([asdict(item) for item in items], default=sorted)  # sets have no order of their own
+    """SHA-256 of the photos' names, captions, objects and questions; equal in all processes."""
+    values = json.dumps([asdict(item) for item in items], default=sorted)  # sets are unordered
     return hashlib.sha256(values.encode()).hexdigest()
 
 
 def run_record(settings: Settings, items: Sequence[StudyPhoto], files: Mapping[str, Path]) -> dict[str, Any]:
-    """What run.json says: with equal `settings`, `files` and `versions` a run writes the same table."""
+    """Content of run.json: runs with equal `settings`, `files` and `versions` write the same table."""
     hashes = {name: sha256(path) for name, path in files.items()}
     hashes["photos and what is known of them"] = hash_photos(items)
     hashes |= {f"model {name}": _weights(name, settings) for name in settings.models}
@@ -100,7 +99,7 @@ def run_record(settings: Settings, items: Sequence[StudyPhoto], files: Mapping[s
 
 
 def remaining_work(settings: Settings, items: Sequence[StudyPhoto], out: Path) -> tuple[int, int]:
-    """How many photos, and how many shards, a run into `out` would still measure; looks only."""
+    """Number of photos, and of shards, that a run into `out` would still measure; changes nothing."""
     shards = chunked(items, settings.shard_size)
     if (out / "run.json").is_file() and read_run(out).get("finished"):
         return 0, 0
@@ -109,7 +108,7 @@ def remaining_work(settings: Settings, items: Sequence[StudyPhoto], out: Path) -
 
 
 def _weights(name: str, settings: Settings) -> str:
-    """The hash of a model's parameters and buffers, whoever made it. Raises ValueError when it can do none of the methods."""
+    """Hash of a model's parameters and buffers. Raises ValueError for a model that supports none of the methods."""
     model = load(name, device="cpu")
     if not any(supports_method(model, method) for method in settings.methods):
         raise ValueError(f"{name} has no {', '.join(settings.methods)}: give it another of the --methods, or leave it out")

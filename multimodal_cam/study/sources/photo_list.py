@@ -1,4 +1,4 @@
-"""What a study goes through: photos, each with what is known of it before it is opened."""
+"""Photos of a study, with their captions, things and questions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...data.readers.question_record import Question
 
 @dataclass(frozen=True)
 class StudyPhoto:
-    """A photo by its file name, its human `captions`, and either the `things` on it or `questions` about it.
+    """A photo: its file name, its human `captions`, and either the `things` on it or `questions` about it.
 
     With Flickr30k Entities both stay empty: the worker reads the photo's annotation itself, so that a list of a million photos
     is a list of names.
@@ -25,7 +25,7 @@ class StudyPhoto:
 
 
 def listed_photos(split: Path | None, entities: Path, captions: Mapping[str, Sequence[str]]) -> list[StudyPhoto]:
-    """The photos of a split file (one a line, with or without `.jpg`), or all that Flickr30k Entities in `entities` describes."""
+    """Photos of a split file (one a line, with or without `.jpg`), or all photos in Flickr30k Entities at `entities`."""
     if split is not None:
         names = [line.strip() for line in split.read_text(encoding="utf-8").splitlines() if line.strip()]
     else:
@@ -37,7 +37,7 @@ def listed_photos(split: Path | None, entities: Path, captions: Mapping[str, Seq
 
 
 def question_photos(questions: Iterable[Question]) -> list[StudyPhoto]:
-    """The photos that questions with boxes are about, in the questions' order."""
+    """Photos of the questions with boxes, in the questions' order."""
     photos: dict[str, list[Question]] = {}
     for question in questions:
         if question.boxes:
@@ -48,5 +48,5 @@ def question_photos(questions: Iterable[Question]) -> list[StudyPhoto]:
 
 
 def chunked(items: Sequence[StudyPhoto], size: int) -> list[Sequence[StudyPhoto]]:
-    """The photos in units of work, always cut at the same places."""
+    """Shards of the photos, always cut at the same places."""
     return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,4 +1,4 @@
-"""What is looked for: words with boxes, in the captions of a batch of photos or in answers to questions about them."""
+"""Targets of a study: words with boxes, in captions of photos or in answers to questions about them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from ..config import Settings
 from .photo_list import StudyPhoto
 
 NOUNS = ("NOUN", "PROPN")
-LeftOut = Counter[tuple[str, str]]  # (image, why) -> how many phrases are no targets
+LeftOut = Counter[tuple[str, str]]  # number of phrases that are no targets, by (image, reason)
 
 
 @dataclass(frozen=True)
 class OpenedPhoto:
-    """A photo that could be opened, with all that is known of it."""
+    """An opened photo, with its captions, things and questions."""
 
     item: StudyPhoto
     image: Image
@@ -36,14 +36,14 @@ class OpenedPhoto:
 
     @property
     def said(self) -> set[str]:
-        """All words of its human captions."""
+        """All words of the photo's human captions."""
         words = {word for text in self.item.captions for word in split_words(text)}
         return words.union(*(sentence.words for sentence in self.sentences))
 
 
 @dataclass(frozen=True)
 class PhotoText:
-    """What one row of a batch is about: caption or question `number` of photo `photo` of the batch."""
+    """Text of a row: caption or question `number` of photo `photo` in the batch."""
 
     photo: int
     number: int
@@ -53,7 +53,7 @@ class PhotoText:
 
 @dataclass(frozen=True)
 class WordTarget:
-    """Words `start` to `stop` of a text, the noun at `head`, and where that is; targets of one `group` speak of one thing."""
+    """Words `start` to `stop` of a text, their noun at `head` and its boxes; targets of one `group` name the same thing."""
 
     start: int
     stop: int
@@ -65,14 +65,14 @@ class WordTarget:
 
 @dataclass(frozen=True)
 class CaptionNoun:
-    """Word `index` of a model's own caption, and whether a human caption of the photo has it; None when there is none."""
+    """Word `index` of a model's own caption, and whether a human caption contains it (None without human captions)."""
 
     index: int
     said: bool | None
 
 
 def open_photo(item: StudyPhoto, settings: Settings) -> OpenedPhoto:
-    """Raises ValueError or OSError for a photo, or an annotation, that is broken or missing."""
+    """Open a photo and read its annotation. Raises ValueError or OSError if one is damaged or missing."""
     image = load_image(Path(settings.images) / item.image)
     if settings.entities:
         sentences = tuple(s for s in read_entities(Path(settings.entities), item.image) if s.words)
@@ -98,7 +98,7 @@ def parse_texts(texts: Sequence[Sequence[str]]) -> list[Any]:
 def targets_of(
     photo: OpenedPhoto, text: PhotoText, words: Sequence[Span], doc: Any, settings: Settings, left_out: LeftOut
 ) -> list[WordTarget]:
-    """The phrases of a caption that have boxes and a noun that the model knows; others are counted in `left_out`, by reason."""
+    """Phrases of a caption with boxes and a noun that the model knows; `left_out` counts the others by reason."""
     if photo.sentences and settings.entities and not settings.own_captions:
         found = _marked(photo.sentences[text.number].phrases, text, doc, photo.item.image, left_out)
     else:
@@ -109,7 +109,7 @@ def targets_of(
 
 
 def _marked(phrases: Sequence[Phrase], text: PhotoText, doc: Any, image: str, left_out: LeftOut) -> list[WordTarget]:
-    """Phrases that people marked; the head is spaCy's root of the phrase, or its last noun when the root is none."""
+    """Annotated phrases; the head is spaCy's root of the phrase, or the last noun if the root is no noun."""
     found = []
     for phrase in phrases:
         part = doc[phrase.start : phrase.stop]
@@ -143,7 +143,7 @@ def _aligned(things: Sequence[CocoObject], doc: Any, image: str, left_out: LeftO
 
 
 def _names(doc: Any, head: Any) -> set[str]:
-    """How a dataset may call the head: the word, its lemma, and with the word before it (`traffic light`)."""
+    """Names that a dataset may have for the head: the word, its lemma, and both after the preceding word (`traffic light`)."""
     single = {head.text.lower(), head.lemma_.lower()}
     before = doc[head.i - 1].text.lower() if head.i else ""
     return single | {f"{before} {name}" for name in single if before}
@@ -159,7 +159,7 @@ def nouns_of(photo: OpenedPhoto, words: Sequence[Span], doc: Any) -> list[Captio
 
 
 def _things(sentences: Sequence[Sentence]) -> tuple[CocoObject, ...]:
-    """What the phrases of all captions of a photo name, and where it is: by the lemma of their last noun."""
+    """Things that the phrases of all captions of a photo name, with their boxes, by the lemma of the last noun."""
     chains: dict[str, tuple[set[str], Phrase]] = {}
     for doc, sentence in zip(parse_texts([s.words for s in sentences]), sentences, strict=True):
         for phrase in sentence.phrases:
@@ -171,24 +171,24 @@ def _things(sentences: Sequence[Sentence]) -> tuple[CocoObject, ...]:
 
 
 def questions_of(photos: Sequence[OpenedPhoto]) -> list[PhotoText]:
-    """The questions about the photos of a batch."""
+    """Questions about the photos of a batch."""
     return [
         PhotoText(i, n, question=question) for i, photo in enumerate(photos) for n, question in enumerate(photo.item.questions)
     ]
 
 
 def answer_target(question: Question) -> WordTarget:
-    """The answer, one word long; questions with the same boxes ask about the same place."""
+    """Target of an answer, one word long; questions with the same boxes form a group."""
     return WordTarget(0, 1, 0, repr(sorted(question.boxes)), question.type, question.boxes)
 
 
 def without_padding(ids: Sequence[int]) -> list[int]:
-    """One row's ids without its padding."""
+    """Ids of a row without padding."""
     return [i for i in ids if i != PAD]
 
 
 def words_of(model: TaskAdapter, ids: Sequence[Sequence[int]], texts: Sequence[PhotoText]) -> Iterator[list[Span]]:
-    """The words of each row; those of a human caption as the boxes split it. Raises ValueError when the model reads others."""
+    """Words of each row, for human captions split as in the annotation. Raises ValueError if the model reads other words."""
     for row, text in zip(ids, texts, strict=True):
         words = model.spans(without_padding(row), " ".join(text.words) or None)
         if text.words and len(words) != len(text.words):
