@@ -4,29 +4,35 @@ The perturbed *canvas* `(c, H, W)` is the pixels, or the activations of the tapp
 places take the values of `fill`, broadcastable to the canvas: `mean_colour` or `blurred` pixels, or the activations of no photo.
 Maps `(t, h, w)`, signed and raw, one a word, are interpolated bilinearly onto the canvas when their grid differs.
 
-The model is a `Score`: `score(canvases (n, c, H, W), rows (m,), words (m,)) -> (m,)`, entry `i` the score of word `words[i]` on
-canvas `rows[i]` under the fixed prefix. So a perturbation that all words share costs one forward, one that is a word's own asks
-for that word only, and equal perturbations of several words are run once. At most `batch` canvases come at a time, a word's own
-one word after the other: a head may stop at the last of `words`, and read out `m` states only. `all_words` makes one of a
-function that always gives all words. Scores are log-probabilities in nats here; curves take probabilities as well.
+The model is a `Score` (canvas_scores.py), of log-probabilities in nats here; curves take probabilities as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .imputation import impute
+from .canvas_scores import (
+    Score,
+    blended,
+    cell_blocks,
+    drawn_on,
+    filled,
+    imputed,
+    largest_places,
+    own_word_scores,
+    place_count,
+    run_scores,
+    shared_scores,
+    step_counts,
+)
 from .localization import refuse_nan
 from .map_correlation import rank_correlation
 
-Score = Callable[[Tensor, Tensor, Tensor], Tensor]
-Paint = Callable[[Tensor], Tensor]  # masks (n, H, W), 1 for places that stay -> canvases (n, c, H, W)
 PERCENT = tuple(i / 10 for i in range(1, 10))
 
 
@@ -46,11 +52,6 @@ class PerturbationCurve:
     def mean(self) -> Tensor:
         """The mean over the fractions `(t,)`."""
         return self.scores.mean(dim=-1)
-
-
-def all_words(scores: Callable[[Tensor], Tensor]) -> Score:
-    """The `Score` of a function that gives all words of every canvas: `(n, c, H, W) -> (n, t)`."""
-    return lambda canvases, rows, words: scores(canvases)[rows, words]
 
 
 # ---- fills of removed places -----------------------------------------------------------------------------------------------
@@ -79,8 +80,8 @@ def deletion(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, steps:
     RISE (Petsiuk, Das, Saenko, BMVC 2018, section 4), there of probabilities (0..1) and with a constant fill. `steps` equal
     steps from nothing to all, fewer when there are fewer places; equal values go in reading order.
     """
-    counts = _counts(canvas, steps)
-    return _curve(score, canvas, fill, ~_firsts(maps, canvas, counts), counts, batch)
+    counts = step_counts(canvas, steps)
+    return _curve(score, canvas, fill, ~largest_places(maps, canvas, counts), counts, batch)
 
 
 def insertion(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, steps: int = 20, batch: int = 64) -> PerturbationCurve:
@@ -88,13 +89,15 @@ def insertion(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, steps
 
     RISE (Petsiuk, Das, Saenko, BMVC 2018, section 4), there of probabilities (0..1) and into a blurred image. As `deletion`.
     """
-    counts = _counts(canvas, steps)
-    return _curve(score, canvas, fill, _firsts(maps, canvas, counts), counts, batch)
+    counts = step_counts(canvas, steps)
+    return _curve(score, canvas, fill, largest_places(maps, canvas, counts), counts, batch)
 
 
 def _curve(score: Score, canvas: Tensor, fill: Tensor, keep: Tensor, counts: Tensor, batch: int) -> PerturbationCurve:
     words = torch.arange(len(keep), device=canvas.device)
-    return PerturbationCurve(counts.double() / _places(canvas), _own_words(score, _putting(canvas, fill), keep, words, batch))
+    return PerturbationCurve(
+        counts.double() / place_count(canvas), own_word_scores(score, filled(canvas, fill), keep, words, batch)
+    )
 
 
 def average_drop(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, batch: int = 64) -> tuple[Tensor, Tensor]:
@@ -107,11 +110,11 @@ def average_drop(score: Score, canvas: Tensor, maps: Tensor, fill: Tensor, *, ba
     """
     positive = maps.relu()
     top = positive.amax(dim=(1, 2), keepdim=True)
-    shown = _drawn(positive / torch.where(top > 0, top, 1), canvas)
+    shown = drawn_on(positive / torch.where(top > 0, top, 1), canvas)
     masks = torch.cat([torch.ones_like(shown[:1]), shown])
     t = torch.arange(len(maps), device=canvas.device)
     rows, words = torch.cat([torch.zeros_like(t), t + 1]), t.repeat(2)
-    before, after = _run(score, _blending(canvas, fill), masks, rows, words, batch).view(2, -1)
+    before, after = run_scores(score, blended(canvas, fill), masks, rows, words, batch).view(2, -1)
     return (1 - (after - before).exp()).clamp(min=0), after > before
 
 
@@ -143,11 +146,11 @@ def road(
     ROAD (Rong et al., ICML 2022): noisy linear imputation (`imputation.py`); the noise is one normal field, in the canvas' unit.
     `combined` is pytorch-grad-cam's.
     """
-    places = _places(canvas)
+    places = place_count(canvas)
     counts = torch.tensor([min(round(part * places), places - 1) for part in fractions], device=canvas.device)
-    removed = torch.cat([_firsts(maps, canvas, counts), _firsts(-maps, canvas, counts)])
+    removed = torch.cat([largest_places(maps, canvas, counts), largest_places(-maps, canvas, counts)])
     words = torch.arange(len(maps), device=canvas.device).repeat(2)
-    scores = _own_words(score, _imputing(canvas, noise, seed), ~removed, words, batch)
+    scores = own_word_scores(score, imputed(canvas, noise, seed), ~removed, words, batch)
     return RoadCurves(*(PerturbationCurve(counts.double() / places, half) for half in scores.chunk(2)))
 
 
@@ -168,7 +171,7 @@ def occlusion_maps(
     patches = torch.arange(grid[0] * grid[1], device=canvas.device)
     removed = (row[:, None] * grid[1] + column)[None] == patches[:, None, None]
     keep = torch.cat([torch.ones_like(removed[:1]), ~removed])
-    scores = _shared(score, _putting(canvas, fill), keep, words, batch)
+    scores = shared_scores(score, filled(canvas, fill), keep, words, batch)
     return (scores[:, :1] - scores[:, 1:]).view(-1, *grid)
 
 
@@ -204,101 +207,12 @@ def sensitivity_n(
     sizes = sorted({min(max(round(part * cells), 1), cells - 1) for part in fractions})
     dice = torch.rand(len(sizes), subsets, cells, generator=torch.Generator().manual_seed(seed)).argsort(dim=-1)
     removed = (dice < torch.tensor(sizes)[:, None, None]).to(canvas.device)
-    keep = _blocks(~removed.view(-1, *maps.shape[1:]), canvas)
+    keep = cell_blocks(~removed.view(-1, *maps.shape[1:]), canvas)
     keep = torch.cat([torch.ones_like(keep[:1]), keep])
-    scores = _shared(score, _putting(canvas, fill), keep, len(maps), batch)
+    scores = shared_scores(score, filled(canvas, fill), keep, len(maps), batch)
     drops = (scores[:, :1] - scores[:, 1:]).view(-1, len(sizes), subsets)
     sums = torch.einsum("tc,snc->tsn", maps.to(canvas.device).flatten(1).double(), removed.double())
     return PerturbationCurve(torch.tensor(sizes, device=canvas.device).double() / cells, _pearson(sums, drops))
-
-
-# ---- perturbed canvases and their scores -----------------------------------------------------------------------------------
-
-
-def _putting(canvas: Tensor, fill: Tensor) -> Paint:
-    return lambda keep: torch.where(keep[:, None], canvas, fill)
-
-
-def _blending(canvas: Tensor, fill: Tensor) -> Paint:
-    return lambda shown: fill + shown[:, None] * (canvas - fill)
-
-
-def _imputing(canvas: Tensor, noise: float, seed: int) -> Paint:
-    grain = noise * torch.randn(canvas.shape, generator=torch.Generator().manual_seed(seed)).to(canvas)
-    return lambda keep: torch.stack([torch.where(own, canvas, impute(canvas, ~own) + grain) for own in keep])
-
-
-def _own_words(score: Score, paint: Paint, keep: Tensor, words: Tensor, batch: int) -> Tensor:
-    """The score `(k, s)` of word `words[i]` on each of its own canvases `keep[i]` `(s, H, W)`; equal canvases run once."""
-    distinct, rows = _distinct(keep.flatten(0, 1))
-    return _run(score, paint, distinct, rows, words.repeat_interleave(keep.shape[1]), batch).view(keep.shape[:2])
-
-
-def _shared(score: Score, paint: Paint, keep: Tensor, words: int, batch: int) -> Tensor:
-    """The scores `(t, n)` of all words on the same canvases `keep` `(n, H, W)`; equal canvases run once."""
-    distinct, index = _distinct(keep)
-    row, word = torch.arange(len(distinct), device=keep.device), torch.arange(words, device=keep.device)
-    found = _run(score, paint, distinct, row.repeat_interleave(words), word.repeat(len(distinct)), batch)
-    return found.view(-1, words)[index].T
-
-
-@torch.no_grad()
-def _run(score: Score, paint: Paint, masks: Tensor, rows: Tensor, words: Tensor, batch: int) -> Tensor:
-    """The score of word `words[i]` on canvas `rows[i]`, `(m,)` float64; at most `batch` canvases at a time."""
-    found = torch.empty(len(rows), dtype=torch.float64, device=masks.device)
-    for start in range(0, len(masks), batch):
-        asked = ((rows >= start) & (rows < start + batch)).nonzero()[:, 0]
-        scores = score(paint(masks[start : start + batch]), rows[asked] - start, words[asked])
-        if scores.shape != asked.shape:
-            raise ValueError(
-                f"score: expected one number for each of the {len(asked)} words asked for, got shape {tuple(scores.shape)};"
-                " wrap a function that gives all words of all canvases in all_words"
-            )
-        found[asked] = scores.double()
-    return found
-
-
-def _distinct(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Distinct masks among `(n, H, W)`, and the index of each mask among them `(n,)`."""
-    keys = [mask.tobytes() for mask in np.packbits(masks.flatten(1).cpu().numpy(), axis=1)]
-    first: dict[bytes, int] = {}
-    for i, key in enumerate(keys):
-        first.setdefault(key, i)
-    place = {key: i for i, key in enumerate(first)}
-    return masks[list(first.values())], torch.tensor([place[key] for key in keys], device=masks.device)
-
-
-def _firsts(maps: Tensor, canvas: Tensor, counts: Tensor) -> Tensor:
-    """Mask of the places among the `counts` `(s,)` largest of each map: `(t, s, H, W)`."""
-    order = _drawn(maps, canvas).flatten(1).argsort(dim=1, descending=True, stable=True)
-    return (order.argsort(dim=1)[:, None] < counts[:, None]).view(len(maps), len(counts), *canvas.shape[1:])
-
-
-def _counts(canvas: Tensor, steps: int) -> Tensor:
-    """Number of perturbed places after each of at most `steps` equal steps, from none to all."""
-    places = _places(canvas)
-    return torch.linspace(0, places, min(steps, places) + 1, dtype=torch.float64, device=canvas.device).round().long()
-
-
-def _places(canvas: Tensor) -> int:
-    return canvas.shape[1] * canvas.shape[2]
-
-
-def _drawn(maps: Tensor, canvas: Tensor) -> Tensor:
-    refuse_nan(maps)
-    maps = maps.to(canvas.device)  # maps of explanations are on the CPU
-    if maps.shape[1:] == canvas.shape[1:]:
-        return maps
-    return F.interpolate(maps[:, None], canvas.shape[1:], mode="bilinear", align_corners=False)[:, 0]
-
-
-def _blocks(masks: Tensor, canvas: Tensor) -> Tensor:
-    """Masks `(n, h, w)` of a map's cells as masks of the canvas, each cell a block."""
-    row, column = (
-        torch.arange(fine, device=canvas.device) * coarse // fine
-        for fine, coarse in zip(canvas.shape[1:], masks.shape[1:], strict=True)
-    )
-    return masks[:, row[:, None], column]
 
 
 def _pearson(a: Tensor, b: Tensor) -> Tensor:

@@ -59,13 +59,6 @@ def mean_interval(values: ArrayLike, groups: ArrayLike, n: int = DRAWS, seed: in
     return mean_intervals({"mean": values}, groups, n, seed, level)["mean"]
 
 
-def difference_interval(
-    a: ArrayLike, b: ArrayLike, groups: ArrayLike, n: int = DRAWS, seed: int = 0, level: float = LEVEL
-) -> Interval:
-    """The paired difference of two means, mean of `a - b` `(rows,)`: rows where either is NaN are left out of both."""
-    return mean_interval(_column("a", a) - _column("b", b), groups, n, seed, level)
-
-
 def mean_intervals(
     columns: Mapping[str, ArrayLike], groups: ArrayLike, n: int = DRAWS, seed: int = 0, level: float = LEVEL
 ) -> dict[str, Interval]:

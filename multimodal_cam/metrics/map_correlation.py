@@ -36,25 +36,6 @@ def correlation_matrix(maps: Tensor) -> Tensor:
     return scores @ scores.T
 
 
-def word_correlation(maps: Tensor) -> float:
-    """Mean correlation of `maps` `(k, h, w)` over pairs of different words: low where words have maps of their own.
-
-    1: all words have the same map, up to its scale. Pairs without a correlation are left out; NaN when there is none at all.
-    """
-    matrix = correlation_matrix(maps)
-    rows, columns = torch.triu_indices(len(maps), len(maps), offset=1)
-    return float(matrix[rows, columns].nanmean())
-
-
-def method_correlation(maps: Sequence[Tensor], size: Size | None = None) -> Tensor:
-    """Agreement of methods `(m, m)`, from each one's maps `(k, h, w)` of the same `k` words, each on a grid of its own.
-
-    An entry is the mean over those words whose maps both have a correlation; NaN when there is none.
-    """
-    scores = torch.stack([_scores(own) for own in to_common_grid(maps, size)])
-    return torch.einsum("akn,bkn->abk", scores, scores).nanmean(dim=-1)
-
-
 def to_common_grid(maps: Sequence[Tensor], size: Size | None = None) -> list[Tensor]:
     """Maps `(..., h, w)` of different grids, all on `size`, or on the finest of their grids; float64.
 

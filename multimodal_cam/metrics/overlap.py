@@ -14,7 +14,7 @@ import torch
 from scipy import ndimage  # type: ignore[import-untyped]
 from torch import Tensor
 
-from .localization import DRAWN, WHOLE, Box, coverage, drawn, grid_of, refuse_nan
+from .localization import DRAWN, WHOLE, Box, coverage, drawn, grid_of
 
 THRESHOLD = 0.15  # of the map's maximum, as in the Grad-CAM paper
 THRESHOLDS = tuple(i / 20 for i in range(1, 20))
@@ -129,11 +129,6 @@ def otsu(values: Tensor) -> Tensor:
     return threshold.to(values.dtype)
 
 
-def foreground_threshold(maps: Tensor, size: int = DRAWN) -> Tensor:
-    """Otsu's threshold of each map, drawn and cut at 0: maps `(..., h, w)` -> `(...)` in the maps' unit."""
-    return otsu(drawn(maps.relu(), size).flatten(-2))
-
-
 def obj_iou(maps: Tensor, boxes: Sequence[Box], frame: Box = WHOLE, size: int = DRAWN) -> Tensor:
     """Intersection over union of each map's foreground with the union of `boxes`: maps `(..., h, w)` -> `(...)` in 0..1.
 
@@ -145,19 +140,3 @@ def obj_iou(maps: Tensor, boxes: Sequence[Box], frame: Box = WHOLE, size: int = 
     covered = coverage(boxes, grid_of(fine), frame).to(marked.device)
     shared = (marked * covered).sum(dim=(-2, -1))
     return (shared / (marked + covered - marked * covered).sum(dim=(-2, -1))).nan_to_num(0)
-
-
-def func_iou(maps: Tensor, threshold: float) -> Tensor:
-    """The share of each function word's map that is below `threshold`: maps `(..., h, w)` -> `(...)` in 0..1, 1 for a word that
-    rightly marks nothing.
-
-    TAM's Func-IoU (Li et al., ICCV 2025): `threshold` is the mean `foreground_threshold` of the same caption's nouns, with and
-    without boxes, so maps must be in one unit. Not drawn finer, as there.
-    """
-    refuse_nan(maps)
-    return (maps.relu() < threshold).double().mean(dim=(-2, -1))
-
-
-def f1_iou(obj: float, func: float) -> float:
-    """The harmonic mean of a dataset's mean Obj-IoU and mean Func-IoU, in 0..1; 0 when both are 0 (TAM's F1-IoU)."""
-    return 2 * obj * func / (obj + func) if obj + func > 0 else 0.0

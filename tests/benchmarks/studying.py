@@ -17,6 +17,7 @@ from measuring import Measurement, Section, medians, milliseconds
 import multimodal_cam as mc
 from multimodal_cam.core.images import load_image
 from multimodal_cam.metrics import faithfulness
+from multimodal_cam.metrics.canvas_scores import all_words
 from multimodal_cam.scores import log_prob
 from multimodal_cam.study.config import Settings
 from multimodal_cam.study.runner.malloc import keep_freed_memory
@@ -100,11 +101,11 @@ def perturbing(repeat: int, model: str, **_: Any) -> Iterator[Measurement]:
 
         def text_rows(scores: Any = scores, canvas: Any = canvas, fill: Any = fill) -> None:
             for measure in (faithfulness.deletion, faithfulness.insertion):
-                measure(faithfulness.all_words(scores), canvas, maps, fill, steps=STEPS)
+                measure(all_words(scores), canvas, maps, fill, steps=STEPS)
 
         def apart(scores: Any = scores, canvas: Any = canvas, fill: Any = fill) -> None:
             for word in range(WORDS):
-                one = faithfulness.all_words(lambda c, scores=scores, word=word: scores(c)[:, word : word + 1])
+                one = all_words(lambda c, scores=scores, word=word: scores(c)[:, word : word + 1])
                 for measure in (faithfulness.deletion, faithfulness.insertion):
                     measure(one, canvas, maps[word : word + 1], fill, steps=STEPS, batch=1)
 

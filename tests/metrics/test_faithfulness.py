@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from multimodal_cam.metrics.canvas_scores import all_words
 from multimodal_cam.metrics.faithfulness import (
     PerturbationCurve,
-    all_words,
     average_drop,
     blurred,
     deletion,

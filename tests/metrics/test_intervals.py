@@ -8,7 +8,6 @@ import pytest
 from multimodal_cam.metrics.intervals import (
     Interval,
     cluster_bootstrap,
-    difference_interval,
     mean_interval,
     mean_intervals,
 )
@@ -49,8 +48,8 @@ def test_width_is_that_of_the_groups_means_not_of_the_rows():
 
 
 def test_paired_difference_leaves_rows_out_that_either_lacks():
-    a, b = [1.0, math.nan, 3.0, 5.0], [0.0, 9.0, math.nan, 2.0]
-    interval = difference_interval(a, b, [0, 0, 1, 2])
+    a, b = np.array([1.0, math.nan, 3.0, 5.0]), np.array([0.0, 9.0, math.nan, 2.0])
+    interval = mean_interval(a - b, [0, 0, 1, 2])
     assert interval.value == pytest.approx(2.0)
     assert (interval.rows, interval.groups) == (2, 2)
     assert interval.excludes(0)

@@ -27,9 +27,6 @@ from multimodal_cam.metrics.overlap import (
     best_box_iou,
     box_iou,
     boxes_around,
-    f1_iou,
-    foreground_threshold,
-    func_iou,
     obj_iou,
     otsu,
 )
@@ -196,8 +193,6 @@ def test_average_precision_is_scikit_learns() -> None:
 def test_maps_with_nan_are_refused_everywhere(metric) -> None:
     with pytest.raises(ValueError, match="NaN"):
         metric(torch.full((1, 2, 2), torch.nan), [QUARTER])
-    with pytest.raises(ValueError, match="NaN"):
-        func_iou(torch.full((1, 2, 2), torch.nan), 0.5)
 
 
 # ---- boxes and masks made of a map -----------------------------------------------------------------------------------------
@@ -259,15 +254,8 @@ def test_otsu_is_that_of_opencv() -> None:
 
 def test_obj_iou_is_of_the_foreground_with_the_boxes_area() -> None:
     map = torch.tensor([[9.0, 8.0], [1.0, -3.0]])
-    assert foreground_threshold(map, size=2).item() == 1
+    assert otsu(map.relu().flatten()).item() == 1
     assert obj_iou(map, [(0.0, 0.0, 1.0, 0.5)], size=2).item() == pytest.approx(1)
     assert obj_iou(map, [(0.0, 0.0, 0.75, 1.0)], size=2).item() == pytest.approx(1.5 / (2 + 3 - 1.5))
     assert obj_iou(torch.stack([map, -map.abs()]), [(0.0, 0.0, 1.0, 0.5)], size=2).tolist() == [1, 0]
     assert obj_iou(-map.abs(), [(0.0, 0.0, 0.1, 0.1)], (0.5, 0.5, 1.0, 1.0)).item() == 0  # nothing marked, nothing seen
-
-
-def test_func_iou_is_the_share_below_the_nouns_threshold() -> None:
-    maps = torch.tensor([[[0.2, 0.5], [-3.0, 0.7]], [[0.0, 0.0], [0.0, 0.0]]])
-    assert func_iou(maps, 0.5).tolist() == [0.5, 1.0]
-    assert f1_iou(0.5, 0.25) == pytest.approx(1 / 3)
-    assert f1_iou(0.0, 0.0) == 0

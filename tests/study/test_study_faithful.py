@@ -115,16 +115,16 @@ def test_without_asking_nothing_is_perturbed(tmp_path: Path, monkeypatch: pytest
 
 def test_words_share_perturbations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All maps of a caption are asked about together: sensitivity-n costs the same forwards for one map as for many."""
-    from multimodal_cam.metrics import faithfulness
+    from multimodal_cam.metrics import canvas_scores
 
     data, ran = photos(tmp_path / "data"), []
-    run = faithfulness._run
+    run = canvas_scores.run_scores
 
     def counted(score: Any, paint: Any, masks: Tensor, *rest: Any) -> Tensor:
         ran.append(len(masks))
         return run(score, paint, masks, *rest)
 
-    monkeypatch.setattr(faithfulness, "_run", counted)
+    monkeypatch.setattr(canvas_scores, "run_scores", counted)
     for methods in (("grad_cam",), ("grad_cam", "hires_cam", "layer_cam")):
         chosen = test_study.settings(
             data, models=("test_study_faithful:seeing",), metrics=("sensitivity_n",), controls=("other_word",), methods=methods

@@ -18,6 +18,7 @@ from torch import Tensor
 from ...adapters.contract import TaskAdapter
 from ...core.spans import Span
 from ...metrics import faithfulness as measure
+from ...metrics.canvas_scores import Score, all_words
 from ...metrics.localization import others
 from ...scores import log_prob
 from .controls import CONTROLS, blind_maps
@@ -47,7 +48,7 @@ SpanMaps = Mapping[tuple[int, str], Mapping[str | None, Tensor]]  # of one run, 
 class Probe:
     """Input of a metric: `k` maps of words of one text, and `score`, which gives the log-probabilities of these words."""
 
-    score: measure.Score
+    score: Score
     canvas: Tensor  # (c, H, W)
     removed: Tensor  # values that replace removed places
     begin: Tensor  # canvas that insertion starts from
@@ -220,4 +221,4 @@ def _probe(model: TaskAdapter, batch: TextBatch, row: int, spans: Sequence[Span]
         tokens = log_prob(logits.float(), many)
         return torch.stack([tokens[:, span.start : span.stop].sum(dim=1) for span in spans], dim=1)
 
-    return Probe(measure.all_words(scores), image, removed, begin, maps)
+    return Probe(all_words(scores), image, removed, begin, maps)
