@@ -21,7 +21,6 @@ from ..models.san.network import SAN
 from ..models.sat.network import SAT
 from ..models.vocabulary import UNK, Vocabulary, split_question, split_words
 from ..models.vqa_network import VQANetwork
-from ..scores import ScoreFn, logit
 from .contract import Unknown, refuse_questions, refuse_unknown
 from .inputs import Inputs, deduplicate_images, pad_ids
 from .labels import LabelChooser, Labels
@@ -65,7 +64,7 @@ class CaptionerAdapter(BundledAdapter):
     """A `Captioner` and its vocabulary."""
 
     task = "captioning"
-    default_score: ScoreFn = staticmethod(logit)
+    default_score: str = "logit"
     default_method: str = "evidence"
     n_alternatives: int = 0
     network: Captioner

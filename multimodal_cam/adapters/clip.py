@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..core.spans import Span
-from ..scores import ScoreFn, logit
 from .contract import Unknown, refuse_questions
 from .encoder_input import MEAN_COLOUR, CutNetworkAdapter, ImagePreprocessing
 from .head_extraction import last_spatial_layer
@@ -36,7 +35,7 @@ class CLIP(CutNetworkAdapter):
     """An open_clip model `network` with its tokenizer. The image tower's last grid is the layer."""
 
     task = "similarity"
-    default_score: ScoreFn = staticmethod(logit)
+    default_score: str = "logit"
     default_method: str = "grad_cam"
     n_alternatives: int = 0
     head_input_layer: nn.Module | None = None

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from ..core.hooks import LayerTap
 from ..core.layer_view import ActivationSlice, GridView, LayerView
 from ..core.spans import Span
-from ..scores import ScoreFn
 from .inputs import Inputs
 
 Unknown = Literal["error", "unk"]
@@ -31,7 +30,7 @@ class TaskAdapter(Protocol):
     layer: nn.Module  # explained by default: the backbone's last spatial layer
     readout: nn.Module | None  # output projection, hidden states (b, t, d) -> logits; None if it cannot be hooked
     head_input_layer: nn.Module | None  # the affine module that alone reads `layer`, if there is one: evidence gets faster
-    default_score: ScoreFn
+    default_score: str  # a name of `SCORES`
     default_method: str
     n_alternatives: int  # number of likeliest tokens at each position that are explained, too: answers that were not given
     provenance: dict[str, str]  # hash or name of the weights

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ..core.geometry import Placement, squeeze
 from ..core.spans import Span
-from ..scores import ScoreFn, log_prob
 from .contract import Unknown, refuse_questions, refuse_unknown
 from .encoder_input import EncoderAdapter, ImagePreprocessing, differentiable_rnn
 from .inputs import PAD, Inputs, pad_ids
@@ -80,7 +79,7 @@ class CustomCaptioner(EncoderAdapter):
     """See `captioner`."""
 
     task = "captioning"
-    default_score: ScoreFn = staticmethod(log_prob)
+    default_score: str = "log_prob"
     default_method: str = "grad_cam"
     n_alternatives: int = 0
 

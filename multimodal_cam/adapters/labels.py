@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from ..core.spans import Span
-from ..scores import ScoreFn, logit
 from .contract import Unknown, UnknownWordError
 from .inputs import Inputs
 
@@ -62,7 +61,7 @@ class Labels:
 class LabelChooser(ABC):
     """Text side of an adapter that chooses a label; the image side gives `name`, `labels`, `device` and `logits`."""
 
-    default_score: ScoreFn = staticmethod(logit)  # before the softmax, as the paper does
+    default_score: str = "logit"  # before the softmax, as the paper does
     default_method: str = "grad_cam"
     n_alternatives: int = 5
     readout: nn.Module | None = None  # one position: nothing to cut

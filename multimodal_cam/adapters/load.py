@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from .contract import TaskAdapter
 
 
 def load(
-    name: str | Path | Any = "nic",
+    name: str | Path | nn.Module = "nic",
     *,
     device: str | None = None,
     dtype: str | torch.dtype | None = None,
-    device_map: str | dict[str, Any] | None = None,
+    device_map: str | dict[str, int | str | torch.device] | None = None,
     weights: str | Path | None = None,
     processor: Any = None,
     trust_remote_code: bool = False,
@@ -56,20 +57,12 @@ def load(
         MemoryError: The weights would not fit; raised before any are loaded.
     """
     if not isinstance(name, (str, Path)):
-        from .hf.checkpoint import adapt
-        from .hf.compute_device import has_fixed_placement
-
         if processor is None:
             raise TypeError(f"a {type(name).__name__} needs its processor: load(model, processor=processor)")
         for option, given in (("dtype", dtype), ("device_map", device_map)):
             if given is not None:
                 raise ValueError(f"{option}: this model is loaded already, give it to from_pretrained")
-        if device is not None:
-            if has_fixed_placement(name):
-                raise ValueError(f"device: this model is spread over devices, or quantised, and cannot be moved to {device!r}")
-            name.to(choose_device(device))
-        loaded: TaskAdapter = adapt(name, processor, getattr(name, "name_or_path", "") or type(name).__name__)
-        return loaded
+        return _adapt_loaded(name, processor, device)
     if processor is not None:
         raise ValueError(f"processor: {str(name)!r} brings its own; load(model, processor=processor) takes a model")
     if device_map is not None and device is not None:
@@ -83,6 +76,19 @@ def load(
         if given is not None:
             raise ValueError(f"{option}: only Hugging Face models take one, {str(name)!r} is none")
     adapter.module.to(target)
+    return adapter
+
+
+def _adapt_loaded(network: nn.Module, processor: Any, device: str | None) -> TaskAdapter:
+    """The adapter of a Hugging Face model that is loaded already, on `device`, or where it is."""
+    from .hf.checkpoint import adapt
+    from .hf.compute_device import has_fixed_placement
+
+    if device is not None:
+        if has_fixed_placement(network):
+            raise ValueError(f"device: this model is spread over devices, or quantised, and cannot be moved to {device!r}")
+        network.to(choose_device(device))
+    adapter: TaskAdapter = adapt(network, processor, getattr(network, "name_or_path", "") or type(network).__name__)
     return adapter
 
 

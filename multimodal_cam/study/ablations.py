@@ -21,7 +21,7 @@ def ablations(settings: Settings) -> Settings:
     model = settings.models[0]
     adapter = load(model, device="cpu")
     layers = [stage.name for stage in spatial_stages(adapter)[:-1]]
-    scores = sorted(SCORES, key=lambda name: name != getattr(adapter.default_score, "__name__", ""))
+    scores = sorted(SCORES, key=lambda name: name != adapter.default_score)
     changed = [f"grad_cam:layer={name}" for name in layers] + ["grad_cam:pool=max", "grad_cam:pool=abs", "grad_cam:relu=no"]
     changed += [f"evidence:n_steps={n}" for n in STEPS if n != settings.n_steps]
     models = (model, *GRIDS) if model == "nic" else (model,)

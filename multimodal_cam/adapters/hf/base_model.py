@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from ...core.geometry import Placement
 from ...core.spans import Span
-from ...scores import ScoreFn, log_prob
 from ..contract import Unknown, UnknownWordError, refuse_questions
 from ..inputs import Inputs, deduplicate_images, pad_ids
 from . import detokenization, image_placement, question_location
@@ -30,7 +29,7 @@ class HuggingFace(ABC):
     """A model and its processor. A family implements `vision_tower_and_layer`, `teacher_forced_logits` and `generate_ids`."""
 
     task = "captioning"
-    default_score: ScoreFn = staticmethod(log_prob)
+    default_score: str = "log_prob"
     default_method: str = "grad_cam"
     n_alternatives: int = 0
     capabilities: Capabilities = Capabilities()

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ....core.hooks import overridden_output
 from ....core.spans import Span
-from ....scores import ScoreFn, logit
 from ...contract import Unknown
 from ...inputs import Inputs
 from ...labels import Labels
@@ -30,7 +29,7 @@ class ViLT(HuggingFace):
 
     task = "vqa"
     capabilities = Capabilities(head_runs_alone=False, tower_shared_by_questions=False, question_before_layer=True)
-    default_score: ScoreFn = staticmethod(logit)
+    default_score: str = "logit"
     n_alternatives = 5
 
     def __init__(self, *parts: Any, **extra: Any) -> None:
