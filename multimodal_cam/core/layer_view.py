@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -30,11 +31,11 @@ class LayerView(ActivationSlice, Protocol):
         """The activations without a place, `(..., u, c)`; None if every one has a place."""
 
 
+@dataclass(frozen=True)
 class GridView:
     """The view of a layer that outputs one tensor of `ndim` dimensions, `(b, c, h, w)`: every activation has its place."""
 
-    def __init__(self, ndim: int = 4) -> None:
-        self.ndim = ndim
+    ndim: int = 4
 
     def extract(self, output: Any) -> Tensor:
         if isinstance(output, Tensor) and output.ndim == self.ndim:

@@ -6,6 +6,7 @@ from networks import Decoder, FusedDecoder, noise_image, small_captioner
 from torch import nn
 
 import multimodal_cam as mc
+from multimodal_cam.core.hooks import ReadoutTap, evaluation_mode
 
 TEXT = "a red dog"
 
@@ -199,3 +200,38 @@ def test_two_hundred_calls_do_not_grow():
         call()
     assert tensors() <= count
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 50 * 1024  # KB
+
+
+def test_scores_are_pulled_back_to_the_input_of_the_readout_column_by_column():
+    readout, states = nn.Linear(3, 5), torch.randn(2, 4, 3, requires_grad=True)
+    with ReadoutTap(readout) as tap:
+        logits = readout(2 * states)
+    start, columns = tap.pull_back(torch.stack([logits[..., 1], 3 * logits[..., 4]], dim=1))
+    assert start is tap.hidden
+    torch.testing.assert_close(columns[0], readout.weight[1].expand(2, 4, 3))
+    torch.testing.assert_close(columns[1], 3 * readout.weight[4].expand(2, 4, 3))
+    assert not readout._forward_pre_hooks
+    assert readout.weight.grad is None
+
+
+def test_without_a_readout_products_start_from_the_scores():
+    scores = torch.randn(2, 3, 4)
+    start, columns = ReadoutTap(None).pull_back(scores)
+    assert start is scores
+    assert [column.tolist() for column in columns] == [torch.ones(2, 4).tolist()] * 3
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_evaluation_mode_ends_with_every_modules_own_mode(fails):
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1), nn.Dropout()).train()
+    network[2].eval()
+    try:
+        with evaluation_mode(network):
+            assert not any(module.training for module in network.modules())
+            assert len(network[1]._forward_hooks) == 1  # right gradients on the CPU
+            if fails:
+                raise KeyError
+    except KeyError:
+        assert fails
+    assert [module.training for module in network.modules()] == [True, True, True, False]
+    assert not network[1]._forward_hooks
