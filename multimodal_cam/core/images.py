@@ -70,7 +70,8 @@ def _read(path: Path, name: str) -> Image.Image:
     with _damage_said(repr(name)), _quiet():
         opened = Image.open(path)
     with opened as image:
-        _say_frames(image, name)
+        if image.format != "MPO" and getattr(image, "is_animated", False):  # an MPO is one photo with previews
+            _log.warning("%r holds several frames: only the first is used", name)
         return _upright(image, repr(name))
 
 
@@ -86,12 +87,6 @@ def _check_path(path: Path, name: str) -> None:
         raise ValueError(f"{name!r} is no regular file: give the path of an image file")
     if path.stat().st_size == 0:
         raise ValueError(f"{name!r} is empty (0 bytes): copy or download it again")
-
-
-def _say_frames(image: Image.Image, name: str) -> None:
-    """Says that frames are left out. An MPO is one photo with previews."""
-    if image.format != "MPO" and getattr(image, "is_animated", False):
-        _log.warning("%r holds several frames: only the first is used", name)
 
 
 def _upright(image: Image.Image, name: str) -> Image.Image:
