@@ -41,7 +41,7 @@ def _model_row(model: Any) -> dict[str, Any]:
 def family_rows() -> list[dict[str, Any]]:
     """The families of Hugging Face models that `load` takes, from their checkpoints."""
     from .hf.family_registry import FAMILIES, TESTED
-    from .hf.generic_model import GENERIC
+    from .hf.generic_family import GENERIC
 
     return [
         {

@@ -123,7 +123,7 @@ def caption(model: Any, tokens: int) -> str:
     """A text of as many words, each of one token."""
     text = " ".join(["dog", "the"] * tokens)
     ids = model.tokenize([text])[0, :tokens].tolist()
-    words: str = model.tokenizer.decode(ids).strip()
+    words: str = model.loaded.tokenizer.decode(ids).strip()
     found = model.tokenize([words]).shape[1]
     if found != tokens:
         raise RuntimeError(f"{model.name}: {words!r} has {found} tokens, expected {tokens}")

@@ -103,9 +103,9 @@ def _captum(model: Any, image: Any, ids: Tensor) -> None:
     regions = ImageMaskInput(
         image,
         mask=rows[:, None] * side + columns,
-        processor_fn=lambda seen: dict(model.processor(images=seen, text=prompt, return_tensors="pt")),
+        processor_fn=lambda seen: dict(model.loaded.processor(images=seen, text=prompt, return_tensors="pt")),
     )
-    attribution = LLMAttribution(FeatureAblation(model.model), model.tokenizer)
+    attribution = LLMAttribution(FeatureAblation(model.module), model.loaded.tokenizer)
     with torch.no_grad():
         attribution.attribute(regions, target=ids[0], forward_in_tokens=False)
 

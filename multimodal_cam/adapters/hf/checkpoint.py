@@ -162,6 +162,7 @@ def adapt(
     """
     import transformers
 
+    from .composed_adapter import HuggingFace
     from .family_registry import family_of
 
     broken_versions.check([type(model).__name__], _transformers_version())
@@ -177,7 +178,8 @@ def adapt(
                 "AutoProcessor.from_pretrained(...) gives one"
             )
     more = {"transformers": transformers.__version__, "architecture": type(model).__name__}
-    return family.adapter(model, processor, name, (provenance or {}) | more)
+    spec = family.for_checkpoint(family, model, processor, name)
+    return HuggingFace(model, processor, name, spec, (provenance or {}) | more)
 
 
 def fetch(name: str, *, trust_remote_code: bool = False, pickled: bool = False) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 from . import families
 from .family_spec import FamilySpec
-from .generic_model import GENERIC
+from .generic_family import GENERIC
 
 OLDEST = "5.21"  # the oldest version of transformers that is taken, as pyproject.toml says
 TESTED = "5.23"  # the version of transformers that the tests ran with
@@ -44,5 +44,5 @@ def family_of(config: Mapping[str, Any], where: str, *, speaks: bool = False) ->
         return GENERIC
     raise ValueError(
         f"{where} holds {named}, for which there is no adapter; {hint}. Your own: load('module:function'), "
-        "see docs/add-a-family.md"
+        "see docs/how-to/family.md"
     )

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ...core.hooks import hooks_around
 from ..head_extraction import PASSED_OVER
-from .base_model import tower_blocks
 from .token_views import first_tensor
+from .vision_tower import tower_blocks
 
 EXTRA = 16  # tokens without a place (CLS, registers) that a tower may have beside its grid
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 from attributions import Attribution
-from hf_models import parameters
+from hf_models import forced_tokens, parameters
 from networks import noise_image
 from PIL import Image, ImageOps
 
 import multimodal_cam as mc
+from multimodal_cam.adapters.hf.composed_adapter import HuggingFace
 from multimodal_cam.core import gradients, hooks
 from multimodal_cam.scores import log_prob
 
@@ -48,29 +50,28 @@ def default_float64():
 
 def double(model):
     """A float64 copy."""
-    other = copy.copy(model)
     twin = copy.deepcopy(model.module).double()
     twin.set_experts_implementation("eager")  # grouped products take no float64
-    return type(model)(twin, other.processor, other.name)
+    return mc.load(twin, processor=model.loaded.processor)
 
 
 def test_it_generates_what_the_model_generates_and_scores_just_that(model, case):
     image = noise_image(3, SHAPES[0])
     if case.chooses:
-        answers = model.model(**case.ask(model.processor, image, case.question)).logits[0].detach()
+        answers = model.module(**case.ask(model.loaded.processor, image, case.question)).logits[0].detach()
         e = mc.explain(model, image, question=case.question)
-        assert e.text == model.model.config.id2label[int(answers.argmax())]
+        assert e.text == model.module.config.id2label[int(answers.argmax())]
         torch.testing.assert_close(e.token_scores[0], answers.max(), rtol=1e-4, atol=1e-4)
         assert (e.layer, e.token_maps.shape[1:]) == (case.layer, case.grid)
         return
     e = mc.explain(model, image, question=case.question, max_new_tokens=6)
     if case.ask is not None:
-        asked = case.ask(model.processor, image, case.question)
+        asked = case.ask(model.loaded.processor, image, case.question)
     else:
-        asked = {"pixel_values": model.image_processor([image], return_tensors="pt").pixel_values}
-    forced = max(len(model.decoder_prefix_ids()) - 1, 0)
+        asked = {"pixel_values": model.loaded.image_processor([image], return_tensors="pt").pixel_values}
+    forced = forced_tokens(model)
     length = {"max_new_tokens": 6 + forced, "min_new_tokens": 1 + forced}
-    said = model.model.generate(**asked, **length, output_logits=True, return_dict_in_generate=True, do_sample=False)
+    said = model.module.generate(**asked, **length, output_logits=True, return_dict_in_generate=True, do_sample=False)
     part = slice(forced, forced + len(e.tokens))
     ids = said.sequences[0, -len(said.logits) :][part]
     assert model.tokens(ids.tolist()) == list(e.tokens)
@@ -88,7 +89,7 @@ def test_words_are_words(model, case):
         return
     assert [word.text for word in e.words] == case.text.removesuffix(".").split() + ["."] * case.text.endswith(".")
     assert [i for word in e.words for i in range(word.start, word.stop)] == list(range(len(e.tokens)))
-    special = set(model.tokenizer.all_special_tokens)
+    special = set(model.loaded.tokenizer.all_special_tokens)
     said = mc.explain(model, noise_image(0, SHAPES[2]), question=case.question)
     assert not special & {word.text for word in said.words}
     assert all(word.text.strip() for word in said.words)
@@ -202,7 +203,7 @@ def test_the_placement_is_where_the_processor_puts_a_square(model, case, size):
     left, top, side = size[0] // 2 - 8, size[1] // 2 - 4, 12
     photo.paste((255, 255, 255), (left, top, left + side, top + side))
     inputs = model.preprocess([photo], [case.question] if case.question else None)
-    light = model.unnormalized_image(photo).mean(dim=0)
+    light = model.images.unnormalized_image(photo).mean(dim=0)
     light = (light - light.min()) / (light.max() - light.min())
     x0, y0, x1, y1 = inputs.placements[0].frame
     across = x0 + (x1 - x0) * (torch.arange(light.shape[1]) + 0.5) / light.shape[1]
@@ -254,7 +255,7 @@ def test_nothing_is_touched(model, case):
 def test_half_precision_stays_close(model, case, kind, gap, likeness):
     """Log-probabilities within `gap` nats, maps as alike as `likeness` says, and float32 whatever the weights are."""
     full = mc.explain(model, photos()[2], text=case.text, question=case.question)
-    half = type(model)(getattr(copy.deepcopy(model.module), kind)(), model.processor, model.name)
+    half = mc.load(getattr(copy.deepcopy(model.module), kind)(), processor=model.loaded.processor)
     e = mc.explain(half, photos()[2], text=case.text, question=case.question)
     assert e.token_maps.dtype == torch.float32
     torch.testing.assert_close(e.token_log_probs, full.token_log_probs, rtol=0, atol=gap)
@@ -265,11 +266,14 @@ def test_half_precision_stays_close(model, case, kind, gap, likeness):
 def test_the_tower_runs_once_a_photo(model, case):
     if case.chooses:
         pytest.skip("question and photo run through one transformer")
-    image, original, seen = photos()[0], model.run_tower, []
-    mc.explain(model, image, text="a dog", question=case.question)  # the baseline is known from here on
-    model.run_tower = lambda inputs: (seen.append(len(inputs.pixels)), original(inputs))[1]
-    try:
-        mc.explain(model, [image, image], text=["a dog", "a red dog"], question=case.question, method="evidence", n_steps=2)
-    finally:
-        del model.run_tower
-    assert seen == [1] * model.capabilities.tower_shared_by_questions  # a tower that reads the question runs for each row
+    image, seen, spec = photos()[0], [], model.spec
+
+    def run_tower(loaded, inputs):
+        seen.append(len(inputs.pixels))
+        spec.run_tower(loaded, inputs)
+
+    counted = HuggingFace(model.module, model.loaded.processor, model.name, replace(spec, run_tower=run_tower))
+    mc.explain(counted, image, text="a dog", question=case.question)  # the baseline is known from here on
+    seen.clear()
+    mc.explain(counted, [image, image], text=["a dog", "a red dog"], question=case.question, method="evidence", n_steps=2)
+    assert seen == [1] * spec.capabilities.tower_shared_by_questions  # a tower that reads the question runs for each row

@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from hf_models import CASES, parameters
+from hf_models import CASES, forced_tokens, parameters
 from networks import noise_image
 from PIL import Image
 
@@ -38,12 +38,12 @@ WAYS = {"sampled": SAMPLED, "beams": {"num_beams": 3}}
 def spoken(model, case, image, **options):
     """What people get of `generate`: the text's ids `(t,)`, and the logits `(t, v)` they were chosen by, before processors."""
     if case.ask is not None:
-        asked = case.ask(model.processor, image, case.question)
+        asked = case.ask(model.loaded.processor, image, case.question)
     else:
-        asked = {"pixel_values": model.image_processor([image], return_tensors="pt").pixel_values}
-    forced = max(len(model.decoder_prefix_ids()) - 1, 0)
+        asked = {"pixel_values": model.loaded.image_processor([image], return_tensors="pt").pixel_values}
+    forced = forced_tokens(model)
     length = {"max_new_tokens": 6 + forced, "min_new_tokens": 1 + forced}
-    said = model.model.generate(**asked, **length, **options, output_logits=True, return_dict_in_generate=True)
+    said = model.module.generate(**asked, **length, **options, output_logits=True, return_dict_in_generate=True)
     beams = getattr(said, "beam_indices", None)
     rows = [0] * len(said.logits) if beams is None else beams[0, : len(said.logits)].tolist()
     count = next((i for i, row in enumerate(rows) if row < 0), len(rows))
@@ -164,7 +164,8 @@ def test_evidence_lies_where_something_was_planted(model, case, shape):
     if not case.grey:
         pytest.skip("its tower sees what little a grey photo has as it sees any photo")
     size = SHAPES[shape]
-    mean = getattr(model.image_processor, "image_mean", None) if getattr(model.image_processor, "do_normalize", True) else None
+    processor = model.loaded.image_processor
+    mean = getattr(processor, "image_mean", None) if getattr(processor, "do_normalize", True) else None
     colour = tuple(round(255 * m) for m in mean or (0.5, 0.5, 0.5))
     texts = [case.text if case.chooses else "a dog"] * 2
     photos = [planted(size, quadrant, colour) for quadrant in (0, 1)]  # two tell all turns and mirrorings apart

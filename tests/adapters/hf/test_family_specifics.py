@@ -48,8 +48,8 @@ def header_model(tmp_path, monkeypatch):
 def test_pix2struct_answers_what_the_model_answers(header_model):
     photo, question = noise_image(0, (300, 300)), "what colour is it?"
     e = mc.explain(header_model, photo, question=question, max_new_tokens=6)
-    values = header_model.processor(images=photo, text=question, return_tensors="pt", max_patches=40)
-    said = header_model.model.generate(**values, max_new_tokens=6, min_new_tokens=1)
+    values = header_model.loaded.processor(images=photo, text=question, return_tensors="pt", max_patches=40)
+    said = header_model.module.generate(**values, max_new_tokens=6, min_new_tokens=1)
     assert header_model.tokens(said[0, 1 : 1 + len(e.tokens)].tolist()) == list(e.tokens)
 
 
@@ -65,7 +65,7 @@ def test_pix2structs_photo_lies_below_the_header(header_model):
     assert [bool(row) for row in blank] == [top + height * (i + 0.5) <= 0 for i in range(rows)]
 
     def seen(photo):
-        return header_model.unnormalized_image(photo, "what colour is it?")
+        return header_model.images.unnormalized_image(photo, "what colour is it?")
 
     dark, light = Image.new("RGB", (300, 300)), Image.new("RGB", (300, 300), (255, 255, 255))
     light.paste((0, 0, 0), (0, 0, 300, 150))  # white in the lower half

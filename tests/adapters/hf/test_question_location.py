@@ -72,7 +72,7 @@ def test_the_tokens_are_those_of_the_question(loaded, case):
         if inputs.question_slice is None:
             return None
         ids, (start, stop) = inputs.question_ids[0].tolist(), inputs.question_slice
-        return ids[start:stop], *(model.tokenizer.decode(part).strip() for part in (ids[:start], ids[stop:]))
+        return ids[start:stop], *(model.loaded.tokenizer.decode(part).strip() for part in (ids[:start], ids[stop:]))
 
     _, *expected = parts("two red balls ?")  # what is left of the prompt with any question
     for question in QUESTIONS:
@@ -82,8 +82,8 @@ def test_the_tokens_are_those_of_the_question(loaded, case):
             continue
         own, *around = found
         assert around == expected
-        if model.text.unknown_id not in own:
-            said = model.tokenizer.decode(own).replace(" ", "")
+        if model.loaded.text.unknown_id not in own:
+            said = model.loaded.tokenizer.decode(own).replace(" ", "")
             assert said in (question.replace(" ", ""), question.replace(" ", "").lower())
         spans = model.question_spans(question)
         assert "".join(span.text for span in spans) == question.replace(" ", "")
@@ -99,7 +99,7 @@ def test_a_tokenizer_that_knows_no_places_finds_the_same(loaded, monkeypatch):
     case = NAMES["llava"]
     model = loaded(case)
     fast = ask(model, case)
-    monkeypatch.setattr(type(model.tokenizer), "is_fast", False)
+    monkeypatch.setattr(type(model.loaded.tokenizer), "is_fast", False)
     assert ask(model, case).question_words == fast.question_words
 
 
@@ -199,7 +199,7 @@ def default_float64():
 @pytest.mark.parametrize("name", ["blip-vqa", "git", "vilt", "blip-2", "florence-2"])
 def test_a_share_is_the_slope_along_its_tokens_embedding(loaded, default_float64, name):
     case, model = NAMES[name], loaded(NAMES[name])
-    model = type(model)(copy.deepcopy(model.module).double(), model.processor, model.name)
+    model = mc.load(copy.deepcopy(model.module).double(), processor=model.loaded.processor)
     e = ask(model, case, score="log_prob")
     inputs, ids = model.preprocess([noise_image(0, (96, 48))], [QUESTION]), model.tokenize([answer(case)])
     q, step = e.token_question.shape[1], 1e-5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from multimodal_cam.adapters.hf.tiled_model import tiled_view
+from multimodal_cam.adapters.hf.tiled_input import tiled_view
 from multimodal_cam.adapters.hf.token_views import overlap_shares
 
 

@@ -16,3 +16,10 @@ CASES: list[Case] = [*captioners.CASES, *convolutional.CASES, *vision_language.C
 def parameters() -> list[Any]:
     """The cases as pytest's parameters: variants of others are slow."""
     return [pytest.param(case, id=case.name, marks=[pytest.mark.slow] * case.slow) for case in CASES]
+
+
+def forced_tokens(model: Any) -> int:
+    """How many tokens an encoder-decoder's `generate` puts between the start and the first word."""
+    from multimodal_cam.adapters.hf.decoding import encoder_decoder_logits, start_and_forced_ids
+
+    return len(start_and_forced_ids(model.module)) - 1 if model.spec.logits is encoder_decoder_logits else 0

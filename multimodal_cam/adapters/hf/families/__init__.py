@@ -1,1 +1,1 @@
-"""One file a family: where its vision tower is, and how it is prompted."""
+"""One file a family: its spec, which says where its vision tower is and how it is prompted."""

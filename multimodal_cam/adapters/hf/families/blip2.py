@@ -1,94 +1,83 @@
-"""BLIP-2 (Li et al., ICML 2023) and InstructBLIP (Dai et al., NeurIPS 2023): a ViT, a Q-Former, a language model."""
+"""BLIP-2 (Li et al., ICML 2023) and InstructBLIP (Dai et al., NeurIPS 2023): a ViT, a Q-Former, a language model.
+
+The Q-Former's queries mix the cells of the ViT's last block, so every image token has seen all of the image.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
 import torch
-from PIL.Image import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...inputs import Inputs
+from ..decoding import encoder_decoder_logits, generate_with_encoder
 from ..family_spec import Capabilities, FamilySpec
-from ..prompted_model import PromptedModel, encoder_decoder_logits, generate_with_encoder, start_and_forced_ids
+from ..image_input import pixels_only
+from ..loaded_model import LoadedModel
+from ..prompts import JointPrompt
+from .blip import last_block
 
-Q_FORMER = ("qformer_input_ids", "qformer_attention_mask")
-
-
-class BLIP2(PromptedModel):
-    """The ViT's last block. The Q-Former's queries mix its cells, so every image token has seen all of the photo."""
-
-    caption_request = "a photo of"
-
-    def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
-        return self.model.vision_model, self.model.vision_model.encoder.layers[-1]
-
-    def prompt_template(self, asked: str) -> str:
-        return asked if asked == self.caption_request else f"Question: {asked} Answer:"
-
-    def split_processor_output(self, values: dict[str, Tensor], image: Image) -> tuple[Tensor, dict[str, Tensor]]:
-        return values["pixel_values"], {}
-
-    @property
-    def _is_encoder_decoder(self) -> bool:
-        """Whether the language model is a T5; OPT and Vicuna have no encoder."""
-        return not self.model.config.use_decoder_only_language_model
-
-    def decoder_prefix_ids(self) -> list[int]:
-        return start_and_forced_ids(self.model) if self._is_encoder_decoder else []
-
-    def teacher_forced_logits(self, inputs: Inputs, ids: Tensor) -> Tensor:
-        if self._is_encoder_decoder:
-            return encoder_decoder_logits(self, inputs, ids)
-        return super().teacher_forced_logits(inputs, ids)
-
-    def generate_ids(self, inputs: Inputs, **options: Any) -> Tensor:
-        if self._is_encoder_decoder:
-            return generate_with_encoder(self, inputs, **options)
-        assert inputs.question_ids is not None
-        kwargs = self.forward_kwargs(inputs, inputs.question_ids)
-        generated: Tensor = self.model.generate(input_ids=inputs.question_ids, **kwargs, **options)
-        prompt = inputs.question_ids.shape[1]
-        repeated = generated.shape[1] >= prompt and torch.equal(generated[:, :prompt], inputs.question_ids)
-        return generated[:, prompt:] if repeated else generated
+REQUEST = "a photo of"
 
 
-class InstructBLIP(BLIP2):
-    """The same, but the Q-Former reads the question, too: in tokens of its own, which shares of words leave out."""
-
-    caption_request = "Write a short description of the photo."
-    capabilities = Capabilities(tower_shared_by_questions=False)
-
-    def prompt_template(self, asked: str) -> str:
-        return asked
-
-    def split_processor_output(self, values: dict[str, Tensor], image: Image) -> tuple[Tensor, dict[str, Tensor]]:
-        return values["pixel_values"], {name: values[name] for name in Q_FORMER}
-
-    def batch_key(self, image: Image, question: str | None) -> Hashable:
-        return super().batch_key(image, question), len(self.processor.qformer_tokenizer(self.prompt_text(question)).input_ids)
+def prompt_template(_processor: Any, asked: str) -> str:
+    return asked if asked == REQUEST else f"Question: {asked} Answer:"
 
 
+def generate_behind_embeddings(loaded: LoadedModel, inputs: Inputs, **options: Any) -> Tensor:
+    """OPT's and Vicuna's ids: their `generate` repeats the prompt in some versions of transformers, and not in others."""
+    assert inputs.question_ids is not None
+    kwargs = loaded.forward_kwargs(inputs, inputs.question_ids)
+    generated: Tensor = loaded.model.generate(input_ids=inputs.question_ids, **kwargs, **options)
+    prompt = inputs.question_ids.shape[1]
+    repeated = generated.shape[1] >= prompt and torch.equal(generated[:, :prompt], inputs.question_ids)
+    return generated[:, prompt:] if repeated else generated
+
+
+def with_its_language_model(spec: FamilySpec, model: Any, _processor: Any, _name: str) -> FamilySpec:
+    """A T5 has an encoder; OPT and Vicuna have none."""
+    if model.config.use_decoder_only_language_model:
+        return spec
+    return replace(spec, logits=encoder_decoder_logits, generate=generate_with_encoder)
+
+
+def q_former_inputs(_loaded: LoadedModel, values: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    return values["pixel_values"], {name: values[name] for name in ("qformer_input_ids", "qformer_attention_mask")}
+
+
+def q_former_length(loaded: LoadedModel, question: str | None) -> Hashable:
+    """The Q-Former reads the question, too: in tokens of its own, which shares of words leave out."""
+    return len(loaded.processor.qformer_tokenizer(loaded.spec.prompt.text(loaded, question)).input_ids)
+
+
+BLIP2 = FamilySpec(
+    name="BLIP-2",
+    task="captioning, vqa",
+    architectures=("Blip2ForConditionalGeneration",),
+    layer="vision_model.encoder.layers[-1]",
+    grid="16 x 16 at 224 px",
+    tokenizer="byte-level BPE (OPT) or SentencePiece (T5)",
+    memory="7.5 GB (OPT-2.7B, float16)",
+    vision_tower_and_layer=last_block,
+    prompt=JointPrompt(request=REQUEST, template=prompt_template),
+    split_output=pixels_only,
+    generate=generate_behind_embeddings,
+    for_checkpoint=with_its_language_model,
+)
 SPECS = (
-    FamilySpec(
-        name="BLIP-2",
-        task="captioning, vqa",
-        architectures=("Blip2ForConditionalGeneration",),
-        adapter=BLIP2,
-        layer="vision_model.encoder.layers[-1]",
-        grid="16 x 16 at 224 px",
-        tokenizer="byte-level BPE (OPT) or SentencePiece (T5)",
-        memory="7.5 GB (OPT-2.7B, float16)",
-    ),
-    FamilySpec(
+    BLIP2,
+    replace(
+        BLIP2,
         name="InstructBLIP",
-        task="captioning, vqa",
         architectures=("InstructBlipForConditionalGeneration",),
-        adapter=InstructBLIP,
-        layer="vision_model.encoder.layers[-1]",
-        grid="16 x 16 at 224 px",
         tokenizer="SentencePiece",
         memory="16 GB (Vicuna-7B, float16)",
+        capabilities=Capabilities(tower_shared_by_questions=False),
+        prompt=JointPrompt(request="Write a short description of the photo.", template=lambda _processor, asked: asked),
+        split_output=q_former_inputs,
+        batch_key=q_former_length,
     ),
 )

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from ..family_spec import FamilySpec
-from ..prompted_model import PromptedModel
 
 
-class FastVLM(PromptedModel):
-    """`final_conv`, the tower's last convolution; its cells are the language model's image tokens, one each."""
-
-    def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
-        tower = self.model.model.vision_tower
-        return tower, tower.timm_model.final_conv
+def last_convolution(model: Any) -> tuple[nn.Module, nn.Module]:
+    """`final_conv`; its cells are the language model's image tokens, one each."""
+    tower = model.model.vision_tower
+    return tower, tower.timm_model.final_conv
 
 
 SPECS = (
@@ -21,10 +20,10 @@ SPECS = (
         name="FastVLM",
         task="captioning, vqa",
         architectures=("FastVlmForConditionalGeneration",),
-        adapter=FastVLM,
         layer="model.vision_tower.timm_model.final_conv",
         grid="16 x 16 at 1024 px",
         tokenizer="byte-level BPE",
         memory="1.5 GB (0.5B, bfloat16)",
+        vision_tower_and_layer=last_convolution,
     ),
 )

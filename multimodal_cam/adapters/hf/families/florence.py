@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from ...inputs import Inputs
+from ..decoding import encoder_decoder_logits, generate_with_encoder
 from ..family_spec import FamilySpec
-from ..prompted_model import EncoderDecoderModel
+from ..loaded_model import LoadedModel
+from ..prompts import JointPrompt
 
 
-class Florence(EncoderDecoderModel):
-    """The last block of the DaViT's last stage, `(b, c, h, w)` as it is; the projector adds the mean of all cells as a token."""
+def last_stage(model: Any) -> tuple[nn.Module, nn.Module]:
+    """The last block of the DaViT's last stage, `(b, c, h, w)`; the projector adds the mean of all cells as a token."""
+    tower = model.model.vision_tower
+    return tower, tower.blocks[-1][-1]
 
-    caption_request = "<CAPTION>"
 
-    def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
-        tower = self.model.model.vision_tower
-        return tower, tower.blocks[-1][-1]
+def run_tower(loaded: LoadedModel, inputs: Inputs) -> None:
+    loaded.tower(inputs.pixels)
 
-    def prompt_text(self, question: str | None) -> str:
-        return self.caption_request if question is None else question  # the processor puts the image's tokens in front
 
-    def run_tower(self, inputs: Inputs) -> None:
-        self.tower(inputs.pixels)
+def request_alone(_processor: Any, asked: str) -> str:
+    """The processor itself puts the image's tokens in front."""
+    return asked
 
 
 SPECS = (
@@ -30,10 +33,14 @@ SPECS = (
         name="Florence-2",
         task="captioning, vqa",
         architectures=("Florence2ForConditionalGeneration",),
-        adapter=Florence,
         layer="model.vision_tower.blocks[-1][-1]",
         grid="24 x 24 at 768 px",
         tokenizer="byte-level BPE",
         memory="0.9 GB (base, float32)",
+        vision_tower_and_layer=last_stage,
+        prompt=JointPrompt(request="<CAPTION>", template=request_alone, chat_template=False),
+        run_tower=run_tower,
+        logits=encoder_decoder_logits,
+        generate=generate_with_encoder,
     ),
 )

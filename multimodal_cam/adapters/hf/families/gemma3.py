@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from ...inputs import Inputs
-from ..base_model import tower_blocks
 from ..family_spec import FamilySpec
-from ..prompted_model import PromptedModel
+from ..loaded_model import LoadedModel
+from ..vision_tower import tower_blocks
 
 
-class Gemma3(PromptedModel):
-    """The last block of the ViT; 4 x 4 of its patches are one token of the prompt. Photos are seen whole, never panned."""
+def last_block(model: Any) -> tuple[nn.Module, nn.Module]:
+    """The ViT's last block; 4 x 4 of its patches are one token of the prompt. Images are seen whole, never panned."""
+    tower = model.model.vision_tower
+    return tower, tower_blocks(tower)[-1]
 
-    def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
-        tower = self.model.model.vision_tower
-        return tower, tower_blocks(tower)[-1]
 
-    def forward_kwargs(self, inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
-        """Token types: 1 for the photo's tokens, which attend in both directions."""
-        return super().forward_kwargs(inputs, ids) | {"token_type_ids": (ids == self.model.config.image_token_id).long()}
+def token_types(loaded: LoadedModel, _inputs: Inputs, ids: Tensor) -> dict[str, Tensor]:
+    """1 for the image's tokens, which attend in both directions."""
+    return {"token_type_ids": (ids == loaded.model.config.image_token_id).long()}
 
 
 SPECS = (
@@ -27,10 +28,11 @@ SPECS = (
         name="Gemma 3",
         task="captioning, vqa",
         architectures=("Gemma3ForConditionalGeneration",),
-        adapter=Gemma3,
         layer="model.vision_tower.encoder.layers[-1]",
         grid="64 x 64 at 896 px",
         tokenizer="SentencePiece",
         memory="9 GB (4B, bfloat16)",
+        vision_tower_and_layer=last_block,
+        token_kwargs=token_types,
     ),
 )

@@ -8,37 +8,34 @@ import torch
 from torch import Tensor, nn
 
 from ...inputs import Inputs
-from ..base_model import HuggingFace
 from ..family_spec import FamilySpec
+from ..image_input import pixels_only
+from ..loaded_model import LoadedModel
+from ..prompts import SeparatePrompt
 
 
-class GIT(HuggingFace):
-    """`GitForCausalLM`. Its logits begin with those of the image's tokens: only the last `t` are the text's."""
+def last_block(model: Any) -> tuple[nn.Module, nn.Module]:
+    tower = model.git.image_encoder
+    return tower, tower.vision_model.encoder.layers[-1]
 
-    def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
-        tower = self.model.git.image_encoder
-        return tower, tower.vision_model.encoder.layers[-1]
 
-    def question_embedding_layer(self) -> nn.Module | None:
-        layer: nn.Module = self.model.get_input_embeddings()
-        return layer
+def question_ids(loaded: LoadedModel, question: str | None) -> list[int]:
+    start: int = loaded.tokenizer.cls_token_id
+    return [start, *(loaded.tokenizer(question, add_special_tokens=False).input_ids if question else [])]
 
-    def prompt_ids(self, question: str | None, inputs: Inputs) -> list[int] | None:
-        start: int = self.tokenizer.cls_token_id
-        return [start, *(self.tokenizer(question, add_special_tokens=False).input_ids if question else [])]
 
-    def teacher_forced_logits(self, inputs: Inputs, ids: Tensor) -> Tensor:
-        assert inputs.question_ids is not None
-        said = torch.cat([inputs.question_ids, ids[:, :-1]], dim=1)
-        logits: Tensor = self.model(
-            pixel_values=inputs.pixels, input_ids=said, use_cache=False, logits_to_keep=ids.shape[1]
-        ).logits
-        return logits
+def logits(loaded: LoadedModel, inputs: Inputs, ids: Tensor) -> Tensor:
+    """GIT's logits begin with those of the image's tokens: only the last `t` are the text's."""
+    assert inputs.question_ids is not None
+    read = torch.cat([inputs.question_ids, ids[:, :-1]], dim=1)
+    found: Tensor = loaded.model(pixel_values=inputs.pixels, input_ids=read, use_cache=False, logits_to_keep=ids.shape[1]).logits
+    return found
 
-    def generate_ids(self, inputs: Inputs, **options: Any) -> Tensor:
-        assert inputs.question_ids is not None
-        said: Tensor = self.model.generate(pixel_values=inputs.pixels, input_ids=inputs.question_ids, **options)
-        return said[:, inputs.question_ids.shape[1] :]
+
+def generate(loaded: LoadedModel, inputs: Inputs, **options: Any) -> Tensor:
+    assert inputs.question_ids is not None
+    generated: Tensor = loaded.model.generate(pixel_values=inputs.pixels, input_ids=inputs.question_ids, **options)
+    return generated[:, inputs.question_ids.shape[1] :]
 
 
 SPECS = (
@@ -46,10 +43,14 @@ SPECS = (
         name="GIT",
         task="captioning, vqa",
         architectures=("GitForCausalLM",),
-        adapter=GIT,
         layer="git.image_encoder.vision_model.encoder.layers[-1]",
         grid="14 x 14 at 224 px",
         tokenizer="WordPiece",
         memory="0.7 GB (base, float32)",
+        vision_tower_and_layer=last_block,
+        prompt=SeparatePrompt(question_ids),
+        split_output=pixels_only,
+        logits=logits,
+        generate=generate,
     ),
 )

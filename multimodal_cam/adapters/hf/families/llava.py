@@ -6,23 +6,16 @@ from typing import Any
 
 from torch import nn
 
-from ..base_model import tower_blocks
 from ..family_spec import FamilySpec
-from ..prompted_model import PromptedModel
-
-
-class LLaVA(PromptedModel):
-    """The block that `vision_feature_layer` names, the last but one as a rule: those behind it never reach the words."""
-
-    def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
-        return selected_feature_layer(self.model)
-
-    def prompt_template(self, asked: str) -> str:
-        return chat_of_one_turn(self.processor.image_token, asked)
+from ..prompts import JointPrompt
+from ..vision_tower import tower_blocks
 
 
 def selected_feature_layer(model: Any) -> tuple[nn.Module, nn.Module]:
-    """The vision tower, and the block of it that `vision_feature_layer` names. Raises ValueError where that names several."""
+    """The block that `vision_feature_layer` names, as a rule the last but one: those behind it never reach the words.
+
+    Raises ValueError where that names several.
+    """
     tower, used = model.model.vision_tower, model.config.vision_feature_layer
     if not isinstance(used, int):
         raise ValueError(
@@ -32,20 +25,21 @@ def selected_feature_layer(model: Any) -> tuple[nn.Module, nn.Module]:
     return tower, tower_blocks(tower)[used if used < 0 else used - 1]  # hidden state 0 is what the first block gets
 
 
-def chat_of_one_turn(image_token: str, asked: str) -> str:
-    """LLaVA 1.5's prompt for a photo and one request."""
-    return f"USER: {image_token}\n{asked} ASSISTANT:"
+def chat_of_one_turn(processor: Any, asked: str) -> str:
+    return f"USER: {processor.image_token}\n{asked} ASSISTANT:"
 
 
+CHAT_OF_ONE_TURN = JointPrompt(template=chat_of_one_turn)
 SPECS = (
     FamilySpec(
         name="LLaVA 1.5",
         task="captioning, vqa",
         architectures=("LlavaForConditionalGeneration",),
-        adapter=LLaVA,
         layer="model.vision_tower.encoder.layers[vision_feature_layer]",
         grid="24 x 24 at 336 px",
         tokenizer="SentencePiece",
         memory="14 GB (7B, float16)",
+        vision_tower_and_layer=selected_feature_layer,
+        prompt=CHAT_OF_ONE_TURN,
     ),
 )

@@ -10,30 +10,30 @@ import torch
 from torch import Tensor, nn
 
 from ...inputs import Inputs
-from ..family_spec import FamilySpec
+from ..loaded_model import LoadedModel
 from ..token_views import OrderedTokenView
-from .qwen2vl import Qwen2VL
+from .qwen2vl import QWEN2, merged_blocks_view
 
 
-class Qwen3VL(Qwen2VL):
-    """The layer is the tower itself: there all that the words see of the photo comes out.
+def tower_itself(model: Any) -> tuple[nn.Module, nn.Module]:
+    """The layer is the tower: there all that the words see of the image comes out."""
+    return model.model.visual, model.model.visual
 
-    On the grid lies what the last block gives and the merger makes tokens of. What earlier blocks send around it, to the first
-    layers of the language model (DeepStack; Meng et al., NeurIPS 2024), is unplaced.
+
+def deepstack_view(loaded: LoadedModel, inputs: Inputs, layer: nn.Module) -> OrderedTokenView:
+    """On the grid lies what the last block gives and the merger makes tokens of.
+
+    What earlier blocks send around it, to the first layers of the language model (DeepStack; Meng et al., NeurIPS 2024), is
+    unplaced.
     """
-
-    def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
-        return self.model.model.visual, self.model.model.visual
-
-    def layer_view(self, inputs: Inputs, layer: nn.Module) -> OrderedTokenView:
-        plain = super().layer_view(inputs, layer)
-        if layer is not self.layer:
-            return plain
-        tower: Any = self.tower
-        vision = self.model.config.vision_config
-        tokens = len(plain.order) // vision.spatial_merge_size**2
-        rows = math.ceil(len(tower.deepstack_merger_list) * tokens * vision.out_hidden_size / vision.hidden_size)
-        return DeepStackView(rows, shape=plain.shape, order=plain.order, merger=tower.merger)
+    plain = merged_blocks_view(loaded, inputs, layer)
+    if layer is not loaded.layer:
+        return plain
+    tower: Any = loaded.tower
+    vision = loaded.model.config.vision_config
+    tokens = len(plain.order) // vision.spatial_merge_size**2
+    rows = math.ceil(len(tower.deepstack_merger_list) * tokens * vision.out_hidden_size / vision.hidden_size)
+    return DeepStackView(rows, shape=plain.shape, order=plain.order, merger=tower.merger)
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class DeepStackView(OrderedTokenView):
 
 
 SPECS = (
-    FamilySpec(
+    replace(
+        QWEN2,
         name="Qwen3-VL, Qwen3-VL-MoE",
-        task="captioning, vqa",
         architectures=("Qwen3VLForConditionalGeneration", "Qwen3VLMoeForConditionalGeneration"),
-        adapter=Qwen3VL,
         layer="model.visual (its last block)",
         grid="H/16 x W/16, as the photo",
-        tokenizer="byte-level BPE",
         memory="4.3 GB (2B, bfloat16)",
+        vision_tower_and_layer=tower_itself,
+        layer_view=deepstack_view,
     ),
 )

@@ -7,35 +7,37 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...inputs import Inputs
-from ..base_model import HuggingFace, shift_right, tower_blocks
+from ..decoding import no_layer, shift_right
 from ..family_spec import FamilySpec
+from ..image_input import pixels_only
+from ..loaded_model import LoadedModel
+from ..prompts import SeparatePrompt
+from ..vision_tower import tower_blocks
 
 
-class VisionEncoderDecoder(HuggingFace):
-    """Its encoder is the tower, its last block (stage, in Swin) the layer."""
+def last_block(model: Any) -> tuple[nn.Module, nn.Module]:
+    """The encoder is the tower, its last block (stage, in Swin) the layer."""
+    return model.encoder, tower_blocks(model.encoder)[-1]
 
-    def vision_tower_and_layer(self) -> tuple[nn.Module, nn.Module]:
-        return self.model.encoder, tower_blocks(self.model.encoder)[-1]
 
-    def teacher_forced_logits(self, inputs: Inputs, ids: Tensor) -> Tensor:
-        logits: Tensor = self.model(
-            pixel_values=inputs.pixels, decoder_input_ids=shift_right(self._start_id, ids), use_cache=False
-        ).logits
-        return logits
+def logits(loaded: LoadedModel, inputs: Inputs, ids: Tensor) -> Tensor:
+    read = shift_right(_start_id(loaded.model), ids)
+    found: Tensor = loaded.model(pixel_values=inputs.pixels, decoder_input_ids=read, use_cache=False).logits
+    return found
 
-    def generate_ids(self, inputs: Inputs, **options: Any) -> Tensor:
-        said: Tensor = self.model.generate(pixel_values=inputs.pixels, **options)
-        return said[:, 1:]
 
-    @property
-    def _start_id(self) -> int:
-        """What the decoder reads first; where a checkpoint does not say, the start of its decoder's texts."""
-        model = self.model
-        choices = [getattr(model.generation_config, "decoder_start_token_id", None)]
-        choices += [getattr(model.config, "decoder_start_token_id", None), model.generation_config.bos_token_id]
-        choices += [model.config.decoder.bos_token_id]
-        start: int = next(choice for choice in choices if choice is not None)
-        return start
+def generate(loaded: LoadedModel, inputs: Inputs, **options: Any) -> Tensor:
+    generated: Tensor = loaded.model.generate(pixel_values=inputs.pixels, **options)
+    return generated[:, 1:]
+
+
+def _start_id(model: Any) -> int:
+    """What the decoder reads first; where a checkpoint does not say, the start of its decoder's texts."""
+    choices = [getattr(model.generation_config, "decoder_start_token_id", None)]
+    choices += [getattr(model.config, "decoder_start_token_id", None), model.generation_config.bos_token_id]
+    choices += [model.config.decoder.bos_token_id]
+    start: int = next(choice for choice in choices if choice is not None)
+    return start
 
 
 SPECS = (
@@ -43,10 +45,15 @@ SPECS = (
         name="VisionEncoderDecoder (ViT-GPT2, Swin, Donut)",
         task="captioning",
         architectures=("VisionEncoderDecoderModel",),
-        adapter=VisionEncoderDecoder,
         layer="the encoder's last block or stage",
         grid="H/16 for ViT, H/32 for Swin",
         tokenizer="byte-level BPE, WordPiece or SentencePiece",
         memory="1 GB (ViT-GPT2, float32)",
+        vision_tower_and_layer=last_block,
+        prompt=SeparatePrompt(),
+        question_layer=no_layer,
+        split_output=pixels_only,
+        logits=logits,
+        generate=generate,
     ),
 )

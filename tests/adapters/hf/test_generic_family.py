@@ -8,6 +8,7 @@ import logging
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,8 +21,11 @@ from typer.testing import CliRunner
 
 import multimodal_cam as mc
 from multimodal_cam.adapters.catalog import layer_rows
+from multimodal_cam.adapters.hf.checkpoint import adapt
+from multimodal_cam.adapters.hf.composed_adapter import HuggingFace
+from multimodal_cam.adapters.hf.decoding import no_layer
 from multimodal_cam.adapters.hf.family_spec import Capabilities
-from multimodal_cam.adapters.hf.generic_model import GenericModel, logits_agree
+from multimodal_cam.adapters.hf.generic_family import GENERIC, logits_agree
 from multimodal_cam.adapters.hf.probe import (
     GridLayout,
     find_grid_start,
@@ -31,6 +35,7 @@ from multimodal_cam.adapters.hf.probe import (
     record_calls,
     weights_without_gradients,
 )
+from multimodal_cam.adapters.hf.prompts import JointPrompt
 from multimodal_cam.adapters.inputs import Inputs
 from multimodal_cam.cli.app import app
 
@@ -58,7 +63,7 @@ def loaded(checkpoints):
     """Models by the name of their builder; leave them as they are."""
     models = {}
 
-    def load(name: str) -> GenericModel:
+    def load(name: str) -> HuggingFace:
         if name not in models:
             models[name] = mc.load(checkpoints(name), device="cpu")
         return models[name]
@@ -80,10 +85,10 @@ def loaded(checkpoints):
 def test_tower_and_layer_are_found_and_told(checkpoints, caplog, name, tower, layer, runs):
     with caplog.at_level(logging.WARNING, "multimodal_cam"):
         model = mc.load(checkpoints(name), device="cpu")
-    (said,) = (record.getMessage() for record in caplog.records)
+    (said,) = (record.getMessage() for record in caplog.records if record.name == "multimodal_cam")  # other libraries warn, too
     assert f"its vision tower was found at {tower!r}, it is explained at layer {layer!r}" in said
-    assert "docs/add-a-family.md" in said
-    can = model.capabilities
+    assert "docs/how-to/family.md" in said
+    can = model.spec.capabilities
     assert (can.head_runs_alone, can.head_rows_in_one_batch, can.rows_in_one_batch) == runs
     e = mc.explain(model, noise_image(0, (96, 48)), text=TEXT)
     assert e.layer == layer
@@ -102,9 +107,9 @@ def test_it_finds_what_others_wrote_down(tmp_path, name):
     case.build(tmp_path)
     known = mc.load(tmp_path, device="cpu")
     if name == "llama4":
-        known.image_processor.max_patches = 1  # no tiles
-    found = GenericModel(known.model, known.processor, name)
-    image, asked = noise_image(0, (96, 48)), {"question": case.question or known.caption_request, "text": TEXT}
+        known.loaded.image_processor.max_patches = 1  # no tiles
+    found = adapt(known.module, known.loaded.processor, name, family=GENERIC)
+    image, asked = noise_image(0, (96, 48)), {"question": case.question or known.spec.prompt.request, "text": TEXT}
     for method in ("grad_cam", "evidence"):
         own, same = (mc.explain(model, image, **asked, method=method, n_steps=4) for model in (known, found))
         torch.testing.assert_close(same.maps, own.maps, rtol=1e-3, atol=1e-4 * own.maps.abs().max().item())
@@ -119,7 +124,7 @@ def test_an_adapter_is_needed_where_a_model_speaks_otherwise(tmp_path):
     with pytest.raises(
         ValueError, match=REFUSED.format("PaliGemmaForConditionalGeneration", r"generate\(\) chose its 3 tokens by")
     ):
-        GenericModel(known.model, known.processor, "paligemma")
+        adapt(known.module, known.loaded.processor, "paligemma", family=GENERIC)
 
 
 def test_questions_about_one_photo_share_the_tower(loaded):
@@ -136,15 +141,17 @@ def test_row_by_row_is_the_same(loaded):
     """Whatever way a model is run, the maps are the same."""
     model, image = loaded("idefics2"), noise_image(2, (96, 48))
     expected = mc.explain(model, [image, image], text=[TEXT, "two dogs"], method="evidence", n_steps=4)
-    other = copy.copy(model)
-    other.readout = None
     for alone, head_together, together in ((True, False, False), (False, True, True), (False, False, False)):
-        other.capabilities = Capabilities(
+        can = Capabilities(
             head_runs_alone=alone,
             head_rows_in_one_batch=head_together,
             rows_in_one_batch=together,
+            generates_from_layer=False,
             tower_shared_by_questions=False,
             grid_follows_image=True,
+        )
+        other = HuggingFace(
+            model.module, model.loaded.processor, model.name, replace(model.spec, capabilities=can, readout=no_layer)
         )
         found = mc.explain(other, [image, image], text=[TEXT, "two dogs"], method="evidence", n_steps=4)
         for one, same in zip(found, expected, strict=True):
@@ -170,10 +177,10 @@ def test_what_goes_around_the_layer_stays_the_photos(checkpoints):
 
     folder = checkpoints("idefics2")
     model = Around.from_pretrained(folder)
-    assert mc.load(model, processor=AutoProcessor.from_pretrained(folder)).capabilities.head_runs_alone
+    assert mc.load(model, processor=AutoProcessor.from_pretrained(folder)).spec.capabilities.head_runs_alone
     model.around()
     adapter = mc.load(model, processor=AutoProcessor.from_pretrained(folder))
-    assert not adapter.capabilities.head_runs_alone
+    assert not adapter.spec.capabilities.head_runs_alone
     image = noise_image(2, (96, 48))
     inputs, ids = adapter.preprocess([image]), adapter.tokenize([TEXT])
     e = mc.explain(adapter, image, text=TEXT, method="hires_cam")
@@ -186,14 +193,14 @@ def test_what_goes_around_the_layer_stays_the_photos(checkpoints):
 
 
 def test_what_is_said_of_each_token_of_the_prompt_goes_on(loaded):
-    model = copy.copy(loaded("idefics2"))
+    model = loaded("idefics2")
     prompt, pixels = torch.tensor([[5, 6, 7]]), torch.zeros(1, 3, 4, 4)
     more = {
         "token_type_ids": torch.tensor([[0, 1, 0]]),
         "position_ids": torch.tensor([[0, 1, 2]]),
         "sizes": torch.tensor([[4, 4]]),
     }
-    given = model.forward_kwargs(Inputs(pixels, (), prompt, extra_inputs=more), torch.tensor([[5, 6, 7, 8, 9]]))
+    given = model.loaded.forward_kwargs(Inputs(pixels, (), prompt, extra_inputs=more), torch.tensor([[5, 6, 7, 8, 9]]))
     assert given["token_type_ids"].tolist() == [[0, 1, 0, 0, 0]]
     assert given["position_ids"].tolist() == [[0, 1, 2, 3, 4]]
     assert given["attention_mask"].tolist() == [[1] * 5]
@@ -231,12 +238,12 @@ def test_an_architecture_outside_transformers_runs_if_it_is_trusted(checkpoints,
     torch.testing.assert_close(found.maps, same.maps)
 
 
-# ---- docs/add-a-family.md --------------------------------------------------------------------------------------------------
+# ---- docs/how-to/family.md --------------------------------------------------------------------------------------------------
 
 
 def test_the_page_runs_as_it_stands(checkpoints, loaded, tmp_path, monkeypatch, capsys):
     """Its example is loaded by name, passes its own check, and gives the maps of the generic path; the command line takes it."""
-    page = (ROOT / "docs" / "add-a-family.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "family.md").read_text()
     family, *rest = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     changed = re.sub(r'CHECKPOINT = ".*"', f"CHECKPOINT = {str(checkpoints('idefics2'))!r}", family)
     (tmp_path / "my_family.py").write_text(changed)
@@ -245,7 +252,7 @@ def test_the_page_runs_as_it_stands(checkpoints, loaded, tmp_path, monkeypatch, 
     monkeypatch.syspath_prepend(tmp_path)
     names: dict = {}
     for block in rest:
-        exec(compile(block, "add-a-family.md", "exec"), names)
+        exec(compile(block, "family.md", "exec"), names)
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("ok", "FAILED"))]
     shown = re.search(r"```\n(ok .*?)```", page, re.DOTALL)[1].splitlines()
     assert [line.partition(":")[0] for line in said] == [line.partition(":")[0] for line in shown], said
@@ -262,8 +269,8 @@ def test_the_page_runs_as_it_stands(checkpoints, loaded, tmp_path, monkeypatch, 
 # ---- what cannot be had ----------------------------------------------------------------------------------------------------
 
 REFUSED = (
-    r"there is no adapter for {}, and none can be made up: .*{}.*; write its adapter: vision_tower_and_layer, prompt_ids, "
-    r"run_tower, teacher_forced_logits and generate_ids"
+    r"there is no adapter for {}, and none can be made up: .*{}.*; write its FamilySpec \(vision_tower_and_layer, and of "
+    r"prompt, run_tower, logits and generate what differs\)"
 )
 
 
@@ -277,7 +284,7 @@ def test_tiles_are_refused_with_their_setting(checkpoints):
 def pair(loaded):
     """A model and its processor to spoil."""
     model = loaded("idefics2")
-    return copy.deepcopy(model.model), copy.copy(model.processor)
+    return copy.deepcopy(model.module), copy.copy(model.loaded.processor)
 
 
 def refused(pair, said):
@@ -292,17 +299,13 @@ def test_a_processor_that_makes_no_prompt(pair):
 
 
 def test_a_processor_that_gives_something_else(pair, monkeypatch):
-    monkeypatch.setattr(
-        GenericModel, "process_image_and_text", lambda *_: {"input_ids": torch.ones(1, 3), "patches": torch.ones(1, 4)}
-    )
+    monkeypatch.setattr(JointPrompt, "process", lambda *_: {"input_ids": torch.ones(1, 3), "patches": torch.ones(1, 4)})
     refused(pair, "its processor was to give pixel_values, and gives input_ids, patches")
 
 
 def test_a_second_picture(pair, monkeypatch):
-    original = GenericModel.process_image_and_text
-    monkeypatch.setattr(
-        GenericModel, "process_image_and_text", lambda *args: original(*args) | {"high_res": torch.ones(1, 3, 64, 64)}
-    )
+    original = JointPrompt.process
+    monkeypatch.setattr(JointPrompt, "process", lambda *args: original(*args) | {"high_res": torch.ones(1, 3, 64, 64)})
     refused(pair, "it sees the photo twice, as pixel_values and as high_res")
 
 
