@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..core.geometry import Placement, squeeze
+from ..core.geometry import Placement
 from ..core.hooks import evaluation_mode
 from .contract import refuse_questions
-from .encoder_input import MEAN_COLOUR, CutNetworkAdapter, ImagePreprocessing
+from .encoder_input import CutNetworkAdapter
 from .head_extraction import last_spatial_layer
+from .image_preprocessing import ImagePreprocessing
 from .inputs import Inputs
 from .labels import LabelChooser, Labels
-from .transform_placement import transform_placement
 
 
 class Classifier(CutNetworkAdapter, LabelChooser):
@@ -38,7 +38,7 @@ class Classifier(CutNetworkAdapter, LabelChooser):
     ) -> None:
         super().__init__(network, network, preprocessing)
         self.name, self.provenance = name, dict(provenance)
-        blank = self.image_inputs([Image.new("RGB", (64, 64), MEAN_COLOUR)])
+        blank = self.blank_inputs()
         self.tap_layer(last_spatial_layer(network, blank.pixels) if layer is None else _find_layer(network, layer))
         self.labels = Labels(self._label_names(labels, blank))
 
@@ -100,7 +100,7 @@ def classifier(
             `image_size`, with ImageNet's mean and deviation.
         image_size: Side of the squeezed image in pixels.
         placement: Placement of the pixels on an image of the given width and height (`geometry.squeeze`, `center_crop`,
-            `letterbox`). None: worked out from torchvision's and timm's transforms.
+            `letterbox`). None: measured, with photos of known patterns.
         name: Name in records and pages.
         provenance: Source of the weights, for the record.
 
@@ -108,11 +108,9 @@ def classifier(
         A `TaskAdapter`.
 
     Raises:
-        ValueError: The labels do not fit the outputs, no layer gives a grid, or the placement of `preprocess` is unknown.
+        ValueError: The labels do not fit the outputs, or no layer gives a grid.
     """
-    if placement is None:
-        placement = squeeze if preprocess is None else transform_placement(preprocess)
-    preprocessing = ImagePreprocessing(placement, preprocess, image_size)
+    preprocessing = ImagePreprocessing(preprocess, image_size, placement)
     return Classifier(module, labels, layer, preprocessing, name, provenance or {})
 
 

@@ -22,10 +22,11 @@ from torch.nn import functional as F
 
 from ..core.spans import Span
 from .contract import Unknown, refuse_questions
-from .encoder_input import MEAN_COLOUR, CutNetworkAdapter, ImagePreprocessing
+from .encoder_input import CutNetworkAdapter
 from .head_extraction import last_spatial_layer
 from .hf import detokenization
 from .hf.token_views import TokenView
+from .image_preprocessing import ImagePreprocessing
 from .inputs import Inputs, pad_ids
 
 TEXT_BATCH = 64  # texts in one pass of the text tower
@@ -56,7 +57,7 @@ class CLIP(CutNetworkAdapter):
 
     def default_layer(self) -> nn.Module:
         """Layer that is tapped: the last grid of the image tower."""
-        return last_spatial_layer(self.encoder, self.image_inputs([Image.new("RGB", (64, 64), MEAN_COLOUR)]).pixels)
+        return last_spatial_layer(self.encoder, self.blank_inputs().pixels)
 
     def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:
         refuse_questions(self.name, questions)

@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..core.geometry import Placement, squeeze
+from ..core.geometry import Placement
 from ..core.spans import Span
 from .contract import Unknown, refuse_questions, refuse_unknown
-from .encoder_input import EncoderAdapter, ImagePreprocessing, differentiable_rnn
+from .encoder_input import EncoderAdapter, differentiable_rnn
+from .image_preprocessing import ImagePreprocessing
 from .inputs import PAD, Inputs, pad_ids
 
 
@@ -164,7 +165,7 @@ def captioner(
     readout: nn.Module | None = None,
     preprocess: Callable[[Image.Image], Tensor] | None = None,
     image_size: int = 224,
-    placement: Callable[[int, int], Placement] = squeeze,
+    placement: Callable[[int, int], Placement] | None = None,
     bos: int | None = None,
     eos: int | None = None,
     unk: int | None = None,
@@ -185,7 +186,7 @@ def captioner(
             deviation.
         image_size: Side of the squeezed image in pixels.
         placement: Placement of the pixels on an image of the given width and height (`geometry.squeeze`, `center_crop`,
-            `letterbox`).
+            `letterbox`). None: measured, with photos of known patterns.
         bos: Id of the start token, which is never generated.
         eos: Id of the end token; needed to generate.
         unk: Id of the unknown word, for a `tokenizer` given as a list or a dict.
@@ -202,7 +203,7 @@ def captioner(
         encoder,
         decoder,
         tokenizer_of(tokenizer, unk),
-        ImagePreprocessing(placement, preprocess, image_size),
+        ImagePreprocessing(preprocess, image_size, placement),
         DecodingLimits(bos, eos, max_words),
         head_input_layer=head_input_layer,
         readout=readout,

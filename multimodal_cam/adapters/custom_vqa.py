@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from PIL import Image
 from torch import Tensor, nn
 
-from ..core.geometry import Placement, squeeze
+from ..core.geometry import Placement
 from ..core.spans import Span
 from .custom_captioner import Tokenizer, tokenizer_of
-from .encoder_input import EncoderAdapter, ImagePreprocessing, differentiable_rnn
+from .encoder_input import EncoderAdapter, differentiable_rnn
+from .image_preprocessing import ImagePreprocessing
 from .inputs import Inputs, pad_ids
 from .labels import LabelChooser, Labels
 
@@ -77,7 +78,7 @@ def vqa(
     question_layer: nn.Module | None = None,
     preprocess: Callable[[Image.Image], Tensor] | None = None,
     image_size: int = 224,
-    placement: Callable[[int, int], Placement] = squeeze,
+    placement: Callable[[int, int], Placement] | None = None,
     max_words: int = 64,
     name: str = "vqa",
 ) -> CustomVQA:
@@ -108,7 +109,7 @@ def vqa(
         head,
         Labels(answers),
         tokenizer_of(tokenizer, unk),
-        ImagePreprocessing(placement, preprocess, image_size),
+        ImagePreprocessing(preprocess, image_size, placement),
         head_input_layer=head_input_layer,
         question_layer=question_layer,
         max_words=max_words,

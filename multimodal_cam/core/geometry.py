@@ -32,9 +32,13 @@ def squeeze(width: int, height: int) -> Placement:
     return Placement(width, height)
 
 
-def center_crop(width: int, height: int) -> Placement:
-    """The largest centred square (shorter side resized, then cropped)."""
-    x, y = min(1.0, height / width) / 2, min(1.0, width / height) / 2
+def center_crop(width: int, height: int, *, resize: int = 1, crop: int = 1) -> Placement:
+    """The centred square that `Resize(resize)` and `CenterCrop(crop)` leave; without them the largest one.
+
+    `placement=functools.partial(center_crop, resize=256, crop=224)` states it for a preprocessing.
+    """
+    share = crop / resize
+    x, y = share * min(1.0, height / width) / 2, share * min(1.0, width / height) / 2
     return Placement(width, height, (0.5 - x, 0.5 - y, 0.5 + x, 0.5 + y))
 
 

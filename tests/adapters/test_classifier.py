@@ -12,7 +12,6 @@ from torch import nn
 
 import multimodal_cam as mc
 from multimodal_cam.adapters.classifier import imagenet_labels
-from multimodal_cam.adapters.transform_placement import transform_placement
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 ALL_METHODS = sorted({*mc.METHODS} - {"attention"})
@@ -256,15 +255,6 @@ def test_the_map_lies_on_the_original_photo(kind, size):
     x, y = (drawn.sum(0) * xs).sum() / drawn.sum(), (drawn.sum(1) * ys).sum() / drawn.sum()
     assert abs(x - (box[0] + box[2]) / 2) < 0.02 * width
     assert abs(y - (box[1] + box[3]) / 2) < 0.02 * height
-
-
-def test_a_step_that_moves_the_photo_in_an_unknown_way_is_refused():
-    from torchvision.transforms import Compose, Pad, Resize, ToTensor
-
-    steps = Compose([Resize(64), Pad(3), ToTensor()])
-    with pytest.raises(ValueError, match="where Pad puts the photo is not known here, pass placement="):
-        transform_placement(steps)
-    assert transform_placement(Compose([Resize((64, 32)), ToTensor()]))(300, 200).frame == (0, 0, 1, 1)
 
 
 # ---- labels ---------------------------------------------------------------------------------------------------------

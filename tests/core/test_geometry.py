@@ -35,6 +35,11 @@ def test_a_centre_crop_lands_in_the_middle():
     torch.testing.assert_close(drawn[:, 150:250], torch.ones(100, 100))
 
 
+def test_a_centre_crop_of_a_resized_photo_keeps_224_of_256_pixels():
+    assert center_crop(400, 100, resize=256, crop=224).frame == (0.390625, 0.0625, 0.609375, 0.9375)
+    assert center_crop(100, 100, resize=224, crop=256).frame[0] < 0, "a crop larger than the photo is padded"
+
+
 def test_a_letterbox_drops_its_margins():
     placement = letterbox(400, 100)
     assert placement.frame == (0.0, -1.5, 1.0, 2.5)

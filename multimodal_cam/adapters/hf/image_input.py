@@ -12,8 +12,8 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from ...core.geometry import Placement
+from .. import image_placement
 from ..inputs import Inputs, deduplicate_images, pad_ids
-from . import image_placement
 from .loaded_model import LoadedModel
 from .prompt_questions import PromptQuestions
 from .token_views import TokenView

@@ -10,8 +10,8 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from .. import image_placement
 from ..inputs import Inputs
-from . import image_placement
 from .image_input import UNNORMALIZED, ImageInput
 from .loaded_model import TILES, LoadedModel
 from .token_views import OrderedTokenView, TiledTokenView, TokenView

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from ... import image_placement
 from ...inputs import Inputs
-from .. import image_placement
 from ..family_spec import Capabilities, FamilySpec
 from ..image_input import nearly_mean_colour_inputs
 from ..loaded_model import LoadedModel

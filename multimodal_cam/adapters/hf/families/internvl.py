@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .. import image_placement
+from ... import image_placement
 from ..family_spec import Capabilities, FamilySpec
 from ..loaded_model import LoadedModel
 from ..tiled_input import Tiling, unnormalized_parts

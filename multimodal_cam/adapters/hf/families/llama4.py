@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ... import image_placement
 from ...inputs import Inputs
-from .. import image_placement
 from ..decoding import generate_prompted
 from ..family_spec import Capabilities, FamilySpec
 from ..loaded_model import LoadedModel

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ...core.geometry import Placement
+from ..core.geometry import Placement
 
 SNAP = 0.004  # fractions of the photo: frames nearer to an edge than that end at it
 
@@ -43,12 +43,19 @@ def measure(width: int, height: int, process: Callable[[Image.Image], Tensor]) -
 
 def _ends(along: Tensor, across: Tensor, place: Tensor, size: int) -> tuple[float, float]:
     """Where the first and the last pixel of `size` begin and end, by a straight line through all places."""
-    design = torch.stack([along, across, torch.ones_like(along)], dim=1)
-    slope, other, start = torch.linalg.lstsq(design, place[:, None]).solution[:, 0].tolist()
+    slope, other, start = fitted_plane(along, across, place)
     if slope <= 0 or abs(other) * size > 0.05:
         raise ValueError("the processor turns or mirrors photos, so maps cannot be put back: switch that off in its settings")
-    return _snapped(start), _snapped(start + slope * size)
+    return snapped(start), snapped(start + slope * size)
 
 
-def _snapped(x: float) -> float:
+def fitted_plane(along: Tensor, across: Tensor, place: Tensor) -> tuple[float, float, float]:
+    """Least squares of `place = slope * along + other * across + start`, vectors all three."""
+    design = torch.stack([along, across, torch.ones_like(along)], dim=1)
+    slope, other, start = torch.linalg.lstsq(design, place[:, None]).solution[:, 0].tolist()
+    return slope, other, start
+
+
+def snapped(x: float) -> float:
+    """`x`, or the whole number that it is as good as."""
     return float(round(x)) if abs(x - round(x)) < SNAP else x

@@ -1,0 +1,73 @@
+"""From photos to pixels, and where these lie: the preprocessing around a user's own network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..core.geometry import Placement, squeeze
+from ..models.encoder import to_pixels
+from .pixel_layout import pixels_of
+from .transform_placement import TransformPlacement
+
+IMAGENET_MEAN = tuple(255 * x for x in (0.485, 0.456, 0.406))
+IMAGENET_STD = tuple(255 * x for x in (0.229, 0.224, 0.225))
+MEAN_COLOUR = tuple(round(x) for x in IMAGENET_MEAN)
+KEPT = 64  # photos whose pixels wait for the batch that they were made for
+
+
+class ImagePreprocessing:
+    """How images become pixels, and where these lie on the image.
+
+    Args:
+        transform: One image -> pixels `(c, H, W)`; None squeezes it to `image_size`, with ImageNet's mean and deviation.
+        image_size: Side of the square in pixels, without a `transform`.
+        placement: Placement of the pixels on an image of the given width and height; None: measured.
+    """
+
+    def __init__(
+        self,
+        transform: Callable[[Any], Any] | None = None,
+        image_size: int = 224,
+        placement: Callable[[int, int], Placement] | None = None,
+    ) -> None:
+        self.transform, self.image_size, self.placement = transform, image_size, placement
+        self.measured = None if transform is None else TransformPlacement(transform)
+        self._waiting: dict[int, tuple[Image.Image, Tensor]] = {}  # id of an image -> the image, which keeps the id its own
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """One image -> `(c, H, W)`."""
+        if self.transform is None:
+            return to_pixels([image], self.image_size, IMAGENET_MEAN, IMAGENET_STD)[0]
+        return pixels_of(self.transform(image))
+
+    def shape(self, image: Image.Image) -> tuple[int, ...]:
+        """Shape of an image's pixels, which are kept for `prepare`; empty where all images have the same one."""
+        if self.transform is None:
+            return ()
+        while len(self._waiting) >= KEPT:
+            del self._waiting[next(iter(self._waiting))]
+        pixels = self._waiting.setdefault(id(image), (image, self.pixels(image)))[1]
+        return tuple(pixels.shape)
+
+    def prepare(self, images: Sequence[Image.Image]) -> tuple[Tensor, tuple[Placement, ...]]:
+        """Pixels `(b, c, H, W)` and placements. Raises ValueError for images of different sizes, or of an unknown placement."""
+        made = [self._waiting.pop(id(image), (image, None))[1] for image in images]
+        pixels = [self.pixels(image) if one is None else one for image, one in zip(images, made, strict=True)]
+        shapes = {tuple(one.shape): None for one in pixels}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"preprocess: photos of one batch have pixels of different shapes, {', '.join(map(str, shapes))}: "
+                "end it with Resize((224, 224)) or a crop, or give the photos one by one"
+            )
+        return torch.stack(pixels), tuple(map(self.placement_of, images, pixels))
+
+    def placement_of(self, image: Image.Image, pixels: Tensor) -> Placement:
+        """The placement of an image's `pixels`: the stated one, else measured. Raises ValueError where it cannot be."""
+        if self.placement is not None:
+            return self.placement(*image.size)
+        return squeeze(*image.size) if self.measured is None else self.measured.of(image, pixels)
