@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .render.html import page, save_page
+from .results.explanation_data import ExplanationData
 from .results.io import read_explanation, write_explanation
-from .results.records import ExplanationData, Scale
+from .results.records import Scale
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

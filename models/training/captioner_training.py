@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ...core.images import load_image
 from ..bundle import load_model, model_folder, save_model, specs_of_task
 from ..captioner import Captioner
 from ..encoder import load_imagenet, to_pixels
 from ..vocabulary import EOS, SPECIALS, Vocabulary, split_words
+from .caption_losses import bag_loss, caption_loss, cell_loss, word_shares
 from .feature_cache import Progress, cache_features
-from .training_run import TrainingRun, mean_cell, missing_photos, pad, round_to_half
+from .training_run import TrainingRun, mean_cell, missing_photos, round_to_half
 
 NETWORKS = specs_of_task("captioning")  # what `train captioner --network` takes
 MEASURED = 500  # training photos that the mean cell is estimated from
@@ -88,58 +88,6 @@ def batches(corpus: CaptionCorpus, options: TrainingOptions, epoch: int) -> Iter
         window = side if rng.random() < 0.5 else int(rng.integers(round(0.75 * side), side + 1))
         top, left = rng.integers(side - window + 1, size=2)
         yield features[..., top : top + window, left : left + window].float(), [corpus.captions[i] for i in chosen]
-
-
-def caption_loss(model: Captioner, cells: Tensor, captions: list[list[list[int]]], rows: int = 50) -> tuple[Tensor, int, Tensor]:
-    """Summed negative log-likelihood in nats, the number of tokens, and the mean attention penalty of a caption.
-
-    Captions of similar length run together.
-    """
-    context = model.context(cells)
-    flat = sorted(((ids, i) for i, photo in enumerate(captions) for ids in photo), key=lambda pair: -len(pair[0]))
-    total, tokens, penalty = cells.new_zeros(()), 0, cells.new_zeros(())
-    for start in range(0, len(flat), rows):
-        part = flat[start : start + rows]
-        ids = pad([ids for ids, _ in part]).to(cells.device)
-        real = ids >= 0
-        states, attention = model.unroll(context[torch.tensor([i for _, i in part], device=cells.device)], ids.clamp(min=0))
-        logits = model.readout(model.dropout(states[real]))
-        total = total + F.cross_entropy(logits, ids[real], reduction="sum")
-        tokens += int(real.sum())
-        if attention is not None:
-            penalty = penalty + doubly_stochastic(attention, real).sum()
-    return total, tokens, penalty / len(flat)
-
-
-def doubly_stochastic(attention: Tensor, real: Tensor) -> Tensor:
-    """Attention penalty of each caption `(b,)`, `mean_i (1 - sum_t alpha_ti)^2` (Xu et al., ICML 2015, eq. 14)."""
-    looked = (attention * real[..., None]).sum(dim=1)
-    return ((1 - looked) ** 2).mean(dim=1)
-
-
-def word_shares(captions: list[list[list[int]]], wanted: Tensor) -> Tensor:
-    """Relative frequencies `(b, v)` of the `wanted` words `(v,)` in each photo's captions; rows add up to 1."""
-    counts = torch.zeros(len(captions), len(wanted))
-    for row, photo in zip(counts, captions, strict=True):
-        for ids in photo:
-            row[list(set(ids))] += 1
-    counts = counts.to(wanted.device) * wanted
-    return counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
-
-
-def bag_loss(logits: Tensor, shares: Tensor) -> Tensor:
-    """Cross-entropy, in nats a word, of the words of a photo's captions `(b, v)` under the logits of its mean cell."""
-    return -(shares * logits.log_softmax(dim=1)).sum(dim=1).mean()
-
-
-def cell_loss(logits: Tensor, shares: Tensor, wanted: Tensor) -> Tensor:
-    """Cross-entropy, in nats a word, of the words of a photo's captions `(b, v)` under a mixture over its cells.
-
-    With `logits` `(b, n, v)`, each cell predicts one of the `wanted` words: p(w) = 1/n sum_i softmax_i(w). Probability that a
-    cell gives to one word is taken from the others, so that words compete for cells.
-    """
-    mixture = logits[..., wanted].log_softmax(dim=2).logsumexp(dim=1) - math.log(logits.shape[1])
-    return -(shares[:, wanted] * mixture).sum(dim=1).mean()
 
 
 @torch.no_grad()
@@ -223,20 +171,9 @@ def train_captioner(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     vocabulary = Vocabulary.from_captions((c for n in train for c in captions[n]), options.min_count)
-    spec = NETWORKS[options.network]
-    network: type[Any] = spec.network
     lender = load_model(model_folder(options.encoder)).network if model_folder(options.encoder).is_dir() else None
-    timm_name = lender.config.encoder if lender is not None else options.encoder
-    own_options = {name: getattr(options, name) for name in spec.config_options}
-    config = spec.config(
-        len(vocabulary), timm_name, options.train_stride, width=options.width, dropout=options.dropout, **own_options
-    )
-    model = network(config)
-    if lender is None:
-        load_imagenet(model.encoder, timm_name)
-    else:
-        model.encoder.load_state_dict(lender.encoder.state_dict())
-    model.to(device)
+    model = new_network(options, lender, len(vocabulary)).to(device)
+    config = model.config
     frozen = model.encoder.trunk if lender is None else model.encoder
     tail = model.encoder.tail if lender is None else nn.Identity()
 
@@ -250,7 +187,7 @@ def train_captioner(
     content = content_words(vocabulary).to(device)
     steps = math.ceil(len(train) / options.batch_size)
     run = TrainingRun(model, options, steps, parameter_groups(model, tail, bag, options), {"bag": bag})
-    averaged = network(config).to(device)
+    averaged = type(model)(config).to(device)
     averaged_tail = averaged.encoder.tail if lender is None else tail
 
     def measure() -> dict[str, float]:
@@ -258,14 +195,37 @@ def train_captioner(
         return {"dev": dev_loss(averaged, averaged_tail, dev_corpus, device)}
 
     run.train(out, lambda number: train_epoch(run, tail, bag, content, train_corpus, number, device, progress), measure, progress)
-    final = network(replace(config, output_stride=options.stride, image_size=options.size)).to(device).eval()
-    final.load_state_dict(run.average)
-    final.baseline.copy_(mean_cell(cells_of(final, [images / name for name in train[:: math.ceil(len(train) / MEASURED)]])))
-    round_to_half(final)
+    final = averaged_network(run, model, [images / name for name in train[:: math.ceil(len(train) / MEASURED)]])
     said = {name: caption(final, images / name, vocabulary) for name in dev[:CAPTIONS_KEPT]}
     (out / "captions.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
     trained = asdict(options) | {"history": run.history}
     return save_model(final, vocabulary, out, training=trained, encoder=None if lender is None else options.encoder)
+
+
+def new_network(options: TrainingOptions, lender: Captioner | None, words: int) -> Captioner:
+    """Untrained network with the lender's encoder or, without a lender, the one with ImageNet weights that timm names."""
+    spec = NETWORKS[options.network]
+    timm_name = lender.config.encoder if lender is not None else options.encoder
+    own_options = {name: getattr(options, name) for name in spec.config_options}
+    config = spec.config(words, timm_name, options.train_stride, width=options.width, dropout=options.dropout, **own_options)
+    model = spec.network(config)
+    assert isinstance(model, Captioner)
+    if lender is None:
+        load_imagenet(model.encoder, timm_name)
+    else:
+        model.encoder.load_state_dict(lender.encoder.state_dict())
+    return model
+
+
+def averaged_network(run: TrainingRun, model: Captioner, photos: Sequence[Path]) -> Captioner:
+    """Network to save: averaged weights, stride and image size of inference, and the mean cell of `photos` as the baseline."""
+    options = run.options
+    config = replace(model.config, output_stride=options.stride, image_size=options.size)
+    final = type(model)(config).to(model.baseline.device).eval()
+    final.load_state_dict(run.average)
+    final.baseline.copy_(mean_cell(cells_of(final, photos)))
+    round_to_half(final)
+    return final
 
 
 def content_words(vocabulary: Vocabulary) -> Tensor:

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from ...core.images import load_image
 from ...data.readers.question_record import Question
 from ..bundle import load_model, model_folder, save_model, specs_of_task
+from ..captioner import Captioner
 from ..encoder import Encoder, to_pixels
 from ..vocabulary import Vocabulary, split_question, split_words
 from ..vqa_network import VQANetwork
@@ -167,32 +168,12 @@ def train_vqa(
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     vocabulary = Vocabulary.from_captions((q.question for q in train), options.min_count)
-    spec = NETWORKS[options.network]
-    network: type[Any] = spec.network
-    own_options = {name: getattr(options, name) for name in spec.config_options}
-    config = spec.config(
-        len(vocabulary),
-        len(answers),
-        lender.network.config.encoder,
-        options.train_stride,
-        lender.network.config.image_size,
-        options.width,
-        options.embedding,
-        options.hidden,
-        options.dropout,
-        **own_options,
-    )
-    model = network(config)
-    model.encoder.load_state_dict(lender.network.encoder.state_dict())
-    model.encoder.requires_grad_(False)
-    if model.project[0].weight.shape == lender.network.project[0].weight.shape:
-        model.project.load_state_dict(lender.network.project.state_dict())
-    model.to(device)
-    encoder = Encoder(config.encoder, options.train_stride).to(device)
+    model = new_network(options, lender.network, len(vocabulary), len(answers)).to(device)
+    encoder = Encoder(model.config.encoder, options.train_stride).to(device)
     encoder.load_state_dict(model.encoder.state_dict())
 
     def corpus(questions: Mapping[str, Sequence[Question]], views: int) -> QuestionCorpus:
-        paths, size = [images / name for name in questions], config.image_size
+        paths, size = [images / name for name in questions], model.config.image_size
         features = cache_features(encoder, paths, out / "cache", size=size, views=views, progress=progress)
         return QuestionCorpus.build(features, list(questions.values()), vocabulary, answers)
 
@@ -201,22 +182,54 @@ def train_vqa(
     run = TrainingRun(
         model, options, math.ceil(len(photos["train"]) / options.batch_size), [{"params": learned, "lr": options.learning_rate}]
     )
-    averaged = network(config).to(device)
+    averaged = type(model)(model.config).to(device)
 
     def measure() -> dict[str, float]:
         averaged.load_state_dict(run.average)
         return dev_measures(averaged, dev_corpus, device)
 
     run.train(out, lambda number: train_epoch(run, train_corpus, number, device, progress), measure, progress)
-    final = network(replace(config, output_stride=options.stride)).to(device).eval()
-    final.load_state_dict(run.average)
-    final.baseline.copy_(mean_cell(cells_of(final, train_corpus, device)))
-    final.no_question.copy_(mean_question(final, train_corpus, device))
-    round_to_half(final)
+    final = averaged_network(run, model, train_corpus, options.stride)
     said = [answer(final, images, questions[0], vocabulary, answers) for questions in list(photos["dev"].values())[:ANSWERS_KEPT]]
     (out / "answers.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
     trained = asdict(options) | {"history": run.history}
     return save_model(final, vocabulary, out, training=trained, answers=answers, encoder=options.encoder)
+
+
+def new_network(options: VQAOptions, lender: Captioner, words: int, answers: int) -> VQANetwork:
+    """Untrained network with the lender's frozen encoder and, if the shapes agree, a copy of its projection of the cells."""
+    spec = NETWORKS[options.network]
+    own_options = {name: getattr(options, name) for name in spec.config_options}
+    config = spec.config(
+        words,
+        answers,
+        lender.config.encoder,
+        options.train_stride,
+        lender.config.image_size,
+        options.width,
+        options.embedding,
+        options.hidden,
+        options.dropout,
+        **own_options,
+    )
+    model = spec.network(config)
+    assert isinstance(model, VQANetwork)
+    model.encoder.load_state_dict(lender.encoder.state_dict())
+    model.encoder.requires_grad_(False)
+    if model.project[0].weight.shape == lender.project[0].weight.shape:
+        model.project.load_state_dict(lender.project.state_dict())
+    return model
+
+
+def averaged_network(run: TrainingRun, model: VQANetwork, corpus: QuestionCorpus, stride: int) -> VQANetwork:
+    """Network to save: averaged weights, the encoder at `stride`, baselines from the training photos and questions."""
+    device = model.baseline.device
+    final = type(model)(replace(model.config, output_stride=stride)).to(device).eval()
+    final.load_state_dict(run.average)
+    final.baseline.copy_(mean_cell(cells_of(final, corpus, device)))
+    final.no_question.copy_(mean_question(final, corpus, device))
+    round_to_half(final)
+    return final
 
 
 def by_photo(questions: Sequence[Question]) -> dict[str, list[Question]]:

@@ -43,14 +43,12 @@ def write_explanations(
         total: number of these pairs.
         print_record: prints one JSON record for people.
     """
-    from multimodal_cam import Failure
     from multimodal_cam.core.files import unused, whole_or_nothing
     from multimodal_cam.render.report_folder import Report
     from multimodal_cam.results.json_records import record
 
     target = options.out or unused(Path("multimodal-cam-out"))
     print_result = print_json if options.as_json else print_record
-    failures: list[tuple[str, Failure]] = []
     with ExitStack() as stack:
         report = None
         if options.out or not options.as_json:
@@ -58,12 +56,10 @@ def write_explanations(
             report = Report(folder, scale=options.scale.value, phrases=options.phrases)
         results = explain()
         advance = stack.enter_context(progress_bar("explaining", total))
+        failures: list[tuple[str, Failure]] = []
         for done, (path, result) in enumerate(results, start=1):
             print_result(record(path, result, phrases=options.phrases))
-            if isinstance(result, Failure):
-                if options.on_error is OnError.fail:
-                    raise result.error
-                failures.append((path, result))
+            failures += _skipped(path, result, options.on_error)
             if report is not None:
                 report.add(path, result)
             advance(done)
@@ -75,6 +71,17 @@ def write_explanations(
         print_line(str(target / "index.html"), sys.stderr if options.as_json else sys.stdout)
     if failures:
         _exit_with_failures(failures, total)
+
+
+def _skipped(path: str, result: Explanation | Failure, on_error: OnError) -> list[tuple[str, Failure]]:
+    """The result with its photo if it is a failure, else nothing; raises the failure's error with `--on-error raise`."""
+    from multimodal_cam import Failure
+
+    if not isinstance(result, Failure):
+        return []
+    if on_error is OnError.fail:
+        raise result.error
+    return [(path, result)]
 
 
 def explain_in_batches(

@@ -156,11 +156,6 @@ def study_sanity(
     Writes sanity.parquet, sanity.md, sanity.html and plots; in the folder of a study the results also enter its report.
     """
     from multimodal_cam.data.readers.question_record import read_questions
-    from multimodal_cam.study.report.sanity_section import write_sanity
-    from multimodal_cam.study.report.study_report import write_report
-    from multimodal_cam.study.runner.randomization_run import measure_sanity
-    from multimodal_cam.study.runner.result_store import read_run
-    from multimodal_cam.study.runner.study_run import check_settings
     from multimodal_cam.study.sources.photo_list import question_photos
 
     items = (
@@ -178,14 +173,7 @@ def study_sanity(
         batch_size=batch_size,
         device=device,
     )
-    check_settings(settings)
-    items = items[:limit]
-    with rate_display(len(items) * len(settings.models)) as progress:
-        progress(0)
-        measure_sanity(settings, items, out, progress=progress)
-    print(write_sanity(out, seed))
-    if (out / "run.json").is_file() and read_run(out).get("finished"):
-        print(write_report(out))
+    _run_sanity(settings, items[:limit], out)
 
 
 @study.command("report")
@@ -251,6 +239,22 @@ def _run(
     with rate_display(len(items)) as progress:
         run_study(settings, items, out, files=files, engine=engine.value, workers=workers, progress=progress)
     print(write_report(out))
+
+
+def _run_sanity(settings: Settings, items: Sequence[StudyPhoto], out: Path) -> None:
+    from multimodal_cam.study.report.sanity_section import write_sanity
+    from multimodal_cam.study.report.study_report import write_report
+    from multimodal_cam.study.runner.randomization_run import measure_sanity
+    from multimodal_cam.study.runner.result_store import read_run
+    from multimodal_cam.study.runner.study_run import check_settings
+
+    check_settings(settings)
+    with rate_display(len(items) * len(settings.models)) as progress:
+        progress(0)
+        measure_sanity(settings, items, out, progress=progress)
+    print(write_sanity(out, settings.seed))
+    if (out / "run.json").is_file() and read_run(out).get("finished"):
+        print(write_report(out))
 
 
 def _names(text: str) -> tuple[str, ...]:

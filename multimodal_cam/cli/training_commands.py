@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,7 +47,6 @@ def train_captioner(
     Options that are not given take the values of the recipe. An interrupted run resumes after its last finished
     epoch when the command is repeated.
     """
-    from multimodal_cam.adapters.load import choose_device
     from multimodal_cam.data.readers.caption_file import read_captions, read_split
     from multimodal_cam.models.training import captioner_training as training
 
@@ -64,18 +63,8 @@ def train_captioner(
     )
     recipe = replace(training.TrainingOptions(), **changes)
     texts = read_captions(captions)
-    with _resume_hint(), _training_progress(recipe.epochs) as progress:
-        training.train_captioner(
-            images=images,
-            captions=texts,
-            train=read_split(split, texts),
-            dev=read_split(dev, texts),
-            out=out,
-            options=recipe,
-            device=choose_device(device),
-            progress=progress,
-        )
-    print_line(str(out))
+    splits = {"train": read_split(split, texts), "dev": read_split(dev, texts)}
+    _run_training(training.train_captioner, recipe, out, device, images=images, captions=texts, **splits)
 
 
 @train.command("vqa")
@@ -100,7 +89,6 @@ def train_vqa(
     Options that are not given take the values of the recipe. An interrupted run resumes after its last finished
     epoch when the command is repeated. Malformed lines of the question files are skipped and reported.
     """
-    from multimodal_cam.adapters.load import choose_device
     from multimodal_cam.models.training import vqa_training as training
 
     o.check_choice("--network", network, training.NETWORKS)
@@ -116,16 +104,16 @@ def train_vqa(
         seed=seed,
     )
     recipe = replace(training.VQAOptions(), **changes)
+    splits = {"train": read_question_file(questions), "dev": read_question_file(dev)}
+    _run_training(training.train_vqa, recipe, out, device, images=images, **splits)
+
+
+def _run_training(trainer: Callable[..., Path], recipe: Any, out: Path, device: str, **data: Any) -> None:
+    """Train by `recipe` with progress bars, and print the folder of the network."""
+    from multimodal_cam.adapters.load import choose_device
+
     with _resume_hint(), _training_progress(recipe.epochs) as progress:
-        training.train_vqa(
-            images=images,
-            train=read_question_file(questions),
-            dev=read_question_file(dev),
-            out=out,
-            options=recipe,
-            device=choose_device(device),
-            progress=progress,
-        )
+        trainer(out=out, options=recipe, device=choose_device(device), progress=progress, **data)
     print_line(str(out))
 
 

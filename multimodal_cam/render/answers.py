@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from html import escape
 
-from ..results.records import ExplanationData, QuestionWord, SpanExplanation
+from ..results.explanation_data import ExplanationData
+from ..results.records import QuestionWord, SpanExplanation
 from .remarks import aim, percent, signed
 
 NOTHING = "nothing: its own map"

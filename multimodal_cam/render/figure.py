@@ -11,7 +11,8 @@ import torch
 from matplotlib.figure import Figure
 
 from ..core.geometry import place
-from ..results.records import ExplanationData, QuestionWord, Scale
+from ..results.explanation_data import ExplanationData
+from ..results.records import QuestionWord, Scale
 from .colour import COOL, OPACITY, WARM, colours, cover
 from .overlay import overlay, shrink
 from .remarks import aim, heading, note, percent, remarks, shortened, signed, source

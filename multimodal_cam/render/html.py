@@ -20,7 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..core.spans import Span, join
-from ..results.records import ExplanationData, SpanExplanation
+from ..results.explanation_data import ExplanationData
+from ..results.records import SpanExplanation
 from .answers import bars, question
 from .colour import COOL, KNEE, OPACITY, WARM
 from .overlay import shrink

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..results.records import ExplanationData
+from ..results.explanation_data import ExplanationData
 from .colour import OPACITY, colours, cover
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ..results.records import ExplanationData, SpanExplanation
+from ..results.explanation_data import ExplanationData
+from ..results.records import SpanExplanation
 
 
 def signed(value: float) -> str:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.files import RECORDS
+from ..results.explanation_data import ExplanationData
 from ..results.io import write_explanation
 from ..results.json_records import record
-from ..results.records import ExplanationData, Failure, Scale
+from ..results.records import Failure, Scale
 from .html import page
 from .overlay import shrink
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..core.files import replaced_folder, sha256
 from ..core.geometry import Placement
 from ..core.spans import Span
-from .records import ExplanationData
+from .explanation_data import ExplanationData
 
 FORMAT = 1
 NAMES = ("model", "method", "score", "unit", "layer")  # strings that the manifest stores unchanged

@@ -7,7 +7,8 @@ from typing import Any
 
 from ..core.errors import message
 from ..metrics.localization import peak
-from .records import ExplanationData, Failure, SpanExplanation
+from .explanation_data import ExplanationData
+from .records import Failure, SpanExplanation
 
 FORMAT = 1
 

@@ -15,7 +15,8 @@ from multimodal_cam.models.bundle import load_model, save_model
 from multimodal_cam.models.nic.network import NIC, NICConfig
 from multimodal_cam.models.san.network import SAN, SANConfig
 from multimodal_cam.models.sat.network import SAT, SATConfig
-from multimodal_cam.models.training.captioner_training import TrainingOptions, doubly_stochastic
+from multimodal_cam.models.training.caption_losses import doubly_stochastic
+from multimodal_cam.models.training.captioner_training import TrainingOptions
 from multimodal_cam.models.vocabulary import BOS, EOS, Vocabulary
 
 WORDS = Vocabulary(("<eos>", "<bos>", "<unk>", "a", "dog", "runs", "on", "grass"))

@@ -15,15 +15,13 @@ from networks import noise_image
 
 from multimodal_cam.data.readers.caption_file import read_captions, read_split
 from multimodal_cam.models.bundle import load_model
+from multimodal_cam.models.training.caption_losses import bag_loss, cell_loss, word_shares
 from multimodal_cam.models.training.captioner_training import (
     CaptionCorpus,
     TrainingOptions,
-    bag_loss,
     batches,
-    cell_loss,
     content_words,
     train_captioner,
-    word_shares,
 )
 from multimodal_cam.models.training.feature_cache import cache_features
 from multimodal_cam.models.training.training_run import pad
