@@ -1,6 +1,6 @@
-"""Checkpoints from folders and the hub: files are checked, loaded and given their family's adapter.
+"""Load checkpoints from folders and the hub: check the files, load them, build the adapter.
 
-The families are imported when a checkpoint is loaded: `load` asks this module about every folder, bundled models included.
+Families are imported only when a checkpoint is loaded: `load` asks this module about every folder, bundled models included.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from . import broken_versions
 from .memory import check_memory
 
 if TYPE_CHECKING:
+    from .composed_adapter import HuggingFace
     from .family_spec import FamilySpec
 
 CPU = torch.device("cpu")
@@ -26,7 +27,7 @@ HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 HUB_TIMEOUT = 5  # seconds to wait for the hub's first answer
 FILE_PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 UPGRADE = "pip install --upgrade transformers"
-AUTO_CLASSES = (  # what a checkpoint's own code may be registered as, the most telling first
+AUTO_CLASSES = (  # classes that code beside the weights may be registered for, the most specific first
     "AutoModelForImageTextToText",
     "AutoModelForVisualQuestionAnswering",
     "AutoModelForCausalLM",
@@ -37,7 +38,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "voca
 
 @dataclass
 class ProcessorPair:
-    """An image processor and a tokenizer, where a checkpoint has no processor of its own."""
+    """Image processor and tokenizer of a checkpoint that has no processor class of its own."""
 
     image_processor: Any
     tokenizer: Any
@@ -61,11 +62,26 @@ def load_folder(
     device: torch.device = CPU,
     dtype: torch.dtype | None = None,
     device_map: Any = None,
-) -> Any:
-    """The adapter of the checkpoint in `folder`, on `device`, or where `device_map` says.
+) -> HuggingFace:
+    """Load the checkpoint in `folder` and build its adapter.
 
-    Raises ValueError for an architecture that is not known and cannot be found out, FileNotFoundError that says which files are
-    missing, ImportError when another version of transformers is needed, or a library that is not there, and MemoryError.
+    Args:
+        folder: What `save_pretrained` wrote: model, processor and tokenizer.
+        name: Name of the adapter and of its weights in the provenance.
+        trust_remote_code: Run code that lies beside the weights.
+        pickled: Read pickled weights (`*.bin`), which may run code.
+        device: Device of the whole model, where there is no `device_map`.
+        dtype: Type of the weights; None: that of the checkpoint.
+        device_map: Devices of a model that is spread over several, as transformers takes it.
+
+    Returns:
+        A `HuggingFace` adapter.
+
+    Raises:
+        ValueError: The architecture is unknown and cannot be probed, or the weights are pickles that are not trusted.
+        FileNotFoundError: Files are missing; the message names them.
+        ImportError: Another version of transformers, or another library, is needed.
+        MemoryError: The weights would not fit.
     """
     from .family_registry import family_of
 
@@ -74,15 +90,15 @@ def load_folder(
     broken_versions.check(config.get("architectures") or [], _transformers_version())
     model_class = _model_class(config, str(folder), trust_remote_code)
     with _explained_by_version(config, folder, unknown=model_class is None):
-        speaks = model_class is not None and getattr(model_class, "can_generate", lambda: True)()
-        family = family_of(config, str(folder), speaks=speaks)
+        generates = model_class is not None and getattr(model_class, "can_generate", lambda: True)()
+        family = family_of(config, str(folder), generates=generates)
         if model_class is None:
             raise ImportError(f"transformers {_transformers_version()} has no {config['architectures'][0]}: {UPGRADE}")
     _check_files(folder, pickled)
     if device_map is None:
         check_memory(folder, config, dtype, device)
         if "quantization_config" in config:
-            device_map = {"": device}  # packed weights come where they shall be, and cannot be moved then
+            device_map = {"": device}  # packed weights cannot be moved after loading
     given = {option: value for option, value in (("dtype", dtype), ("device_map", device_map)) if value is not None}
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
     with _explained_by_version(config, folder, unknown=True):
@@ -94,7 +110,7 @@ def load_folder(
 
 
 def _model_class(config: dict[str, Any], where: str, trust_remote_code: bool) -> Any:
-    """The model's class: transformers' own, or one that finds the code beside the weights. None where there is neither.
+    """Class of the model: transformers' own, or the auto class that imports the code beside the weights; None without either.
 
     Raises ValueError for code that is not trusted.
     """
@@ -120,7 +136,7 @@ def _transformers_version() -> str:
 
 
 def _check_version() -> None:
-    """Raises ImportError for a version of transformers that is too old for all models."""
+    """Raise ImportError for a version of transformers that is too old for every family."""
     from packaging.version import parse
 
     from .family_registry import OLDEST
@@ -133,12 +149,12 @@ def _check_version() -> None:
 
 @contextmanager
 def _explained_by_version(config: dict[str, Any], folder: Path, *, unknown: bool) -> Iterator[None]:
-    """What fails inside is put down to the version, if the checkpoint was written by a newer one and something is `unknown`."""
+    """Blame the installed version for an error inside, if a newer one wrote the checkpoint and something in it is `unknown`."""
     from packaging.version import InvalidVersion, parse
 
     try:
         yield
-    except Exception as error:  # newer files fail an older library in any way
+    except Exception as error:  # an older library may fail on newer files in any way
         theirs = config.get("transformers_version")
         try:
             newer = theirs is not None and parse(theirs).release[:2] > parse(_transformers_version()).release[:2]
@@ -154,11 +170,11 @@ def _explained_by_version(config: dict[str, Any], folder: Path, *, unknown: bool
 
 def adapt(
     model: Any, processor: Any, name: str, provenance: dict[str, str] | None = None, family: FamilySpec | None = None
-) -> Any:
-    """The adapter of a model that is loaded already, and its processor.
+) -> HuggingFace:
+    """Build the adapter of a loaded model and its processor, by its family's spec or by `family`.
 
-    Raises ValueError for an architecture that is not known, TypeError for a processor without image processor or tokenizer,
-    BrokenVersionError for a family that the installed transformers breaks.
+    Raises ValueError for an unknown architecture that cannot be probed, TypeError for a processor without image processor or
+    tokenizer, BrokenVersionError for a family that the installed transformers breaks.
     """
     import transformers
 
@@ -169,7 +185,7 @@ def adapt(
     family = family or family_of(
         model.config.to_dict() | {"architectures": [type(model).__name__]},
         f"the {type(model).__name__}",
-        speaks=callable(getattr(model, "generate", None)),
+        generates=callable(getattr(model, "generate", None)),
     )
     for part in ("image_processor", "tokenizer"):
         if getattr(processor, part, None) is None:
@@ -183,9 +199,9 @@ def adapt(
 
 
 def fetch(name: str, *, trust_remote_code: bool = False, pickled: bool = False) -> Path:
-    """The local folder of a hub's `owner/name`, fetched if it is not there.
+    """Local folder of the hub's `owner/name`, downloaded if it is missing.
 
-    Raises OSError that says what to do when the hub cannot be reached.
+    Raises OSError that says what to do where the hub cannot be reached.
     """
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -212,7 +228,7 @@ def fetch(name: str, *, trust_remote_code: bool = False, pickled: bool = False) 
 
 
 def _reachable(endpoint: str) -> bool:
-    """Whether the hub answers at all, soon; its own client would try for half a minute."""
+    """Whether the hub answers within `HUB_TIMEOUT`; its own client would retry for half a minute."""
     import urllib.error
     import urllib.request
 
@@ -220,12 +236,14 @@ def _reachable(endpoint: str) -> bool:
         with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=HUB_TIMEOUT):
             return True
     except urllib.error.HTTPError:
-        return True  # it answered
+        return True  # an error page is an answer
     except OSError:
         return False
 
 
 def _check_files(folder: Path, pickled: bool) -> None:
+    """Raise FileNotFoundError for missing weights, image processor or tokenizer, ValueError for pickles that are not trusted."""
+
     def there(*patterns: str) -> bool:
         return any(next(folder.glob(pattern), None) is not None for pattern in patterns)
 
@@ -246,7 +264,7 @@ def _check_files(folder: Path, pickled: bool) -> None:
 
 
 def _processor(folder: Path, options: dict[str, Any]) -> Any:
-    """The checkpoint's processor, or its image processor and its tokenizer where there is no such class."""
+    """The checkpoint's processor; its image processor and its tokenizer, where it has no processor class."""
     import transformers
 
     auto: Any = transformers

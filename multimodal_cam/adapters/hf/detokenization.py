@@ -1,7 +1,7 @@
-"""Words from subwords, whatever the tokenizer: byte-level BPE, SentencePiece, WordPiece.
+"""Words from subword tokens of any tokenizer: byte-level BPE, SentencePiece, WordPiece.
 
-Nothing is known of a tokenizer's marks. Each prefix of the tokens is decoded; by how much the text grows is the token's share
-of it. A character of several tokens (an emoji in byte-level BPE) belongs to all of them. Special tokens have no share.
+A tokenizer's own marks are not needed. Each prefix of the tokens is decoded; the characters by which the text grows are the
+token's range. A character of several tokens (an emoji in byte-level BPE) belongs to all of them. Special tokens have no range.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from collections.abc import Callable, Collection, Sequence
 from ...core.spans import Span
 
 Range = tuple[int, int]  # characters start to stop of a text
-REPLACEMENT_CHARACTER = "\ufffd"  # what a decoder writes for half a character
-WORD_INNER_MARKS = (
-    "'’-‐.,"  # between letters or digits these belong to the word: don't, T-shirt; between digits also 3.5 and 1,000
-)
+REPLACEMENT_CHARACTER = "\ufffd"  # decoders write it for an incomplete character
+# marks that belong to a word between letters or digits (don't, T-shirt); full stop and comma between digits only (3.5, 1,000)
+WORD_INNER_MARKS = "'’-‐.,"
 MODIFIERS = "\u200d\ufe0f\ufe0e" + "".join(map(chr, range(0x1F3FB, 0x1F400)))
 
 
 def token_ranges(
     ids: Sequence[int], decode: Callable[[Sequence[int]], str], special: Collection[int]
 ) -> tuple[str, list[Range | None]]:
-    """The text of `ids` and each token's range of it, None for special ones; `decode` leaves nothing out."""
+    """Text of `ids`, and each token's range of characters, None for `special` ones; `decode` must leave nothing out."""
     text = ""
     found: list[Range | None] = []
     run: list[int] = []
@@ -42,7 +41,7 @@ def token_ranges(
 
 
 def word_spans(text: str, tokens: Sequence[Range | None]) -> list[Span]:
-    """The words of `text` as runs of tokens; words that share a token are one span."""
+    """Words of `text` as runs of tokens, given each token's range; words that share a token are one span."""
     spans: list[Span] = []
     for start, stop in split_words(text):
         own = [i for i, token in enumerate(tokens) if token and text[max(token[0], start) : min(token[1], stop)].strip()]
@@ -50,7 +49,7 @@ def word_spans(text: str, tokens: Sequence[Range | None]) -> list[Span]:
             continue
         first, last = own[0], own[-1] + 1
         while first and (before := tokens[first - 1]) and not text[slice(*before)].strip(" "):
-            first -= 1  # the first bytes of its first character, or the space before it
+            first -= 1  # tokens of the first character's first bytes, or of the space before it
         glued = start > 0 and not text[start - 1].isspace()
         if spans and first < spans[-1].stop:
             joined = spans.pop()
@@ -62,7 +61,7 @@ def word_spans(text: str, tokens: Sequence[Range | None]) -> list[Span]:
 
 
 def split_words(text: str) -> list[Range]:
-    """Words as a person reads them: letters and digits together, contractions whole, punctuation and ideographs one by one."""
+    """Ranges of words: letters and digits together, contractions whole, punctuation marks and ideographs one by one."""
     found: list[Range] = []
     i = 0
     while i < len(text):
@@ -82,13 +81,14 @@ def split_words(text: str) -> list[Range]:
 
 
 def _joins(text: str, i: int) -> bool:
+    """Whether the mark at `i`, which follows a letter or digit, is inside of a word."""
     if text[i] not in WORD_INNER_MARKS or i + 1 >= len(text) or not _letter(text[i + 1]):
         return False
     return text[i] not in ".," or (text[i - 1].isdigit() and text[i + 1].isdigit())
 
 
 def _letter(character: str) -> bool:
-    """Letters, their marks, digits; no ideographs and kana, which are written without spaces."""
+    """Whether a character is a letter, a combining mark or a digit; ideographs and kana, written without spaces, are not."""
     return (character == "_" or unicodedata.category(character)[0] in "LMN") and not _ideograph(character)
 
 

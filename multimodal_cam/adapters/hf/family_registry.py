@@ -1,4 +1,4 @@
-"""The families that are known: which adapter a checkpoint's `config.json` leads to. Each file of `families` declares its own."""
+"""Registry of families: the spec that a checkpoint's `config.json` leads to. Each file of `families` declares its own."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from . import families
 from .family_spec import FamilySpec
 from .generic_family import GENERIC
 
-OLDEST = "5.21"  # the oldest version of transformers that is taken, as pyproject.toml says
-TESTED = "5.23"  # the version of transformers that the tests ran with
+OLDEST = "5.21"  # the oldest supported version of transformers, as in pyproject.toml
+TESTED = "5.23"  # the version of transformers that the tests run with
 
 
 def _declared() -> Iterator[FamilySpec]:
@@ -25,8 +25,8 @@ def _declared() -> Iterator[FamilySpec]:
 FAMILIES: tuple[FamilySpec, ...] = tuple(sorted(_declared(), key=lambda spec: spec.name.casefold()))
 
 
-def family_of(config: Mapping[str, Any], where: str, *, speaks: bool = False) -> FamilySpec:
-    """The family of a `config.json`; `GENERIC` for an architecture of no family that `speaks`: whose class exists and generates.
+def family_of(config: Mapping[str, Any], where: str, *, generates: bool = False) -> FamilySpec:
+    """Family of a `config.json`; `GENERIC` for an architecture of no family, if its class exists and `generates` text.
 
     Raises ValueError that names the nearest family, or says that the model sees no photos.
     """
@@ -40,7 +40,7 @@ def family_of(config: Mapping[str, Any], where: str, *, speaks: bool = False) ->
     hint = f"near: {', '.join(near)}" if near else f"known are {', '.join(sorted(known))}"
     if not any(key.startswith(("vision", "image", "encoder", "qformer")) for key in config):
         raise ValueError(f"{where} holds {named}, which sees no photos (no vision_config in its config.json); {hint}")
-    if speaks:
+    if generates:
         return GENERIC
     raise ValueError(
         f"{where} holds {named}, for which there is no adapter; {hint}. Your own: load('module:function'), "

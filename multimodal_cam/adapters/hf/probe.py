@@ -1,4 +1,4 @@
-"""Probe an unknown network: where the image goes in, which layers are grids, and on which of them the words depend."""
+"""Probe an unknown network: find its vision tower, the layers that are grids, and the one that the words depend on."""
 
 from __future__ import annotations
 
@@ -15,39 +15,41 @@ from ..head_extraction import PASSED_OVER
 from .token_views import first_tensor
 from .vision_tower import tower_blocks
 
-EXTRA = 16  # tokens without a place (CLS, registers) that a tower may have beside its grid
+EXTRA = 16  # most tokens without a place (CLS, registers) beside a tower's grid
 
 
-def find_tower(ran: Sequence[ModuleCall], words: nn.Module) -> nn.Module:
-    """The first and largest module that is given the photo and does not hold the embeddings of the `words`.
+def find_tower(calls: Sequence[ModuleCall], embeddings: nn.Module) -> nn.Module:
+    """The outermost module that is called with the image, or what is made of it, and does not hold the words' `embeddings`.
 
-    Raises ValueError when there is none, or when it runs several times.
+    Raises ValueError where there is none, or where it is called several times.
     """
-    towers = [one.module for one in ran if one.sees_photo and all(part is not words for part in one.module.modules())]
+    towers = [call.module for call in calls if call.sees_photo and all(part is not embeddings for part in call.module.modules())]
     if not towers:
         raise ValueError(
             "no vision tower: no module without the words' embeddings is given pixel_values, or what is made of them"
         )
-    calls = towers.count(towers[0])
-    if calls > 1:
-        raise ValueError(f"its vision tower, {type(towers[0]).__name__}, runs {calls} times on one photo (tiles?)")
+    times = towers.count(towers[0])
+    if times > 1:
+        raise ValueError(f"its vision tower, {type(towers[0]).__name__}, runs {times} times on one photo (tiles?)")
     return towers[0]
 
 
-def find_layer(tower: nn.Module, ran: Sequence[ModuleCall], score: Tensor, size: tuple[int, int]) -> tuple[nn.Module, GridLayout]:
-    """The tower's last block, or else part, that gives a grid over pixels of that `size` on which the `score` depends.
+def find_layer(
+    tower: nn.Module, calls: Sequence[ModuleCall], score: Tensor, size: tuple[int, int]
+) -> tuple[nn.Module, GridLayout]:
+    """The tower's last block, else its last part, whose output is a grid over pixels of `size` and has a gradient of `score`.
 
-    Raises ValueError when there is no grid, or none that counts.
+    Raises ValueError where no output is a grid, or none has a gradient.
     """
     parts = set(tower.modules())
-    own = [one for one in ran if one.module in parts and one.output is not None and one.output.requires_grad]
-    modules = [one.module for one in own]
+    own = [call for call in calls if call.module in parts and call.output is not None and call.output.requires_grad]
+    modules = [call.module for call in own]
     grids: list[tuple[nn.Module, Tensor, GridLayout]] = []
-    for one in sorted(own, key=lambda one: one.ended):
-        assert one.output is not None
-        layout = GridLayout.of(one.output, size, grids[0][2].shape if grids else None)
-        if layout is not None and modules.count(one.module) == 1 and not isinstance(one.module, PASSED_OVER):
-            grids.append((one.module, one.output, layout))
+    for call in sorted(own, key=lambda call: call.ended):
+        assert call.output is not None
+        layout = GridLayout.of(call.output, size, grids[0][2].shape if grids else None)
+        if layout is not None and modules.count(call.module) == 1 and not isinstance(call.module, PASSED_OVER):
+            grids.append((call.module, call.output, layout))
     if not grids:
         raise ValueError(
             f"no layer of its vision tower, {type(tower).__name__}, gives a grid (1, c, h, w), or the tokens (1, n, c) of one, "
@@ -69,29 +71,30 @@ def find_layer(tower: nn.Module, ran: Sequence[ModuleCall], score: Tensor, size:
     return layer, used[layer]
 
 
-def find_grid_start(look: Callable[[Tensor], Tensor], pixels: Tensor, layout: GridLayout) -> int:
-    """How many tokens stand in front of the grid: cells of the photo are changed, and it is seen which tokens change most.
+def find_grid_start(tokens_of: Callable[[Tensor], Tensor], pixels: Tensor, layout: GridLayout) -> int:
+    """Number of tokens in front of the grid: where five cells of the image are negated, their own tokens change most.
 
-    `look` gives the layer's tokens `(n, c)`. Raises ValueError when these are not in reading order.
+    `tokens_of` runs the layer: pixels `(1, ..., H, W)` to its tokens `(n, c)`. Raises ValueError where these are not in reading
+    order.
     """
     (h, w), (height, width) = layout.shape, pixels.shape[-2:]
-    before, ranks = look(pixels), {start: 0 for start in (layout.extra, 0)}
+    before, ranks = tokens_of(pixels), {start: 0 for start in (layout.extra, 0)}
     for i, j in {(0, 0), (0, w - 1), (h - 1, 0), (h - 1, w - 1), (h // 2, w // 3)}:
         part = (..., slice(i * height // h, (i + 1) * height // h), slice(j * width // w, (j + 1) * width // w))
         other = pixels.clone()
         other[part] = -other[part]
-        change = (look(other) - before).norm(dim=-1) / before.norm(dim=-1).clamp(min=1e-9)
+        change = (tokens_of(other) - before).norm(dim=-1) / before.norm(dim=-1).clamp(min=1e-9)
         for start in ranks:
             ranks[start] = max(ranks[start], int((change > change[start + i * w + j]).sum()))
     start = min(ranks, key=ranks.__getitem__)
-    if ranks[start] > h * w // 10:  # others may change, too, but few of them more
+    if ranks[start] > h * w // 10:  # attention changes other tokens too, but few of them more
         raise ValueError(f"the {len(before)} tokens of its vision tower are not in reading order")
     return start
 
 
 @dataclass
 class ModuleCall:
-    """One call of a module: whether it was given what comes of the photo, what it gave, and when it was done."""
+    """One call of a module: whether its arguments depend on the image, its output tensor, and its rank among calls that ended."""
 
     module: nn.Module
     sees_photo: bool
@@ -100,41 +103,41 @@ class ModuleCall:
 
 
 def record_calls(root: nn.Module, run: Callable[[], Tensor]) -> tuple[Tensor, list[ModuleCall]]:
-    """The result of `run`, and the calls of `root` and its submodules in the order in which they begin."""
-    ran: list[ModuleCall] = []
-    waiting: list[ModuleCall] = []
+    """Result of `run`, and the calls of `root` and its submodules in the order in which they began."""
+    calls: list[ModuleCall] = []
+    open_calls: list[ModuleCall] = []
     done = 0
 
     def begin(module: nn.Module, args: Any, options: dict[str, Any]) -> None:
         sees_photo = any(isinstance(value, Tensor) and value.requires_grad for value in (*args, *options.values()))
-        ran.append(ModuleCall(module, sees_photo))
-        waiting.append(ran[-1])
+        calls.append(ModuleCall(module, sees_photo))
+        open_calls.append(calls[-1])
 
     def end(_module: nn.Module, _args: Any, output: Any) -> None:
         nonlocal done
-        one, tensor = waiting.pop(), first_tensor(output)
-        one.output, one.ended, done = tensor, done, done + 1
+        call = open_calls.pop()
+        call.output, call.ended, done = first_tensor(output), done, done + 1
 
     with hooks_around(list(root.modules()), begin, end):
-        return run(), ran
+        return run(), calls
 
 
 @contextmanager
 def weights_without_gradients(module: nn.Module) -> Iterator[None]:
-    """Inside, no weight requires a gradient: only what depends on the image does."""
-    asking = [weight for weight in module.parameters() if weight.requires_grad]
+    """Switch off the weights' gradients, so that tensors require one only if they depend on the image; restored on exit."""
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
     try:
-        for weight in asking:
+        for weight in weights:
             weight.requires_grad = False
         yield
     finally:
-        for weight in asking:
+        for weight in weights:
             weight.requires_grad = True
 
 
 @dataclass(frozen=True)
 class GridLayout:
-    """Layout of a layer's output on the image: its grid, the number of tokens without a place, and whether it is of tokens."""
+    """Layout of a layer's output: grid `shape`, number of `extra` tokens without a place, whether it is `tokens` (b, n, c)."""
 
     shape: tuple[int, int]
     extra: int
@@ -142,10 +145,13 @@ class GridLayout:
 
     @classmethod
     def of(cls, output: Tensor, size: tuple[int, int], finest: tuple[int, int] | None) -> GridLayout | None:
-        """None for what is no grid. `finest` is the grid of an earlier layer: tokens are as many, or a quarter, a 16th ..."""
+        """Layout of `output` over pixels of `size`; None for no grid.
+
+        Tokens have as many cells as an earlier layer's grid `finest`, or a quarter, a sixteenth of them, and so on.
+        """
         if output.ndim == 4 and len(output) == 1:
             h, w = output.shape[-2:]
-            alike = abs(h * size[1] - w * size[0]) <= max(size)  # one row or column more by rounding
+            alike = abs(h * size[1] - w * size[0]) <= max(size)  # rounding may add a row or a column
             return cls((h, w), 0, False) if alike and 1 < h * w < size[0] * size[1] else None
         if output.ndim not in (2, 3) or output.shape[:-1].numel() != output.shape[-2]:
             return None
@@ -162,7 +168,7 @@ class GridLayout:
         return None
 
     def at_size(self, then: tuple[int, int], now: tuple[int, int]) -> tuple[int, int]:
-        """The grid of a photo of another size: cells are square, and what is left over is cut off, or filled up."""
+        """Grid of an image of size `now`, where that of `then` has `shape`; cells are square, remainders cut off or padded."""
         if now == then:
             return self.shape
         for cell in range(max(then), 0, -1):
@@ -174,13 +180,13 @@ class GridLayout:
         return self.shape
 
     def has_gradient(self, slope: Tensor) -> bool:
-        """Whether more than the tokens without a place have a gradient."""
+        """Whether the gradient `slope` reaches cells, not the tokens without a place alone."""
         cells = slope.flatten(2)[0].T if slope.ndim == 4 else slope.reshape(-1, slope.shape[-1])
         return int(cells.any(dim=-1).sum()) > self.extra
 
 
 def last_block(tower: nn.Module, used: Collection[nn.Module]) -> nn.Module | None:
-    """The last of the tower's blocks that is used; None where it has no list of blocks, or uses none."""
+    """The last of the tower's blocks that is in `used`; None where no block is, or the tower has no list of blocks."""
     try:
         own = tower_blocks(tower)
     except ValueError:
@@ -189,7 +195,7 @@ def last_block(tower: nn.Module, used: Collection[nn.Module]) -> nn.Module | Non
 
 
 def last_part(tower: nn.Module, used: Sequence[nn.Module]) -> nn.Module:
-    """Down from the tower, always to the last used part, until that holds no more than half of the tower."""
+    """Descend from the tower, always to the last used part, until that holds at most half of the tower's weights."""
 
     def size(module: nn.Module) -> int:
         return sum(weight.numel() for weight in module.parameters())
