@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from . import lexicon as lex
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc, Token
 
 PROGRESSIVE = ("VBG",)
 FINITE = ("VBZ", "VBP", "VBD")
@@ -71,7 +74,7 @@ class CaptionFacts:
     wearing: tuple[tuple[Thing, Thing], ...]
 
 
-def caption_facts(doc: Any, words: list[int], text: str) -> CaptionFacts:
+def caption_facts(doc: Doc, words: list[int], text: str) -> CaptionFacts:
     """Facts of the parsed caption `doc`; `words[i]` is the index of the caption's word that token `i` belongs to."""
     reading = _Reading(doc, words)
     actions = tuple(reading.actions())
@@ -111,7 +114,7 @@ def progressive(lemma: str) -> str:
     return lemma + "ing"
 
 
-def _compounds(before: list[Any], head: Any) -> list[str]:
+def _compounds(before: list[Token], head: Token) -> list[str]:
     """Pop the compound nouns right before `head` from the tokens `before`: the "dirt" of "a red dirt bike"."""
     found: list[str] = []
     while (
@@ -123,7 +126,7 @@ def _compounds(before: list[Any], head: Any) -> list[str]:
     return found
 
 
-def _noun(head: Any, compounds: list[str]) -> str:
+def _noun(head: Token, compounds: list[str]) -> str:
     """The noun in the form of an answer."""
     noun = str(head.text if head.text in lex.PLURAL else head.lemma_)
     if compounds and (compounds[-1], noun) in lex.FIXED:
@@ -131,7 +134,7 @@ def _noun(head: Any, compounds: list[str]) -> str:
     return "dog" if noun in lex.BREEDS else lex.ONE_CLASS.get(noun, noun)
 
 
-def _modifiers(before: list[Any]) -> tuple[str, ...]:
+def _modifiers(before: list[Token]) -> tuple[str, ...]:
     """Adjectives and colours among the tokens before a noun; "black and white" counts as one."""
     found: list[str] = []
     joined = False
@@ -151,13 +154,13 @@ _LYING = {"laying": "lying"}  # captions use the first for both
 
 
 class _Reading:
-    def __init__(self, doc: Any, words: list[int]) -> None:
+    def __init__(self, doc: Doc, words: list[int]) -> None:
         self.doc, self.words = doc, words
         self.things = {token.i: thing for token in doc if (thing := self._thing(token))}
 
     # ---- things
 
-    def _thing(self, token: Any) -> Thing | None:
+    def _thing(self, token: Token) -> Thing | None:
         if token.tag_ not in ("NN", "NNS") or token.dep_ in ("compound", "amod", "nmod", "poss", "npadvmod", "advmod"):
             return None
         if not token.text[0].isalpha() or len(token.text) < 3:
@@ -198,14 +201,14 @@ class _Reading:
         return bool(before) and before[-1] in ("and", ",") and before[0] in lex.COLOURS
 
     @staticmethod
-    def _of(token: Any) -> Any:
+    def _of(token: Token) -> Token | None:
         """Noun after "of": the dogs of "a group of dogs"."""
         for child in token.children:
             if child.dep_ == "prep" and child.text == "of":
                 return next((c for c in child.children if c.dep_ == "pobj"), None)
         return None
 
-    def _meant(self, token: Any) -> Thing | None:
+    def _meant(self, token: Token) -> Thing | None:
         """Thing that a noun refers to: the dogs for "a group of dogs"."""
         behind = self._of(token) if token.lemma_ in lex.GROUPS | lex.PARTS else None
         return self.things.get((token if behind is None else behind).i)
@@ -229,12 +232,12 @@ class _Reading:
                 continue
             thing = self._meant(objects[0]) if objects else None
             if objects and thing is None:
-                yield Action(agents, doing, *particles)
+                yield Action(agents, doing, "".join(particles))
                 continue
             places = [*self._placed(verb), *(self._placed(objects[0]) if objects else ())]
             yield Action(agents, doing, "".join(particles), thing, tuple(places))
 
-    def _doing(self, verb: Any) -> str:
+    def _doing(self, verb: Token) -> str:
         if verb.pos_ not in ("VERB", "NOUN") or any(c.dep_ in ("auxpass", "nsubjpass") for c in verb.children):
             return ""
         if verb.tag_ in PROGRESSIVE and verb.dep_ in ("ROOT", "acl", "advcl", "conj", "relcl", "ccomp"):
@@ -245,7 +248,7 @@ class _Reading:
             return _LYING.get(doing, doing) if verb.lemma_ not in ("be", "have") else ""
         return ""
 
-    def _agents(self, verb: Any) -> tuple[Thing, ...]:
+    def _agents(self, verb: Token) -> tuple[Thing, ...]:
         subject = self._subject(verb)
         if subject is None:
             return ()
@@ -258,7 +261,7 @@ class _Reading:
             return ()
         return found if len(found) == len(things) else ()
 
-    def _subject(self, verb: Any) -> Any:
+    def _subject(self, verb: Token) -> Token | None:
         for child in verb.children:
             if child.dep_ == "nsubj":
                 return verb.head if child.tag_ in ("WP", "WDT") and verb.dep_ == "relcl" else child
@@ -268,7 +271,7 @@ class _Reading:
             return self._subject(verb.head)
         return None
 
-    def _placed(self, token: Any) -> Iterator[tuple[str, Thing]]:
+    def _placed(self, token: Token) -> Iterator[tuple[str, Thing]]:
         for child in token.children:
             if child.dep_ != "prep":
                 continue

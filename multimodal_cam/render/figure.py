@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import zip_longest
-from typing import Any
 
 import torch
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from PIL import Image
 
 from ..core.geometry import place
 from ..results.explanation_data import ExplanationData
@@ -53,7 +55,7 @@ def figure(explanation: ExplanationData, *, scale: Scale = "caption") -> Figure:
     return canvas
 
 
-def _overlays(explanation: ExplanationData, scale: Scale) -> Iterator[tuple[Any, str, str]]:
+def _overlays(explanation: ExplanationData, scale: Scale) -> Iterator[tuple[Image.Image, str, str]]:
     """Picture, title and caption below it, of each answer or each word."""
     answers = explanation.answer_parts
     if not answers:
@@ -84,7 +86,7 @@ def _width(word: QuestionWord) -> int:
     return max(len(word.text), 5 if word.known else 12) + 2
 
 
-def _question(row: Any, lines: list[list[QuestionWord]], length: int, aim: str) -> None:
+def _question(row: SubFigure, lines: list[list[QuestionWord]], length: int, aim: str) -> None:
     """The words of a question, each over its share: warm where it leads to the answer, cool where it leads away."""
     axis = row.subplots()
     axis.set_axis_off()
@@ -100,16 +102,16 @@ def _question(row: Any, lines: list[list[QuestionWord]], length: int, aim: str) 
     )
 
 
-def _word(axis: Any, word: QuestionWord, at: tuple[float, float], most: float) -> None:
+def _word(axis: Axes, word: QuestionWord, at: tuple[float, float], most: float) -> None:
     shade = max(-1.0, min(word.share / most, 1.0)) if math.isfinite(word.share) else 0.0
     box = {"facecolor": WARM[6] if shade > 0 else COOL[5], "alpha": 0.7 * abs(shade), "edgecolor": "none", "pad": 2.5}
     below = signed(word.share) + ("" if word.known else ", unknown")
-    centred = {"ha": "center", "va": "center", "parse_math": False}
-    axis.text(at[0], at[1] + 0.3, word.text, fontsize=12, color=INK, bbox=box, **centred)
-    axis.text(at[0], at[1] + 0.78, below, fontsize=8.5, color=MUTED, **centred)
+    centred = partial(axis.text, ha="center", va="center", parse_math=False)
+    centred(at[0], at[1] + 0.3, word.text, fontsize=12, color=INK, bbox=box)
+    centred(at[0], at[1] + 0.78, below, fontsize=8.5, color=MUTED)
 
 
-def _panel(axis: Any, picture: Any, title: str, below: str) -> None:
+def _panel(axis: Axes, picture: Image.Image, title: str, below: str) -> None:
     axis.imshow(picture)
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
@@ -117,7 +119,7 @@ def _panel(axis: Any, picture: Any, title: str, below: str) -> None:
     axis.set_xlabel(below, fontsize=8.5, color=MUTED, parse_math=False)
 
 
-def _legend(bar: Any, explanation: ExplanationData, scale: Scale) -> None:
+def _legend(bar: SubFigure, explanation: ExplanationData, scale: Scale) -> None:
     """Colour scale, source of the maps, and remarks."""
     heat = torch.linspace(0, 1, 256)[None]
     covered = OPACITY * cover(heat)[..., None]

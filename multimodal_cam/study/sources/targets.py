@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from PIL.Image import Image
 
@@ -20,6 +20,9 @@ from ...data.readers.question_record import Question
 from ...models.vocabulary import split_words
 from ..config import Settings
 from .photo_list import StudyPhoto
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc, Token
 
 NOUNS = ("NOUN", "PROPN")
 LeftOut = Counter[tuple[str, str]]  # number of phrases that are no targets, by (image, reason)
@@ -90,13 +93,13 @@ def human_texts(photos: Sequence[OpenedPhoto], settings: Settings) -> list[Photo
     ]
 
 
-def parse_texts(texts: Sequence[Sequence[str]]) -> list[Any]:
+def parse_texts(texts: Sequence[Sequence[str]]) -> list[Doc]:
     """spaCy's parse of each text, in one stream."""
     return [doc for doc, _ in parse_all((words, None) for words in texts)]
 
 
 def targets_of(
-    photo: OpenedPhoto, text: PhotoText, words: Sequence[Span], doc: Any, settings: Settings, left_out: LeftOut
+    photo: OpenedPhoto, text: PhotoText, words: Sequence[Span], doc: Doc, settings: Settings, left_out: LeftOut
 ) -> list[WordTarget]:
     """Phrases of a caption with boxes and a noun that the model knows; `left_out` counts the others by reason."""
     if photo.sentences and settings.entities and not settings.own_captions:
@@ -108,7 +111,7 @@ def targets_of(
     return known
 
 
-def _marked(phrases: Sequence[Phrase], text: PhotoText, doc: Any, image: str, left_out: LeftOut) -> list[WordTarget]:
+def _marked(phrases: Sequence[Phrase], text: PhotoText, doc: Doc, image: str, left_out: LeftOut) -> list[WordTarget]:
     """Annotated phrases; the head is spaCy's root of the phrase, or the last noun if the root is no noun."""
     found = []
     for phrase in phrases:
@@ -126,7 +129,7 @@ def _marked(phrases: Sequence[Phrase], text: PhotoText, doc: Any, image: str, le
     return found
 
 
-def _aligned(things: Sequence[CocoObject], doc: Any, image: str, left_out: LeftOut) -> list[WordTarget]:
+def _aligned(things: Sequence[CocoObject], doc: Doc, image: str, left_out: LeftOut) -> list[WordTarget]:
     """Noun phrases whose head noun names a thing on the photo."""
     found = []
     for chunk in doc.noun_chunks:
@@ -142,14 +145,14 @@ def _aligned(things: Sequence[CocoObject], doc: Any, image: str, left_out: LeftO
     return found
 
 
-def _names(doc: Any, head: Any) -> set[str]:
+def _names(doc: Doc, head: Token) -> set[str]:
     """Names that a dataset may have for the head: the word, its lemma, and both after the preceding word (`traffic light`)."""
     single = {head.text.lower(), head.lemma_.lower()}
     before = doc[head.i - 1].text.lower() if head.i else ""
     return single | {f"{before} {name}" for name in single if before}
 
 
-def nouns_of(photo: OpenedPhoto, words: Sequence[Span], doc: Any) -> list[CaptionNoun]:
+def nouns_of(photo: OpenedPhoto, words: Sequence[Span], doc: Doc) -> list[CaptionNoun]:
     """All nouns of a model's own caption that it knows. One that no human caption has, in whatever number (dog, dogs), may be a
     hallucination; another word for the same thing counts as one, too (CHAIR, Rohrbach et al., EMNLP 2018, has synonyms)."""
     human = [text for text in (*map(split_words, photo.item.captions), *(s.words for s in photo.sentences)) if text]
