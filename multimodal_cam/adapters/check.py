@@ -19,6 +19,7 @@ from ..scores import SCORES, log_prob
 from .contract import TaskAdapter, group_by_batch_key, layer_view_of, tap_layer
 from .inputs import PAD
 from .layer_choice import resolve_layer
+from .placement_check import check_placement
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,6 +53,7 @@ def check(model: TaskAdapter, image: ImageSource, *, text: str | None = None, qu
     - `logits` from the layer's activations are those from the photo: the head is the rest of the network.
     - The slopes at the layer are finite differences.
     - Two photos at once are each photo alone.
+    - The stated placement is the one that is measured with photos of known patterns.
     - A quarter of the photo changes its own quarter of the layer's grid most: cells stand where the placement says.
 
     `text` is what is explained, by default what the model says. `print(*check(...), sep="\\n")` shows what was found, and
@@ -68,6 +70,7 @@ def check(model: TaskAdapter, image: ImageSource, *, text: str | None = None, qu
             "the head is the rest of the network": work.head,
             "slopes are finite differences": work.slopes,
             "two photos at once are each alone": work.batch,
+            "the placement is where preprocess puts the photo": work.placement,
             "cells lie where the placement says": work.places,
         }
         return tuple(_tried(name, run) for name, run in tries.items())
@@ -153,6 +156,12 @@ class _Work:
             return found.maps[0]  # (t, b, h, w)
 
         return self._alike(maps(both), torch.cat([maps([photo]) for photo in both], dim=1))
+
+    def placement(self) -> tuple[bool, str]:
+        def process(photo: Any) -> Tensor:
+            return self.model.preprocess([photo], self.asked).pixels
+
+        return check_placement(self.inputs.placements[0], self.photo, process)
 
     def places(self) -> tuple[bool, str]:
         inputs = self.inputs

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
-from networks import noise_image, small_captioner, small_vqa
+from networks import noise_image, small_captioner, small_vqa, to_tensor
+from PIL import ImageOps
 
 import multimodal_cam as mc
+from multimodal_cam.core.geometry import Placement, center_crop, squeeze
 
 WORDS = "its own words are the likeliest"
 HEAD = "the head is the rest of the network"
 SLOPES = "slopes are finite differences"
 BATCH = "two photos at once are each alone"
+PLACEMENT = "the placement is where preprocess puts the photo"
 PLACES = "cells lie where the placement says"
+DARK = noise_image(0, (8, 6)).resize((64, 48)).point(lambda value: value // 2)
 PHOTO = noise_image(0, (8, 6)).resize((64, 48))
 
 
 def failed(model, **options) -> list[str]:
     found = mc.check(model, PHOTO, **options)
-    assert [one.name for one in found] == [WORDS, HEAD, SLOPES, BATCH, PLACES]
+    assert [one.name for one in found] == [WORDS, HEAD, SLOPES, BATCH, PLACEMENT, PLACES]
     assert [str(one).startswith("FAILED") for one in found] == [not one.passed for one in found]
     return [one.name for one in found if not one.passed]
 
@@ -72,6 +78,29 @@ def test_a_grid_that_is_upside_down():
     model = small_captioner()
     model.layer.last.register_forward_hook(lambda _m, _a, grid: grid.flip(2))
     assert failed(model) == [PLACES]
+
+
+def test_a_placement_that_preprocess_does_not_have():
+    from torchvision.transforms import CenterCrop, Compose, Resize, ToTensor
+
+    crop = Compose([Resize(40), CenterCrop(32), ToTensor()])
+    assert failed(small_captioner(preprocess=crop)) == []
+    wrong_one = small_captioner(preprocess=crop, placement=squeeze)
+    assert failed(wrong_one) == [PLACEMENT]
+    (said,) = [one.detail for one in mc.check(wrong_one, PHOTO) if one.name == PLACEMENT]
+    assert said == "stated (0.00, 0.00, 1.00, 1.00), measured (0.19, 0.10, 0.79, 0.90)"
+    right = small_captioner(preprocess=crop, placement=functools.partial(center_crop, resize=40, crop=32))
+    assert failed(right) == []
+
+
+def test_a_placement_that_cannot_be_measured_is_compared_with_the_photo():
+    def solarized(image):
+        return to_tensor(ImageOps.solarize(image, 128))
+
+    for placement, right in ((squeeze, True), (lambda w, h: Placement(w, h, (0.4, 0.4, 0.9, 0.9)), False)):
+        found = {one.name: one for one in mc.check(small_captioner(preprocess=solarized, placement=placement), DARK)}
+        assert found[PLACEMENT].passed is right
+        assert "not measured (preprocess: " in found[PLACEMENT].detail
 
 
 def test_what_an_adapter_raises_is_said():
