@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import stat
 from dataclasses import replace
 
@@ -182,3 +183,17 @@ def test_half_a_folder_never_loads(tmp_path, broken):
 def test_a_large_photo_keeps_its_size(tmp_path):
     e = toy_explanation(image=Image.new("RGB", (3000, 40)))
     assert e.heatmap("dog").shape == (40, 3000)
+
+
+def test_a_pickle_is_the_public_class_again():
+    again = pickle.loads(pickle.dumps(toy_explanation("a dog")))
+    assert type(again) is mc.Explanation
+    assert again["dog"].text == "dog"
+
+
+def test_overwriting_replaces_whatever_was_there(tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "file").touch()
+    toy_explanation("a dog").save(tmp_path, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.png", "manifest.json", "maps.safetensors"]
+    assert mc.Explanation.load(tmp_path).text == "a dog"
