@@ -13,6 +13,7 @@ Beside the token stands one rival, the text's end, whose logit is 0: `log_prob` 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,6 +29,8 @@ from .hf import detokenization
 from .hf.token_views import TokenView
 from .image_preprocessing import ImagePreprocessing
 from .inputs import Inputs, pad_ids
+from .network_state import pass_state
+from .state_cache import StateCache
 
 TEXT_BATCH = 64  # texts in one pass of the text tower
 
@@ -53,7 +56,7 @@ class CLIP(CutNetworkAdapter):
         super().__init__(network, network.visual, preprocessing)
         self.network, self.tokenizer, self.name, self.provenance = network, tokenizer, name, dict(provenance)
         self.tap_layer(self.default_layer())
-        self._prefix_cache: tuple[object, Tensor] | None = None
+        self._text_features = StateCache[Tensor]()
 
     def default_layer(self) -> nn.Module:
         """Layer that is tapped: the last grid of the image tower."""
@@ -77,20 +80,20 @@ class CLIP(CutNetworkAdapter):
         return logits.scatter(-1, ids.clamp(min=0)[..., None], gains[..., None])
 
     def _prefix_features(self, ids: Tensor) -> Tensor:
-        """Text features of every prefix, from no token to all `t`: `(b, t + 1, d)`; cached for the next pass."""
+        """Text features of every prefix, from no token to all `t`: `(b, t + 1, d)`; kept for the next pass."""
         texts, which = torch.unique(ids, dim=0, return_inverse=True)
-        key = (texts.tolist(), self.weights_version())
-        if self._prefix_cache is None or self._prefix_cache[0] != key:
-            start, end = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id
-            read = texts.new_zeros(len(texts), ids.shape[1] + 1, self.network.context_length)
-            for row, text in zip(read, texts.tolist(), strict=True):
-                for i, tokens in enumerate(row):
-                    said = [start, *(token for token in text[:i] if token >= 0), end]
-                    tokens[: len(said)] = tokens.new_tensor(said)
-            with torch.no_grad():
-                parts = [self.network.encode_text(part, normalize=True) for part in read.flatten(0, 1).split(TEXT_BATCH)]
-            self._prefix_cache = key, torch.cat(parts).view(*read.shape[:2], -1)
-        return self._prefix_cache[1][which]
+        state = pass_state(self.network, texts, without=frozenset({self.encoder}))
+        return self._text_features.value(state, partial(self._read_prefixes, texts))[which]
+
+    def _read_prefixes(self, texts: Tensor) -> Tensor:
+        start, end = self.tokenizer.sot_token_id, self.tokenizer.eot_token_id
+        read = texts.new_zeros(len(texts), texts.shape[1] + 1, self.network.context_length)
+        for row, text in zip(read, texts.tolist(), strict=True):
+            for i, tokens in enumerate(row):
+                said = [start, *(token for token in text[:i] if token >= 0), end]
+                tokens[: len(said)] = tokens.new_tensor(said)
+        parts = [self.network.encode_text(part, normalize=True) for part in torch.split(read.flatten(0, 1), TEXT_BATCH)]
+        return torch.cat(parts).view(*read.shape[:2], -1)
 
     # ---- words ---------------------------------------------------------------------------------------------------------
 

@@ -27,13 +27,16 @@ class TaskAdapter(Protocol):
     name: str
     task: str  # captioning, vqa, classification, similarity
     module: nn.Module  # holds all parameters; dotted layer names start here
-    layer: nn.Module  # explained by default: the backbone's last spatial layer
     readout: nn.Module | None  # output projection, hidden states (b, t, d) -> logits; None if it cannot be hooked
     head_input_layer: nn.Module | None  # the affine module that alone reads `layer`, if there is one: evidence gets faster
     default_score: str  # a name of `SCORES`
     default_method: str
     n_alternatives: int  # number of likeliest tokens at each position that are explained, too: answers that were not given
     provenance: dict[str, str]  # hash or name of the weights
+
+    @property
+    def layer(self) -> nn.Module:
+        """Explained by default: the backbone's last spatial layer."""
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
         """Model inputs, on the model's device, from upright RGB images and a question for each.

@@ -16,6 +16,8 @@ from ..core.hooks import forward_hooks
 from .head_extraction import Head
 from .image_preprocessing import MEAN_COLOUR, ImagePreprocessing
 from .inputs import Inputs, deduplicate_images
+from .network_state import pass_state
+from .state_cache import StateCache
 
 BLANK_SIDE = 256  # pixels: crops of common sizes fit into it
 
@@ -25,10 +27,14 @@ class EncoderAdapter:
 
     def __init__(self, module: nn.Module, encoder: nn.Module, preprocessing: ImagePreprocessing) -> None:
         self.module, self.encoder = module, encoder
-        self.layer = encoder
         self.preprocessing = preprocessing
         self.provenance: dict[str, str] = {}
-        self._baselines: dict[tuple[int, ...], Tensor] = {}
+        self._baselines = StateCache[Tensor]()
+
+    @property
+    def layer(self) -> nn.Module:
+        """The tapped layer: the encoder as a whole."""
+        return self.encoder
 
     @property
     def device(self) -> torch.device:
@@ -60,25 +66,34 @@ class EncoderAdapter:
         return inputs.to_rows(features)
 
     def baseline_activations(self, inputs: Inputs) -> Tensor:
-        """Activations of the encoder for a mean-colour image `(1, c, h, w)`, computed once for each input size."""
-        key = tuple(inputs.pixels.shape[1:])
-        if key not in self._baselines:
-            one = replace(inputs, pixels=inputs.pixels[:1], placements=inputs.placements[:1])
-            self._baselines[key] = self.encoder(self.baseline_inputs(one).pixels)
-        return self._baselines[key]
+        """Activations of `layer` for a mean-colour image, `(1, ...)`, or `(b, ...)` where preprocessing tells sizes apart."""
+        pixels = self.baseline_inputs(inputs).pixels
+        if bool((pixels == pixels[:1]).all()):
+            return self._blank_activations(pixels[:1])
+        return inputs.to_rows(torch.cat([self._blank_activations(one) for one in torch.split(pixels, 1)]))
+
+    def _blank_activations(self, pixels: Tensor) -> Tensor:
+        """Activations of `layer` `(1, ...)` for a blank image's pixels `(1, 3, H, W)`, kept until the encoder changes."""
+        return self._baselines.value(pass_state(self.encoder, pixels), lambda: self.encoder(pixels))
 
     def baseline_inputs(self, inputs: Inputs) -> Inputs:
         """The same inputs with a mean-colour image in every place."""
         if self.preprocessing.transform is None:
             return replace(inputs, pixels=torch.zeros_like(inputs.pixels))
-        placement = inputs.placements[0]
-        pixels = self.preprocessing.pixels(Image.new("RGB", (placement.width, placement.height), MEAN_COLOUR))
-        if pixels.shape != inputs.pixels.shape[1:]:
+        rows = range(len(inputs)) if inputs.image_index is None else inputs.image_index.tolist()
+        sizes = {image: (placement.width, placement.height) for image, placement in zip(rows, inputs.placements, strict=True)}
+        blank = {size: self._blank_pixels(size, inputs.pixels) for size in sizes.values()}
+        return replace(inputs, pixels=torch.stack([blank[sizes[image]] for image in range(len(inputs.pixels))]))
+
+    def _blank_pixels(self, size: tuple[int, int], like: Tensor) -> Tensor:
+        """Pixels `(c, H, W)` of a mean-colour image of that size, of the shape that photos have, `like` `(p, c, H, W)`."""
+        pixels = self.preprocessing.pixels(Image.new("RGB", size, MEAN_COLOUR))
+        if pixels.shape != like.shape[1:]:
             raise ValueError(
                 f"preprocess: a photo of one colour gets another size, {tuple(pixels.shape)}, than this one, "
-                f"{tuple(inputs.pixels.shape[1:])}: the size must not depend on what is on the photo"
+                f"{tuple(like.shape[1:])}: the size must not depend on what is on the photo"
             )
-        return replace(inputs, pixels=self._on_device(pixels).expand_as(inputs.pixels))
+        return pixels.to(like)
 
 
 class CutNetworkAdapter(EncoderAdapter):
@@ -86,24 +101,21 @@ class CutNetworkAdapter(EncoderAdapter):
 
     def tap_layer(self, layer: nn.Module) -> None:
         """Take `layer` as the tapped one, and what follows it as the head."""
-        self.layer, self.head = layer, Head(self.encoder, layer)
-        self._baseline: tuple[object, Tensor] | None = None
+        self.head = Head(self.encoder, layer)
 
-    def weights_version(self) -> object:
-        """Key of the weights' values, dtype and device: it changes when one of them does."""
-        weights = [*self.module.parameters(), *self.module.buffers()]
-        return weights[0].dtype, weights[0].device, sum(tensor._version for tensor in weights)
+    @property
+    def layer(self) -> nn.Module:
+        """The module that has the tapped layer's name now."""
+        return self.head.layer
 
-    def baseline_activations(self, inputs: Inputs) -> Tensor:
-        """Activations of `layer` for a mean-colour image, computed again only after the weights have changed."""
-        key = (tuple(inputs.pixels.shape[1:]), self.weights_version())
-        if self._baseline is None or self._baseline[0] != key:
+    def _blank_activations(self, pixels: Tensor) -> Tensor:
+        def run() -> Tensor:
             outputs: list[Tensor] = []
-            one = Inputs(inputs.pixels[:1], inputs.placements[:1])
             with forward_hooks([self.layer], lambda _module, _args, output: outputs.append(output.clone())):
-                self.encoder(self.baseline_inputs(one).pixels)
-            self._baseline = key, outputs[0]
-        return self._baseline[1]
+                self.encoder(pixels)
+            return outputs[0]
+
+        return self._baselines.value(pass_state(self.encoder, pixels, without=self.head.parts_behind), run)
 
 
 def differentiable_rnn(head: nn.Module, device: torch.device) -> AbstractContextManager[Any]:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..core.hooks import evaluation_mode, forward_hooks
+from .network_state import network_structure
+from .state_cache import StateCache
 
 # what gives a grid and is no layer to look at: it pools the last one away, or hands it on
 PASSED_OVER = (
@@ -20,6 +22,9 @@ PASSED_OVER = (
 )
 
 
+_Trace = tuple[fx.Graph | None, frozenset[nn.Module]]
+
+
 class Head:
     """What follows `layer` in `network`: `head(activations (n b, c, h, w), pixels (b, 3, H, W))` -> the network's output.
 
@@ -29,17 +34,34 @@ class Head:
     """
 
     def __init__(self, network: nn.Module, layer: nn.Module) -> None:
-        self.network, self.layer = network, layer
-        with evaluation_mode(network):
-            self._graph = _graph_behind(network, layer)
+        self.network = network
+        self.layer_name = {module: name for name, module in network.named_modules()}[layer]
+        self._traces = StateCache[_Trace](size=1)
+        self._trace()
+
+    @property
+    def layer(self) -> nn.Module:
+        """The layer as it is now: who replaces it replaces it by name. Raises ValueError if the network has none of that name."""
+        try:
+            return self.network.get_submodule(self.layer_name)
+        except AttributeError:
+            raise ValueError(
+                f"this {type(self.network).__name__} no longer has the layer {self.layer_name!r}: make the model anew from it"
+            ) from None
 
     @property
     def alone(self) -> bool:
-        return self._graph is not None
+        return self._trace()[0] is not None
+
+    @property
+    def parts_behind(self) -> frozenset[nn.Module]:
+        """Parts of the network on which the layer's output does not depend; none where that cannot be said."""
+        return self._trace()[1]
 
     def __call__(self, activations: Tensor, pixels: Tensor) -> Any:
-        if self._graph is not None:
-            return fx.Interpreter(self.network, graph=self._graph).run(activations)
+        graph, _ = self._trace()
+        if graph is not None:
+            return fx.Interpreter(self.network, graph=graph).run(activations)
         wanted = torch.is_grad_enabled()
 
         def override(*_: Any) -> Tensor:
@@ -48,6 +70,14 @@ class Head:
 
         with torch.no_grad(), forward_hooks([self.layer], override):
             return self.network(pixels.repeat(len(activations) // len(pixels), 1, 1, 1))
+
+    def _trace(self) -> _Trace:
+        """The graph behind the layer and the parts that run only there, of the network as it is now."""
+        return self._traces.value(network_structure(self.network), self._trace_anew)
+
+    def _trace_anew(self) -> _Trace:
+        with evaluation_mode(self.network):
+            return _graph_behind(self.network, self.layer_name)
 
 
 def last_spatial_layer(network: nn.Module, pixels: Tensor) -> nn.Module:
@@ -108,29 +138,35 @@ class _Tracer(fx.Tracer):
         return m is self.layer or self.layer not in m.modules()
 
 
-def _graph_behind(network: nn.Module, layer: nn.Module) -> fx.Graph | None:
-    """`activations` -> the network's output, as a graph of calls; None where that cannot be said."""
+def _graph_behind(network: nn.Module, name: str) -> _Trace:
+    """`activations` -> the network's output, as a graph of calls, or None; and the modules that run behind the layer only."""
+    nothing: _Trace = None, frozenset()
     try:
-        whole = _Tracer(layer).trace(network)
+        whole = _Tracer(network.get_submodule(name)).trace(network)
     except Exception:  # somebody's forward may do anything with its input, and fail in any way when that is a symbol
-        return None
-    name = {module: name for name, module in network.named_modules()}[layer]
+        return nothing
     calls = [node for node in whole.nodes if node.op == "call_module" and node.target == name]
     if len(calls) != 1:
-        return None
+        return nothing
     behind = set(calls)  # not only what the output needs: what is written in place counts, too
     for node in whole.nodes:
         if behind.intersection(node.all_input_nodes):
             behind.add(node)
+    parts = _parts_of(network, behind - set(calls)) - _parts_of(network, set(whole.nodes) - behind | set(calls))
     needed = _with_ancestors(behind - set(calls), calls[0])
     if any(node.op == "placeholder" for node in needed) or next(iter(reversed(whole.nodes))) not in needed:
-        return None
+        return None, parts
     graph, copies = fx.Graph(), {}
     copies[calls[0]] = graph.placeholder("activations")
     for node in whole.nodes:
         if node in needed:
             copies[node] = graph.node_copy(node, copies.__getitem__)
-    return graph
+    return graph, parts
+
+
+def _parts_of(network: nn.Module, nodes: set[fx.Node]) -> frozenset[nn.Module]:
+    """The modules that are called at these nodes."""
+    return frozenset(network.get_submodule(str(node.target)) for node in nodes if node.op == "call_module")
 
 
 def _with_ancestors(nodes: set[fx.Node], cut: fx.Node) -> set[fx.Node]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..adapters.contract import HasAttention, TaskAdapter, layer_view_of
 from ..adapters.inputs import Inputs
+from ..adapters.network_state import steady_networks
 from ..methods import MethodSpec
 from ..scores import log_prob
 from .forward_pass import AttributionRequest, CutModel, ForwardPass, ScoredTokens, run_forward
@@ -59,6 +60,7 @@ class TokenMaps:
         return self.view.to_image(method.maps(wide(self.activations[row : row + 1]), gradients))[0]
 
 
+@steady_networks()
 def attribute(
     adapter: TaskAdapter,
     inputs: Inputs,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from ...core.geometry import Placement
 from .. import image_placement
 from ..inputs import Inputs, deduplicate_images, pad_ids
+from ..network_state import settings_state
+from ..state_cache import StateCache
 from .loaded_model import LoadedModel
 from .prompt_questions import PromptQuestions
 from .token_views import TokenView
 
 OF_THE_PROMPT = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids", "labels", "pixel_values")
+SIZES_KEPT = 1000  # sizes of images whose placement is kept
 UNNORMALIZED = {"do_rescale": False, "do_normalize": False}
 
 
@@ -27,7 +30,7 @@ class ImageInput:
 
     def __init__(self, loaded: LoadedModel, questions: PromptQuestions) -> None:
         self.loaded, self.questions = loaded, questions
-        self._placements: dict[tuple[int, int], Placement] = {}
+        self._placements = StateCache[Placement](size=SIZES_KEPT)
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None) -> Inputs:
         """Inputs with a row for each of `images`; an image that occurs several times is held once, if the tower may be shared."""
@@ -65,9 +68,11 @@ class ImageInput:
         """Where the layer's grid lies on images of that `size`, width and height; measured once, but for questions in pixels."""
         if question is not None and self.loaded.spec.prompt.in_pixels:
             return image_placement.measure(*size, partial(self.unnormalized_image, question=question))
-        if size not in self._placements:
-            self._placements[size] = image_placement.measure(*size, self.unnormalized_image)
-        return self._placements[size]
+        return self._placements.value(self.size_state(size), lambda: image_placement.measure(*size, self.unnormalized_image))
+
+    def size_state(self, size: tuple[int, int]) -> Hashable:
+        """Key of what the image processor makes of images of a size: its settings count, too."""
+        return settings_state(self.loaded.image_processor), size
 
     def unnormalized_image(self, image: Image, question: str | None = None) -> Tensor:
         """The image as the tower gets it, `(3, H, W)`, but in 0..255: resized and cropped, not normalized."""

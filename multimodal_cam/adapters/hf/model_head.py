@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from ...core.hooks import overridden_output
 from ..inputs import Inputs
+from ..network_state import pass_state
+from ..state_cache import StateCache
 from .generation import stop_ids
 from .image_input import ImageInput
 from .loaded_model import TILES, LoadedModel
@@ -27,7 +29,7 @@ class ModelHead:
         self.loaded, self.images = loaded, images
         self.capabilities = loaded.spec.capabilities
         self._cut = TowerCut(loaded.tower, loaded.layer)
-        self._baseline: tuple[Hashable, Tensor] | None = None
+        self._baselines = StateCache[Tensor]()
 
     def cache_key(self, inputs: Inputs) -> Hashable:
         """Inputs of the same key have the same grid: the shape of their pixels, and what else says it."""
@@ -50,16 +52,13 @@ class ModelHead:
         return self.images.layer_view(inputs, loaded.layer).extract(output)
 
     def baseline_activations(self, inputs: Inputs) -> Tensor:
-        """The layer's activations of a mean-colour image, kept until the weights or the grid change."""
+        """The layer's activations of a mean-colour image, kept until the tower or the inputs change."""
         loaded = self.loaded
         if not self.capabilities.tower_ignores_question:
             return self.layer_activations(self.images.baseline_inputs(inputs))
-        changes = sum(0 if weight.is_inference() else weight._version for weight in loaded.tower.parameters())
-        state = (loaded.device, loaded.dtype, changes, self.cache_key(inputs))
-        if self._baseline is None or self._baseline[0] != state:
-            blank = self.images.baseline_inputs(_first_image(inputs))
-            self._baseline = (state, self.layer_activations(blank).detach())
-        return self._baseline[1]
+        blank = self.images.baseline_inputs(_first_image(inputs))
+        state = pass_state(loaded.tower, blank.pixels, *blank.extra_inputs.values())
+        return self._baselines.value(state, lambda: self.layer_activations(blank))
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None) -> Tensor:
         """Teacher-forced logits, from images or from the layer's activations."""

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from .. import image_placement
 from ..inputs import Inputs
-from .image_input import UNNORMALIZED, ImageInput
+from ..state_cache import StateCache
+from .image_input import SIZES_KEPT, UNNORMALIZED, ImageInput
 from .loaded_model import TILES, LoadedModel
 from .token_views import OrderedTokenView, TiledTokenView, TokenView
 
@@ -44,14 +45,12 @@ class TiledInput(ImageInput):
         super().__init__(loaded, *parts)
         assert loaded.spec.tiling is not None
         self.tiling = loaded.spec.tiling
-        self._shapes: dict[tuple[int, int], tuple[int, int]] = {}
-        self._frames: dict[tuple[int, int], Frame] = {}
+        self._shapes = StateCache[tuple[int, int]](size=SIZES_KEPT)
+        self._frames = StateCache[Frame](size=SIZES_KEPT)
 
     def tile_grid(self, image: Image) -> tuple[int, int]:
         """Rows and columns of tiles of images of that size."""
-        if image.size not in self._shapes:
-            self._shapes[image.size] = self.tiling.grid(self.loaded, *image.size)
-        return self._shapes[image.size]
+        return self._shapes.value(self.size_state(image.size), lambda: self.tiling.grid(self.loaded, *image.size))
 
     def split_output(self, values: dict[str, Any], image: Image) -> tuple[Tensor, dict[str, Tensor]]:
         _, extra = super().split_output(values, image)
@@ -69,12 +68,13 @@ class TiledInput(ImageInput):
 
     def thumbnail_frame(self, width: int, height: int) -> Frame:
         """Where the thumbnail lies on the grid of the tiles, 0 to 1 of its width and height."""
-        if (width, height) not in self._frames:
-            x0, y0, x1, y1 = image_placement.measure(width, height, self._thumbnail).frame
-            left, top, right, bottom = self.placement((width, height)).frame
-            across, down = right - left, bottom - top
-            self._frames[width, height] = (x0 - left) / across, (y0 - top) / down, (x1 - left) / across, (y1 - top) / down
-        return self._frames[width, height]
+        return self._frames.value(self.size_state((width, height)), lambda: self._measured_frame(width, height))
+
+    def _measured_frame(self, width: int, height: int) -> Frame:
+        x0, y0, x1, y1 = image_placement.measure(width, height, self._thumbnail).frame
+        left, top, right, bottom = self.placement((width, height)).frame
+        across, down = right - left, bottom - top
+        return (x0 - left) / across, (y0 - top) / down, (x1 - left) / across, (y1 - top) / down
 
     def layer_view(self, inputs: Inputs, layer: nn.Module) -> TokenView:
         """Each part has one cell for each patch, and before or behind them its own tokens without a place (CLS)."""
