@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from .adapters.check import Check, check
     from .adapters.classifier import classifier
     from .adapters.contract import TaskAdapter, UnknownWordError
-    from .adapters.custom_captioner import Words, captioner
+    from .adapters.custom_captioner import captioner
     from .adapters.custom_vqa import vqa
     from .adapters.load import load
+    from .adapters.word_tokenizer import Words
     from .core.spans import Span, WordError
     from .methods.spec import METHODS, MethodSpec
     from .results.records import Failure, QuestionWord, SpanExplanation
@@ -59,9 +60,10 @@ _HOMES = {
     "adapters.check": ("Check", "check"),
     "adapters.classifier": ("classifier",),
     "adapters.contract": ("TaskAdapter", "UnknownWordError"),
-    "adapters.custom_captioner": ("Words", "captioner"),
+    "adapters.custom_captioner": ("captioner",),
     "adapters.custom_vqa": ("vqa",),
     "adapters.load": ("load",),
+    "adapters.word_tokenizer": ("Words",),
     "core.spans": ("Span", "WordError"),
     "methods.spec": ("METHODS", "MethodSpec"),
     "results.records": ("Failure", "QuestionWord", "SpanExplanation"),

@@ -13,7 +13,7 @@ from torch import nn
 
 from ._explain_batch import BatchExplainer, OnError
 from ._explanation import Explanation
-from .adapters.contract import HasAttention, TaskAdapter, Unknown
+from .adapters.contract import HasAttention, TaskAdapter, Unknown, score_of
 from .adapters.layer_choice import resolve_layer
 from .core.forward_pass import AttributionRequest
 from .core.hooks import unchanged_state
@@ -175,7 +175,7 @@ def _resolve_request(
     if spec.kind == "attention" and not isinstance(model, HasAttention):
         choices = ", ".join(name for name, other in METHODS.items() if other.kind != "attention")
         raise ValueError(f"{model.name} has no attention to show; choose from {choices}")
-    scored = find_score(model.default_score if score is None else score)
+    scored = score_of(model, find_score(model.default_score if score is None else score))
     module, name = resolve_layer(model, layer)
     if spec.kind == "attention" and module is not model.layer:
         raise ValueError(f"attention is over the grid of {resolve_layer(model, None)[1]!r}: leave layer={name!r} out")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from networks import noise_image, small_captioner
+from networks import WORDS, noise_image, small_captioner
 from PIL import Image
 
 import multimodal_cam as mc
@@ -148,10 +148,8 @@ def test_the_decoder_is_told_what_it_should_give(model):
 
 def test_own_words_and_their_ids():
     model = small_captioner()
-    with pytest.raises(ValueError, match="the ids 0 to 1, each once"):
-        mc.captioner(encoder=model.encoder, decoder=model.decoder, tokenizer={"a": 0, "dog": 2})
     with pytest.raises(ValueError, match="no end token"):
-        mc.explain(mc.captioner(encoder=model.encoder, decoder=model.decoder, tokenizer=["a"], image_size=32), noise_image())
+        mc.explain(mc.captioner(encoder=model.encoder, decoder=model.decoder, tokenizer=WORDS, image_size=32), noise_image())
 
 
 def test_texts_for_some_images_only_are_refused(model):

@@ -102,8 +102,7 @@ def _score_and_layer_calls(model: Any, inputs: Any) -> tuple[Any, list[LayerCall
     import torch
 
     from ..core.hooks import evaluation_mode, forward_hooks
-    from ..scores import log_prob
-    from .contract import HasVisionTower, layer_view_of
+    from .contract import HasVisionTower, layer_view_of, log_prob_of
     from .hf.token_views import first_tensor, with_first_tensor
 
     inside = set((model.tower if isinstance(model, HasVisionTower) else model.module).modules())
@@ -131,7 +130,7 @@ def _score_and_layer_calls(model: Any, inputs: Any) -> tuple[Any, list[LayerCall
         forward_hooks(list(names), record_call),
     ):
         pixels = inputs.pixels.detach().clone().requires_grad_()
-        score = log_prob(model.logits(replace(inputs, pixels=pixels), ids), ids).sum()
+        score = log_prob_of(model)(model.logits(replace(inputs, pixels=pixels), ids), ids).sum()
     return score, [call for call in calls if runs[call.module] == 1]
 
 

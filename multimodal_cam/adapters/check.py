@@ -15,8 +15,8 @@ from ..core.forward_pass import AttributionRequest, ScoredTokens
 from ..core.hooks import unchanged_state
 from ..core.images import load_image
 from ..methods import METHODS, find_method
-from ..scores import SCORES, log_prob
-from .contract import TaskAdapter, group_by_batch_key, layer_view_of, tap_layer
+from ..scores import SCORES
+from .contract import TaskAdapter, group_by_batch_key, layer_view_of, log_prob_of, score_of, tap_layer
 from .inputs import PAD
 from .layer_choice import resolve_layer
 from .placement_check import check_placement
@@ -119,7 +119,7 @@ class _Work:
         with tap_layer(self.model, self.inputs) as tap:
             self.model.logits(self.inputs, self.ids)
         kept = find_method(lambda _, gradients: gradients.sum(dim=1))  # not linear: the gradients are kept
-        request = AttributionRequest(layer, name, kept, SCORES["log_prob"])
+        request = AttributionRequest(layer, name, kept, score_of(self.model, SCORES["log_prob"]))
         worst = max(self._slopes(request, tap.activations, known) for known in (None, tap.activations))
         return worst <= self.near, f"they differ by {worst:.1%}"
 
@@ -127,7 +127,7 @@ class _Work:
         """By how much slopes differ from finite differences, along themselves and anywhere; `known` starts at the layer."""
         found = attribute(self.model, self.inputs, self.ids, request, activations=known)
         assert found.gradients is not None
-        slopes, column = found.gradients[0, :, 0], ScoredTokens(self.ids, log_prob)  # (t, c, h, w)
+        slopes, column = found.gradients[0, :, 0], ScoredTokens(self.ids, log_prob_of(self.model))  # (t, c, h, w)
         anywhere = torch.randn(slopes.shape[1:], generator=torch.Generator().manual_seed(0)).to(slopes)
         size, worst = found.view.cells(activations).float().norm(), 0.0
         for way in (slopes.sum(dim=0), anywhere):
@@ -146,7 +146,7 @@ class _Work:
         if len(group_by_batch_key(self.model, [(photo, self.question) for photo in both])) > 1:
             return True, "they run one after the other"
         layer, name = resolve_layer(self.model, None)
-        request = AttributionRequest(layer, name, METHODS["grad_cam"], SCORES["log_prob"])
+        request = AttributionRequest(layer, name, METHODS["grad_cam"], score_of(self.model, SCORES["log_prob"]))
 
         def maps(photos: list[Image]) -> Tensor:
             asked = None if self.question is None else [self.question] * len(photos)

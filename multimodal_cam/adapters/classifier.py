@@ -18,10 +18,11 @@ from .encoder_input import CutNetworkAdapter
 from .head_extraction import last_spatial_layer
 from .image_preprocessing import ImagePreprocessing
 from .inputs import Inputs
-from .labels import LabelChooser, Labels
+from .labels import LabelChooser, Labels, label_names
+from .network_outputs import NetworkOutputs, Outputs, OutputsOfAnyKind, trial_photos, try_outputs
 
 
-class Classifier(CutNetworkAdapter, LabelChooser):
+class Classifier(CutNetworkAdapter, OutputsOfAnyKind, LabelChooser):
     """See `classifier`."""
 
     task = "classification"
@@ -30,27 +31,48 @@ class Classifier(CutNetworkAdapter, LabelChooser):
     def __init__(
         self,
         network: nn.Module,
-        labels: Sequence[str] | None,
+        labels: Any,
         layer: nn.Module | str | None,
         preprocessing: ImagePreprocessing,
+        *,
+        outputs: Outputs | None,
         name: str,
         provenance: Mapping[str, str],
     ) -> None:
         super().__init__(network, network, preprocessing)
-        self.name, self.provenance = name, dict(provenance)
+        self.name, self.provenance, self.outputs = name, dict(provenance), NetworkOutputs(outputs, name)
         blank = self.blank_inputs()
         self.tap_layer(last_spatial_layer(network, blank.pixels) if layer is None else _find_layer(network, layer))
-        self.labels = Labels(self._label_names(labels, blank))
-
-    def _label_names(self, labels: Sequence[str] | None, inputs: Inputs) -> Sequence[str]:
-        """One label for each output. Raises ValueError if there are more or fewer."""
+        self._read_outputs(blank)
         with evaluation_mode(self.module), torch.no_grad():
-            classes = self.logits(inputs, torch.zeros(1, 1, dtype=torch.long)).shape[-1]
+            classes = self.logits(blank, torch.zeros(1, 1, dtype=torch.long)).shape[-1]
+        self.labels = Labels(self._label_names(labels, classes))
+        self.default_score = self.outputs.default_score(self.default_score)
+
+    def _read_outputs(self, blank: Inputs) -> None:
+        """Find out what the outputs are, from photos that differ; of `logits` nothing has to be found out."""
+        if self.outputs.kind == "logits":
+            return
+
+        def run() -> Tensor:
+            pixels = self.image_inputs(trial_photos()).pixels.requires_grad_()
+            output: Tensor = _output_tensor(self.module(pixels))
+            return output
+
+        trial = try_outputs(self.module, run)
+        if trial is not None and trial.ndim == 2:
+            self.outputs.check(trial)
+
+    def _label_names(self, labels: Any, classes: int) -> Sequence[str]:
+        """One label for each output. Raises ValueError if there are more or fewer."""
+        if labels is None:
+            labels = config_labels(self.module)
         if labels is None:
             return imagenet_labels() if classes == 1000 else [f"class {i}" for i in range(classes)]
-        if len(labels) != classes:
-            raise ValueError(f"labels: {self.name} has {classes} outputs, expected a label for each, got {len(labels)}")
-        return labels
+        names = label_names(labels, "labels", "class")
+        if len(names) != classes:
+            raise ValueError(f"labels: {self.name} has {classes} outputs, expected a label for each, got {len(names)}")
+        return names
 
     def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:
         refuse_questions(self.name, questions)
@@ -64,9 +86,11 @@ class Classifier(CutNetworkAdapter, LabelChooser):
         return logits[:, None].expand(-1, ids.shape[1], -1)
 
     def _checked_logits(self, output: Any, rows: int) -> Tensor:
-        """The network's output, if that is logits `(rows, classes)`. Raises ValueError for anything else."""
-        if isinstance(output, Tensor) and output.ndim == 2 and len(output) == rows and output.shape[1] > 1:
-            return output
+        """The network's output `(rows, classes)` as logits. Raises ValueError for another shape."""
+        output = _output_tensor(output)
+        fewest = 1 if self.outputs.kind == "sigmoid" else 2
+        if isinstance(output, Tensor) and output.ndim == 2 and len(output) == rows and output.shape[1] >= fewest:
+            return self.outputs.logits(output)
         what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(
             f"{self.name}: expected logits ({rows}, classes) with two classes or more, got {what}; any other number is "
@@ -77,11 +101,12 @@ class Classifier(CutNetworkAdapter, LabelChooser):
 def classifier(
     module: nn.Module,
     *,
-    labels: Sequence[str] | None = None,
+    labels: Any = None,
     layer: nn.Module | str | None = None,
     preprocess: Callable[[Image.Image], Tensor] | None = None,
     image_size: int = 224,
     placement: Callable[[int, int], Placement] | None = None,
+    outputs: Outputs | None = None,
     name: str = "classifier",
     provenance: Mapping[str, str] | None = None,
 ) -> Classifier:
@@ -92,15 +117,19 @@ def classifier(
     where torch.fx can trace what follows the layer, else once for the maps and once for `reliance`.
 
     Args:
-        module: Network; `module(pixels)` gives logits `(b, classes)`.
-        labels: A name for each class, or several with commas between them (`"tabby, tabby cat"`). None: ImageNet's for 1000
-            classes, else `class 0` and so on.
+        module: Network; `module(pixels)` gives logits `(b, classes)`, or an object that has them as `logits`, as transformers'
+            `...ForImageClassification`.
+        labels: A name for each class, or several with commas between them (`"tabby, tabby cat"`): a list, `{0: name}`,
+            `{name: 0}` (`class_to_idx`), an object with `classes`. None: those of the network's `config`, else ImageNet's for
+            1000 classes, else `class 0` and so on.
         layer: Tapped layer, a module or its dotted name. None: the last one that gives a grid `(b, c, h, w)`.
         preprocess: One image -> pixels `(3, H, W)`, such as torchvision's `weights.transforms()`. None: the image is squeezed to
             `image_size`, with ImageNet's mean and deviation.
         image_size: Side of the squeezed image in pixels.
         placement: Placement of the pixels on an image of the given width and height (`geometry.squeeze`, `center_crop`,
             `letterbox`). None: measured, with photos of known patterns.
+        outputs: What the network gives: `logits`, `log_probs`, `probabilities`, or `sigmoid` where each label has a probability
+            of its own (findings, tags, one class or none). None: noticed, and said where it is not logits.
         name: Name in records and pages.
         provenance: Source of the weights, for the record.
 
@@ -108,10 +137,11 @@ def classifier(
         A `TaskAdapter`.
 
     Raises:
-        ValueError: The labels do not fit the outputs, or no layer gives a grid.
+        TypeError, ValueError: The labels cannot be read, or do not fit the outputs; no layer gives a grid; or `outputs` is not
+            what the network gives.
     """
     preprocessing = ImagePreprocessing(preprocess, image_size, placement)
-    return Classifier(module, labels, layer, preprocessing, name, provenance or {})
+    return Classifier(module, labels, layer, preprocessing, outputs=outputs, name=name, provenance=provenance or {})
 
 
 @functools.cache
@@ -124,6 +154,20 @@ def imagenet_labels() -> tuple[str, ...]:
     labels = timm_data.ImageNetInfo("imagenet-1k").label_descriptions()
     single = ResNet50_Weights.DEFAULT.meta["categories"]  # two classes are `crane`: here one is a `crane bird`
     return tuple(other if labels.count(label) > 1 else label for label, other in zip(labels, single, strict=True))
+
+
+def config_labels(network: nn.Module) -> Any:
+    """Labels of a network of transformers, `{id: label}`; None for one that has no configuration, or only `LABEL_0` and so on."""
+    labels = getattr(getattr(network, "config", None), "id2label", None)
+    if not isinstance(labels, Mapping) or all(str(label).startswith("LABEL_") for label in labels.values()):
+        return None
+    return labels
+
+
+def _output_tensor(output: Any) -> Any:
+    """The logits in what a network gives, where they are named; else all of it."""
+    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    return output if named is None else named
 
 
 def _find_layer(network: nn.Module, layer: nn.Module | str) -> nn.Module:

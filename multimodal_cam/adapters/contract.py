@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from PIL.Image import Image
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from ..core.hooks import LayerTap
 from ..core.layer_view import ActivationSlice, GridView, LayerView
 from ..core.spans import Span
+from ..scores import ScoreFn, ScoreSpec, log_prob
 from .inputs import Inputs
 
 Unknown = Literal["error", "unk"]
@@ -81,6 +83,16 @@ class HasAttention(Protocol):
 
 
 @runtime_checkable
+class HasOwnProbabilities(Protocol):
+    """A model that says itself how likely a token is: its labels may have a probability each, instead of sharing one."""
+
+    knows_logits: bool  # False: the network gives probabilities, and `logits` is their logarithm
+
+    def log_prob(self, logits: Tensor, ids: Tensor) -> Tensor:
+        """Log-probability `(b, t)` of each of `ids` in nats."""
+
+
+@runtime_checkable
 class HasVisionTower(Protocol):
     """A model whose images pass through a module of their own."""
 
@@ -147,6 +159,18 @@ def layer_view_of(adapter: TaskAdapter, inputs: Inputs, layer: nn.Module) -> Lay
 def tap_layer(adapter: TaskAdapter, inputs: Inputs) -> LayerTap:
     """A tap on the adapter's own layer, through the adapter's view of it."""
     return LayerTap(adapter.layer, view=layer_view_of(adapter, inputs, adapter.layer))
+
+
+def log_prob_of(adapter: TaskAdapter) -> ScoreFn:
+    """The log-probability of a token: that of the softmax of the logits unless the adapter has its own."""
+    return adapter.log_prob if isinstance(adapter, HasOwnProbabilities) else log_prob
+
+
+def score_of(adapter: TaskAdapter, score: ScoreSpec) -> ScoreSpec:
+    """The score as this model has it: `log_prob` is its own. Raises ValueError for logits that nobody knows."""
+    if score.name == "logit" and isinstance(adapter, HasOwnProbabilities) and not adapter.knows_logits:
+        raise ValueError(f"score='logit': {adapter.name} gives probabilities, not logits: choose log_prob or contrast")
+    return replace(score, resolve=lambda *_: log_prob_of(adapter)) if score.name == "log_prob" else score
 
 
 def group_by_batch_key(adapter: TaskAdapter, rows: Sequence[tuple[Image, str | None]]) -> list[list[int]]:

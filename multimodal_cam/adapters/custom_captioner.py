@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from PIL import Image
@@ -13,52 +12,12 @@ from torch import Tensor, nn
 
 from ..core.geometry import Placement
 from ..core.spans import Span
-from .contract import Unknown, refuse_questions, refuse_unknown
+from .contract import Unknown, refuse_questions
 from .encoder_input import EncoderAdapter, differentiable_rnn
 from .image_preprocessing import ImagePreprocessing
 from .inputs import PAD, Inputs, pad_ids
-
-
-class Tokenizer(Protocol):
-    """Text <-> ids. `Words` is one; anything with these methods is another."""
-
-    def encode(self, text: str, unknown: Unknown = "error") -> list[int]: ...
-    def tokens(self, ids: Sequence[int]) -> list[str]: ...
-    def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]: ...
-
-
-class Words:
-    """A tokenizer of whole, lower-cased words: `words[i]` has id `i`; `unk` is the id of the unknown word, if there is one."""
-
-    def __init__(self, words: Sequence[str], unk: int | None = None) -> None:
-        self.words, self.unk = list(words), unk
-        self.ids = {word: i for i, word in enumerate(self.words)}
-
-    def encode(self, text: str, unknown: Unknown = "error") -> list[int]:
-        words = self._split(text)
-        if unknown == "error" or self.unk is None:
-            refuse_unknown(words, self.ids)
-        return [self.ids.get(word, self.unk if self.unk is not None else PAD) for word in words]
-
-    def tokens(self, ids: Sequence[int]) -> list[str]:
-        return [self.words[i] for i in ids]
-
-    def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
-        words = self.tokens(ids) if text is None else self._split(text)
-        return [Span(w, i, i + 1, known=id != self.unk) for i, (w, id) in enumerate(zip(words, ids, strict=True))]
-
-    @staticmethod
-    def _split(text: str) -> list[str]:
-        return re.sub(r"[,.?!]", " ", text.lower()).split()
-
-
-def tokenizer_of(words: Tokenizer | Sequence[str] | Mapping[str, int], unk: int | None) -> Tokenizer:
-    """Tokenizer from a tokenizer, a list of words, or a dict `word -> id`. Raises ValueError for ids that have gaps."""
-    if isinstance(words, Mapping):
-        if sorted(words.values()) != list(range(len(words))):
-            raise ValueError(f"tokenizer: expected the ids 0 to {len(words) - 1}, each once")
-        words = sorted(words, key=words.__getitem__)
-    return Words(words, unk) if isinstance(words, Sequence) else words
+from .network_outputs import NetworkOutputs, Outputs, OutputsOfAnyKind, trial_photos, try_outputs
+from .word_tokenizer import Tokenizer, Words, check_size, tokenizer_of
 
 
 @dataclass(frozen=True)
@@ -76,7 +35,7 @@ class DecodingLimits:
     max_words: int = 64
 
 
-class CustomCaptioner(EncoderAdapter):
+class CustomCaptioner(EncoderAdapter, OutputsOfAnyKind):
     """See `captioner`."""
 
     task = "captioning"
@@ -94,11 +53,24 @@ class CustomCaptioner(EncoderAdapter):
         *,
         head_input_layer: nn.Module | None,
         readout: nn.Module | None,
+        outputs: Outputs | None,
         name: str,
     ) -> None:
         super().__init__(nn.ModuleDict({"encoder": encoder, "decoder": decoder}), encoder, preprocessing)
         self.decoder, self.tokenizer, self.limits, self.name = decoder, tokenizer, limits, name
         self.head_input_layer, self.readout = head_input_layer, readout
+        self.outputs = NetworkOutputs(outputs, name)
+        self._sized = False
+        trial = try_outputs(self.module, self._trial)
+        if trial is not None:
+            self.outputs.check(trial)
+            self._check_size(trial.shape[-1])
+        self.default_score = self.outputs.default_score(self.default_score)
+
+    def _trial(self) -> Tensor:
+        """Outputs for photos that differ, each with its first word."""
+        inputs = self.image_inputs(trial_photos())
+        return self._outputs(self.features(inputs), torch.zeros(len(inputs), 1, dtype=torch.long, device=self.device))
 
     def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:
         refuse_questions(self.name, questions)
@@ -111,20 +83,25 @@ class CustomCaptioner(EncoderAdapter):
         eos = self.limits.eos
         if eos is None:
             raise ValueError("this captioner has no end token: pass text=, or captioner(..., eos=ID)")
-        forbidden = [i for i in (self.limits.bos, getattr(self.tokenizer, "unk", None)) if i is not None]
         features = self.features(inputs)
         ids = torch.full((len(inputs), 0), PAD, dtype=torch.long, device=self.device)
         ended = torch.zeros(len(inputs), dtype=torch.bool, device=self.device)
         while ids.shape[1] < self.limits.max_words and not bool(ended.all()):
             blank = torch.zeros_like(ended, dtype=torch.long)[:, None]  # position to predict
             logits = self._decode(features, torch.cat([ids.clamp(min=0), blank], dim=1))[:, -1]
-            logits[:, forbidden] = -torch.inf
+            logits[:, self._unsayable(logits.shape[-1])] = -torch.inf
             if ids.shape[1] == 0:
                 logits[:, eos] = -torch.inf  # a caption has at least one word
             word = logits.argmax(dim=-1)
             ended = ended | (word == eos)
             ids = torch.cat([ids, torch.where(ended, PAD, word)[:, None]], dim=1)
         return ids[:, : int((ids >= 0).sum(dim=1).max())]
+
+    def _unsayable(self, size: int) -> list[int]:
+        """The ids below `size` that are never generated: start, unknown, and those that no word has."""
+        words = self.tokenizer.words if isinstance(self.tokenizer, Words) else range(size)
+        marks = {self.limits.bos, getattr(self.tokenizer, "unk", None)}
+        return [i for i in range(size) if i in marks or (i not in words and i != self.limits.eos)]
 
     def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
         rows = [self.tokenizer.encode(text, unknown) for text in texts]
@@ -146,21 +123,31 @@ class CustomCaptioner(EncoderAdapter):
         return self._decode(features, ids.clamp(min=0))
 
     def _decode(self, features: Tensor, ids: Tensor) -> Tensor:
+        outputs = self._outputs(features, ids)
+        if not self._sized:
+            self._check_size(outputs.shape[-1])
+        return self.outputs.logits(outputs)
+
+    def _check_size(self, size: int) -> None:
+        check_size(self.tokenizer, size, (self.limits.bos, self.limits.eos))
+        self._sized = True
+
+    def _outputs(self, features: Tensor, ids: Tensor) -> Tensor:
         with differentiable_rnn(self.decoder, ids.device):
-            logits: Tensor = self.decoder(features, ids)
-        if logits.ndim != 3 or logits.shape[:2] != ids.shape:
+            outputs: Tensor = self.decoder(features, ids)
+        if outputs.ndim != 3 or outputs.shape[:2] != ids.shape:
             raise ValueError(
                 f"decoder(features, ids): expected logits (b, t, v) = ({len(ids)}, {ids.shape[1]}, v), position i scoring "
-                f"ids[:, i], got {tuple(logits.shape)}"
+                f"ids[:, i], got {tuple(outputs.shape)}"
             )
-        return logits
+        return outputs
 
 
 def captioner(
     *,
     encoder: nn.Module,
     decoder: nn.Module,
-    tokenizer: Tokenizer | Sequence[str] | Mapping[str, int],
+    tokenizer: Any,
     head_input_layer: nn.Module | None = None,
     readout: nn.Module | None = None,
     preprocess: Callable[[Image.Image], Tensor] | None = None,
@@ -170,6 +157,7 @@ def captioner(
     eos: int | None = None,
     unk: int | None = None,
     max_words: int = 64,
+    outputs: Outputs | None = None,
     name: str = "captioner",
 ) -> CustomCaptioner:
     """Your own captioner, ready for `explain`: `captioner(encoder=cnn, decoder=rnn, tokenizer=words)`.
@@ -179,7 +167,8 @@ def captioner(
             (`explain(..., layer="encoder.layer3")` taps another).
         decoder: `decoder(features, ids)` gives teacher-forced logits `(b, t, v)`; position `i` scores `ids[:, i]` and sees only
             `ids[:, :i]`, so the decoder puts its own start token in front.
-        tokenizer: A list of words, a dict `word -> id`, or an object with `encode`, `tokens` and `spans` (see `Words`).
+        tokenizer: The vocabulary: a list of words, `{word: id}`, `{id: word}`, an object with `word2idx`, `stoi` or `itos`, a
+            tokenizer of Hugging Face, one with `encode` and `decode`, or with `encode`, `tokens` and `spans` (see `Words`).
         head_input_layer: Pooling or linear module of the decoder that alone reads the features; evidence gets faster.
         readout: Last linear layer of the decoder, if it runs once on hidden states `(b, t, d)`; maps get faster.
         preprocess: One image -> pixels `(3, H, W)`. None: the image is squeezed to `image_size`, with ImageNet's mean and
@@ -189,15 +178,18 @@ def captioner(
             `letterbox`). None: measured, with photos of known patterns.
         bos: Id of the start token, which is never generated.
         eos: Id of the end token; needed to generate.
-        unk: Id of the unknown word, for a `tokenizer` given as a list or a dict.
+        unk: Id of the unknown word, for a `tokenizer` that is a vocabulary of words.
         max_words: Longest text in tokens.
+        outputs: What the decoder gives: `logits`, `log_probs`, `probabilities`, or `sigmoid` for a probability of its own for
+            each word. None: noticed, and said where it is not logits.
         name: Name in records and pages.
 
     Returns:
         A `TaskAdapter`.
 
     Raises:
-        ValueError: The ids of a `tokenizer` given as a dict have gaps.
+        TypeError, ValueError: The `tokenizer` is of no kind that can be read, or two of its words share an id; there are
+            more words than logits, or `outputs` is not what the decoder gives.
     """
     return CustomCaptioner(
         encoder,
@@ -207,5 +199,6 @@ def captioner(
         DecodingLimits(bos, eos, max_words),
         head_input_layer=head_input_layer,
         readout=readout,
+        outputs=outputs,
         name=name,
     )

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from PIL import Image
 from torch import Tensor, nn
 
 from ..core.geometry import Placement
 from ..core.spans import Span
-from .custom_captioner import Tokenizer, tokenizer_of
 from .encoder_input import EncoderAdapter, differentiable_rnn
 from .image_preprocessing import ImagePreprocessing
 from .inputs import Inputs, pad_ids
-from .labels import LabelChooser, Labels
+from .labels import LabelChooser, Labels, label_names
+from .network_outputs import NetworkOutputs, Outputs, OutputsOfAnyKind, trial_photos, try_outputs
+from .word_tokenizer import Tokenizer, tokenizer_of
 
 
-class CustomVQA(EncoderAdapter, LabelChooser):
+class CustomVQA(EncoderAdapter, OutputsOfAnyKind, LabelChooser):
     """See `vqa`."""
 
     task = "vqa"
@@ -32,12 +34,26 @@ class CustomVQA(EncoderAdapter, LabelChooser):
         head_input_layer: nn.Module | None,
         question_layer: nn.Module | None,
         max_words: int,
+        outputs: Outputs | None,
         name: str,
     ) -> None:
         super().__init__(nn.ModuleDict({"encoder": encoder, "head": head}), encoder, preprocessing)
         self.head, self.labels, self.tokenizer = head, labels, tokenizer
         self.head_input_layer, self.question_layer = head_input_layer, question_layer
         self.max_words, self.name = max_words, name
+        self.outputs = NetworkOutputs(outputs, name)
+        trial = try_outputs(self.module, self._trial)
+        if trial is not None:
+            self.outputs.check(self._checked(trial, len(trial)))
+        self.default_score = self.outputs.default_score(self.default_score)
+
+    def _trial(self) -> Tensor:
+        """Outputs for photos that differ, each with the same question."""
+        photos = trial_photos()
+        inputs = self.preprocess(photos, ["what is this?"] * len(photos))
+        assert inputs.question_ids is not None
+        output: Tensor = self.head(self.features(inputs), inputs.question_ids)
+        return output
 
     def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:
         if questions is None:
@@ -59,20 +75,26 @@ class CustomVQA(EncoderAdapter, LabelChooser):
         features = self.features(inputs) if activations is None else activations
         question = inputs.question_ids.repeat(len(ids) // len(inputs), 1)
         with differentiable_rnn(self.head, question.device):
-            logits: Tensor = self.head(features, question)
-        if logits.shape != (len(ids), len(self.labels)):
-            raise ValueError(
-                f"head(features, question): expected logits {(len(ids), len(self.labels))}, got {tuple(logits.shape)}"
-            )
+            outputs: Tensor = self.head(features, question)
+        logits = self.outputs.logits(self._checked(outputs, len(ids)))
         return logits[:, None].expand(-1, ids.shape[1], -1)
+
+    def _checked(self, outputs: Tensor, rows: int) -> Tensor:
+        """The head's outputs. Raises ValueError if they are not one for each answer."""
+        if outputs.shape != (rows, len(self.labels)):
+            raise ValueError(
+                f"head(features, question): expected logits {(rows, len(self.labels))}, one for each of answers=, "
+                f"got {tuple(outputs.shape)}"
+            )
+        return outputs
 
 
 def vqa(
     *,
     encoder: nn.Module,
     head: nn.Module,
-    answers: Sequence[str],
-    tokenizer: Tokenizer | Sequence[str] | Mapping[str, int],
+    answers: Any,
+    tokenizer: Any,
     unk: int | None = None,
     head_input_layer: nn.Module | None = None,
     question_layer: nn.Module | None = None,
@@ -80,6 +102,7 @@ def vqa(
     image_size: int = 224,
     placement: Callable[[int, int], Placement] | None = None,
     max_words: int = 64,
+    outputs: Outputs | None = None,
     name: str = "vqa",
 ) -> CustomVQA:
     """Your own VQA network, ready for `explain`: `vqa(encoder=cnn, head=reader, answers=answers, tokenizer=words, unk=0)`.
@@ -88,30 +111,33 @@ def vqa(
         encoder: `encoder(pixels)` gives a grid `(b, c, h, w)`; its output is the tapped layer.
         head: `head(features, question)` gives logits `(b, len(answers))` from the grid and the question's ids `(b, q)`,
             right-padded with -1.
-        answers: Answers in the order of the logits.
-        tokenizer: A list of the words that a question may have, a dict `word -> id`, or an object with `encode`, `tokens` and
-            `spans` (see `Words`).
+        answers: Answers in the order of the logits, or in any numbered form that `captioner` takes for words.
+        tokenizer: The words that a question may have, in any form that `captioner` takes; a tokenizer of Hugging Face puts its
+            start and end tokens around the question, as it does by itself.
         unk: Id of the words that `tokenizer` lacks; None: they are an error.
         head_input_layer: Pooling or linear module of the head that alone reads the features; evidence gets faster.
         question_layer: Embedding of the head, whose output `(b, q, d)` gives each word of the question its share.
         preprocess, image_size, placement: As for `captioner`.
         max_words: Longest question in tokens.
+        outputs: What the head gives: `logits`, `log_probs`, `probabilities`, or `sigmoid` for a probability of its own for each
+            answer. None: noticed, and said where it is not logits.
         name: Name in records and pages.
 
     Returns:
         A `TaskAdapter`.
 
     Raises:
-        ValueError: The ids of a `tokenizer` given as a dict have gaps.
+        TypeError, ValueError: The `tokenizer` or `answers` are of no kind that can be read, or two of their words share an id.
     """
     return CustomVQA(
         encoder,
         head,
-        Labels(answers),
-        tokenizer_of(tokenizer, unk),
+        Labels(label_names(answers, "answers", "answer")),
+        tokenizer_of(tokenizer, unk, special_tokens=True),
         ImagePreprocessing(preprocess, image_size, placement),
         head_input_layer=head_input_layer,
         question_layer=question_layer,
         max_words=max_words,
+        outputs=outputs,
         name=name,
     )

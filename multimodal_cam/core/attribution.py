@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..adapters.contract import HasAttention, TaskAdapter, layer_view_of
+from ..adapters.contract import HasAttention, TaskAdapter, layer_view_of, log_prob_of
 from ..adapters.inputs import Inputs
 from ..adapters.network_state import steady_networks
 from ..methods import MethodSpec
-from ..scores import log_prob
 from .forward_pass import AttributionRequest, CutModel, ForwardPass, ScoredTokens, run_forward
 from .gradients import ProductLog, wide
 from .layer_view import LayerView
@@ -98,7 +97,7 @@ def attribute(
         gradients = view.cells(forward.reduced[0])
     if kind != "attention":
         log.require_dependence()
-    columns, embeddings = forward.columns, forward.question_embeddings
+    columns, embeddings, log_prob = forward.columns, forward.question_embeddings, log_prob_of(adapter)
     scores = torch.stack([column.scores(forward.logits) for column in columns])
     log_probs = torch.stack([ScoredTokens(column.ids, log_prob).scores(forward.logits) for column in columns])
     return TokenMaps(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .._explanation import Explanation
-from ..adapters.contract import TaskAdapter
+from ..adapters.contract import TaskAdapter, log_prob_of, score_of
 from ..adapters.inputs import Inputs
 from ..adapters.layer_choice import resolve_layer
 from ..core.attribution import attribute
@@ -31,7 +31,7 @@ from ..core.hooks import evaluation_mode
 from ..core.spans import Span
 from ..methods import METHODS
 from ..metrics.localization import Box
-from ..scores import find_score, log_prob
+from ..scores import find_score
 
 
 class WordClassifier(nn.Module):
@@ -51,7 +51,7 @@ class WordClassifier(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         inputs, ids = self._rows(pixels)
         with evaluation_mode(self.network):
-            tokens = log_prob(self.adapter.logits(inputs, ids), ids)
+            tokens = log_prob_of(self.adapter)(self.adapter.logits(inputs, ids), ids)
         return torch.stack([tokens[:, word.start : word.stop].sum(dim=1) for word in self.words], dim=1)
 
     def maps(self, pixels: Tensor, words: Sequence[int]) -> Tensor:
@@ -114,11 +114,11 @@ def _request(model: TaskAdapter, explanation: Explanation) -> AttributionRequest
     if explanation.instead_of:
         raise ValueError("instead_of compares with words of the user's choice, which Quantus cannot repeat: explain without it")
     layer, name = resolve_layer(model, explanation.layer)
-    score, method = explanation.score, explanation.method
+    score, method = score_of(model, find_score(explanation.score)), explanation.method
     if method not in METHODS:
         raise ValueError(f"method {method!r} is a function of yours: Quantus needs one of {', '.join(METHODS)}")
     n_steps = int(explanation.provenance.get("n_steps", AttributionRequest.n_steps))
-    return AttributionRequest(layer, name, METHODS[method], find_score(score), n_steps, explanation.counterfactual)
+    return AttributionRequest(layer, name, METHODS[method], score, n_steps, explanation.counterfactual)
 
 
 def _explain(model: WordClassifier, inputs: Any, targets: Any, **_: Any) -> NDArray[np.float32]:

@@ -15,12 +15,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...adapters.contract import TaskAdapter
+from ...adapters.contract import TaskAdapter, log_prob_of
 from ...core.spans import Span
 from ...metrics import faithfulness as measure
 from ...metrics.canvas_scores import Score, all_words
 from ...metrics.localization import others
-from ...scores import log_prob
 from .controls import CONTROLS, blind_maps
 from .metric_spec import MetricSpec
 from .text_batch import TextBatch
@@ -218,7 +217,7 @@ def _probe(model: TaskAdapter, batch: TextBatch, row: int, spans: Sequence[Span]
             logits = model.logits(one, many, canvases)
         else:
             logits = model.logits(replace(one.repeat(len(canvases)), pixels=canvases), many)
-        tokens = log_prob(logits.float(), many)
+        tokens = log_prob_of(model)(logits.float(), many)
         return torch.stack([tokens[:, span.start : span.stop].sum(dim=1) for span in spans], dim=1)
 
     return Probe(all_words(scores), image, removed, begin, maps)

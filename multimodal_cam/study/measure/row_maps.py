@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...adapters.contract import HasAttention, TaskAdapter, layer_view_of, tap_layer
+from ...adapters.contract import HasAttention, TaskAdapter, layer_view_of, score_of, tap_layer
 from ...adapters.inputs import Inputs
 from ...adapters.layer_choice import resolve_layer
 from ...core.attribution import TokenMaps, attribute
@@ -127,8 +127,8 @@ def iterate_row_maps(
     """Yield each row's index and maps, a chunk at a time; `method` is a name that `parse_method` takes."""
     variant = parse_method(method)
     layer, name = resolve_layer(model, variant.layer)
-    steps = variant.n_steps or n_steps
-    request = AttributionRequest(layer, name, variant.spec, find_score(score), steps, n_alternatives=n_alternatives)
+    steps, scored = variant.n_steps or n_steps, score_of(model, find_score(score))
+    request = AttributionRequest(layer, name, variant.spec, scored, steps, n_alternatives=n_alternatives)
     for chosen in rows.by_length():
         ids = rows.ids[chosen]
         ids = ids[:, : int((ids >= 0).sum(dim=1).max())]
