@@ -43,19 +43,19 @@ class Classifier(CutNetworkAdapter, OutputsOfAnyKind, LabelChooser):
         self.name, self.provenance, self.outputs = name, dict(provenance), NetworkOutputs(outputs, name)
         blank = self.blank_inputs()
         self.tap_layer(last_spatial_layer(network, blank.pixels) if layer is None else _find_layer(network, layer))
-        self._read_outputs(blank)
+        self._read_outputs()
         with evaluation_mode(self.module), torch.no_grad():
             classes = self.logits(blank, torch.zeros(1, 1, dtype=torch.long)).shape[-1]
         self.labels = Labels(self._label_names(labels, classes))
         self.default_score = self.outputs.default_score(self.default_score)
 
-    def _read_outputs(self, blank: Inputs) -> None:
+    def _read_outputs(self) -> None:
         """Find out what the outputs are, from photos that differ; of `logits` nothing has to be found out."""
         if self.outputs.kind == "logits":
             return
 
         def run() -> Tensor:
-            pixels = self.image_inputs(trial_photos()).pixels.requires_grad_()
+            pixels = self.trial_inputs(trial_photos()).pixels.requires_grad_()
             output: Tensor = _output_tensor(self.module(pixels))
             return output
 

@@ -69,7 +69,7 @@ class CustomCaptioner(EncoderAdapter, OutputsOfAnyKind):
 
     def _trial(self) -> Tensor:
         """Outputs for photos that differ, each with its first word."""
-        inputs = self.image_inputs(trial_photos())
+        inputs = self.trial_inputs(trial_photos())
         return self._outputs(self.features(inputs), torch.zeros(len(inputs), 1, dtype=torch.long, device=self.device))
 
     def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:

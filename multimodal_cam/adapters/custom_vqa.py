@@ -15,7 +15,7 @@ from .image_preprocessing import ImagePreprocessing
 from .inputs import Inputs, pad_ids
 from .labels import LabelChooser, Labels, label_names
 from .network_outputs import NetworkOutputs, Outputs, OutputsOfAnyKind, trial_photos, try_outputs
-from .word_tokenizer import Tokenizer, tokenizer_of
+from .word_tokenizer import Tokenizer, Words, tokenizer_of
 
 
 class CustomVQA(EncoderAdapter, OutputsOfAnyKind, LabelChooser):
@@ -49,10 +49,10 @@ class CustomVQA(EncoderAdapter, OutputsOfAnyKind, LabelChooser):
 
     def _trial(self) -> Tensor:
         """Outputs for photos that differ, each with the same question."""
-        photos = trial_photos()
-        inputs = self.preprocess(photos, ["what is this?"] * len(photos))
-        assert inputs.question_ids is not None
-        output: Tensor = self.head(self.features(inputs), inputs.question_ids)
+        inputs = self.trial_inputs(trial_photos())
+        words = self.tokenizer.words if isinstance(self.tokenizer, Words) else self.tokenizer.encode("what is this?", "unk")
+        question = pad_ids([list(words)[:3]] * len(inputs), self.device)
+        output: Tensor = self.head(self.features(inputs), question)
         return output
 
     def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:

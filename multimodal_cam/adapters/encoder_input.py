@@ -49,9 +49,12 @@ class EncoderAdapter:
 
     def blank_inputs(self) -> Inputs:
         """A mean-colour image, to try the network with."""
-        side = BLANK_SIDE
-        pixels = self.preprocessing.pixels(Image.new("RGB", (side, side), MEAN_COLOUR))
-        return Inputs(self._on_device(pixels[None]), (squeeze(side, side),))
+        return self.trial_inputs([Image.new("RGB", (BLANK_SIDE, BLANK_SIDE), MEAN_COLOUR)])
+
+    def trial_inputs(self, images: Sequence[Image.Image]) -> Inputs:
+        """Images to try the network with: where their pixels lie is not asked."""
+        pixels = torch.stack([self.preprocessing.pixels(image) for image in images])
+        return Inputs(self._on_device(pixels), tuple(squeeze(*image.size) for image in images))
 
     def batch_key(self, image: Image.Image, question: str | None) -> Hashable:
         """Shape of the image's pixels: those of one size run together."""
