@@ -35,7 +35,8 @@ def load(
             - `efficientnet_lite0`, a classifier that needs no network; `timm:NAME` and `torchvision:NAME`, those libraries'
               pretrained classifiers; `open_clip:NAME` or `open_clip:NAME/TAG`, the similarity of a text to the photo, word by
               word;
-            - `"their_module:function"`, which is called without arguments and returns the adapter.
+            - `"your_module:function"` or `"your_file.py:function"`, from the current folder on: the function is called without
+              arguments and returns the adapter.
         device: `auto` (cuda, else mps, else cpu) or a torch device. A model that is loaded already stays where it is by default.
         dtype: `float32`, `bfloat16` or `float16`; by default that of the checkpoint. Hugging Face only.
         device_map: Spreads a large Hugging Face model (`"auto"`, or as transformers takes it; it needs accelerate), in the place
@@ -111,6 +112,7 @@ def _load_other(name: str, weights: Path | None) -> TaskAdapter | None:
     from .contract import UnknownModelError
     from .hf import checkpoint as hf
     from .pretrained import LIBRARIES, PACKAGED
+    from .user_function import is_user_function, load_user_function
 
     first, _, rest = name.partition(":")
     if rest and first in LIBRARIES:
@@ -126,14 +128,13 @@ def _load_other(name: str, weights: Path | None) -> TaskAdapter | None:
     folder = Path(name)
     if folder.is_dir():
         return None if hf.is_checkpoint(folder) else _load_trained(folder, folder.resolve().name)
-    if rest and first.replace(".", "").isidentifier():
-        adapter: TaskAdapter = getattr(importlib.import_module(first), rest)()
-        return adapter
+    if is_user_function(name):
+        return load_user_function(name)
     if hf.HUB_NAME.fullmatch(name):
         return None
     raise UnknownModelError(
         f"unknown model {name!r}; choose from {', '.join([*bundled(), *PACKAGED])}, {', '.join(f'{x}:NAME' for x in LIBRARIES)}, "
-        "a folder that `train` or `save_pretrained` wrote, the hub's owner/name, or module:function"
+        "a folder that `train` or `save_pretrained` wrote, the hub's owner/name, module:function, or file.py:function"
     )
 
 

@@ -21,7 +21,7 @@ def classify(
     instead_of: Annotated[str | None, typer.Option(help="Explain why the class and not this one.")] = None,
     counterfactual: Annotated[bool, typer.Option("--counterfactual", help="Show what speaks against the class.")] = False,
     model: Annotated[
-        str, typer.Option(help="efficientnet_lite0, timm:NAME, torchvision:NAME, or module:function.")
+        str, typer.Option(help="efficientnet_lite0, timm:NAME, torchvision:NAME, or file.py:function.")
     ] = "efficientnet_lite0",
     weights: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Weights file for timm:NAME or torchvision:NAME.")

@@ -25,7 +25,7 @@ def models(as_json: o.Json = False) -> None:
 
 
 def layers(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundled name, a folder, owner/name, or module:function.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundled name, a folder, owner/name, or file.py:function.")],
     as_json: o.Json = False,
     device: o.Device = "auto",
     dtype: o.ModelDType = None,

@@ -43,7 +43,7 @@ Photos = Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos, a
 Model = Annotated[
     str,
     typer.Option(
-        help="A bundled name, a folder written by `train` or save_pretrained, owner/name on the hub, or module:function."
+        help="A bundled name, a folder written by `train` or save_pretrained, owner/name on the hub, or file.py:function."
     ),
 ]
 Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps.")]
