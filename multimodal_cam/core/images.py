@@ -7,10 +7,14 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .deep_colour import deep_colour, has_deep_colour
+from .dicom import is_dicom, read_dicom
+from .stored_values import drawn, file_bits, stored_values, with_stored_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,13 +30,16 @@ _log = logging.getLogger("multimodal_cam")
 _lock = threading.Lock()
 
 
-def load_image(source: ImageSource) -> Image.Image:
+def load_image(source: ImageSource, *, raw: bool = False) -> Image.Image:
     """The photo as a new, upright PIL image in mode RGB, without metadata.
 
-    `source` is a path, a PIL image or a numpy array `(H, W, 3)` of uint8. EXIF rotation is applied, what is
-    transparent is composited on white, 16 bits are scaled to 8, and of several frames the first is taken (of
-    a PIL image: the current one). Lost frames and transparency are said through
-    `logging.getLogger("multimodal_cam")`.
+    `source` is a path, a PIL image, or a numpy array or tensor: `(H, W)`, `(H, W, 1)` or `(H, W, 3)`. EXIF rotation is applied,
+    what is transparent is composited on white, and of several frames the first is taken (of a PIL image: the current one). Values
+    of other than 8 bits are scaled to 8: by the bits that the file names, else by the fewest of 8, 10, 12, 14, 16 that hold them;
+    floating point from 0..1 or 0..255; all others from the lowest to the highest. Lost frames, transparency and scaling are
+    said through `logging.getLogger("multimodal_cam")`. `.dcm` files are read by pydicom.
+
+    With `raw`, `stored_values` of the image are those of the source, upright, with as many bands as there are.
 
     Raises FileNotFoundError or IsADirectoryError for such paths, TypeError for what is no photo at all, and
     ValueError for URLs, damaged files, wrong arrays, and more than `MAX_PIXELS` pixels.
@@ -40,14 +47,31 @@ def load_image(source: ImageSource) -> Image.Image:
     from PIL import Image
 
     if isinstance(source, Image.Image):
-        return _upright(source, "the image")
+        return _upright(source, "the image", raw)
     if isinstance(source, (str, os.PathLike)):
-        return _read(Path(source), os.fspath(source))
+        return _read(Path(source), os.fspath(source), raw)
+    if type(source).__module__ == "torch" and hasattr(source, "detach"):
+        source = _array_of(source)
     if type(source).__module__ == "numpy" and hasattr(source, "dtype"):
-        return Image.fromarray(_checked(source))
+        return _from_values(_checked(source, raw), "the array", raw)
     raise TypeError(
-        f"expected a path, a PIL image or a numpy array (H, W, 3) of uint8, got {type(source).__name__}{_hint(source)}"
+        f"expected a path, a PIL image or a numpy array or tensor (H, W, 3), got {type(source).__name__}{_hint(source)}"
     )
+
+
+def _from_values(values: np.ndarray, name: str, raw: bool, bits: int | None = None) -> Image.Image:
+    from PIL import Image
+
+    image = Image.fromarray(drawn(values, name, bits)).convert("RGB")
+    return with_stored_values(image, values) if raw else image
+
+
+def _array_of(tensor: Any) -> np.ndarray:
+    """A tensor `(c, H, W)`, `(H, W)` or `(H, W, c)` as an array, channels last."""
+    array: np.ndarray = tensor.detach().cpu().numpy()
+    if array.ndim == 3 and (array.shape[0] <= 4 or array.shape[2] > 4):
+        array = array.transpose(1, 2, 0)
+    return array
 
 
 def _hint(source: object) -> str:
@@ -57,22 +81,29 @@ def _hint(source: object) -> str:
         return ": PIL.Image.open(file) makes an image of it"
     if isinstance(source, (list, tuple)):
         return ": give one photo here"
-    if type(source).__module__ == "torch":
-        return ": torchvision.transforms.functional.to_pil_image(tensor) makes an image of it"
     return ""
 
 
-def _read(path: Path, name: str) -> Image.Image:
+def _read(path: Path, name: str, raw: bool) -> Image.Image:
     """The image in a file; `name` is the path as it was given."""
     from PIL import Image
 
     _check_path(path, name)
+    if is_dicom(path):
+        values, shown = read_dicom(path, name)
+        image = Image.fromarray(shown).convert("RGB")
+        return with_stored_values(image, values) if raw else image
     with _damage_said(repr(name)), _quiet():
         opened = Image.open(path)
     with opened as image:
-        if image.format != "MPO" and getattr(image, "is_animated", False):  # an MPO is one photo with previews
-            _log.warning("%r holds several frames: only the first is used", name)
-        return _upright(image, repr(name))
+        _say_frames(image, name)
+        if not has_deep_colour(image):
+            return _upright(image, repr(name), raw)
+        _check_size(image, repr(name))
+        turn = _turn(image, name)
+        with _damage_said(repr(name)):
+            values = deep_colour(path)
+        return _from_values(values if turn is None else _turned(values, turn), repr(name), raw, file_bits(image))
 
 
 def _check_path(path: Path, name: str) -> None:
@@ -89,20 +120,52 @@ def _check_path(path: Path, name: str) -> None:
         raise ValueError(f"{name!r} is empty (0 bytes): copy or download it again")
 
 
-def _upright(image: Image.Image, name: str) -> Image.Image:
-    """A copy in RGB, turned as its EXIF says."""
+def _say_frames(image: Image.Image, name: str) -> None:
+    """Says that frames are left out. An MPO is one photo with previews."""
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        _log.warning("%r holds several frames: only the first is used", name)
+
+
+def _check_size(image: Image.Image, name: str) -> None:
     if 0 in image.size:
         raise ValueError(f"{name} is {image.width} x {image.height} pixels: a photo needs at least one each way")
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{name} {_too_large()}")
+
+
+def _upright(image: Image.Image, name: str, raw: bool) -> Image.Image:
+    """A copy in RGB, turned as its EXIF says."""
+    _check_size(image, name)
     with _damage_said(name):
         image.load()
+    import numpy as np
+
     turn = _turn(image, name)
     rgb = _to_rgb(image, name)
     if turn is not None:
         rgb = rgb.transpose(turn)
     rgb.info.clear()  # an orientation left behind would turn it once more
-    return rgb
+    if not raw:
+        return rgb
+    values = stored_values(image) if image.mode not in ("1", "P", "PA") else np.asarray(image.convert("RGB"))
+    return with_stored_values(rgb, values if turn is None else _turned(values, turn))
+
+
+def _turned(values: np.ndarray, turn: Any) -> np.ndarray:
+    """An array `(H, W)` or `(H, W, bands)` transposed as Pillow transposes images."""
+    import numpy as np
+    from PIL.Image import Transpose
+
+    turns: dict[Any, Callable[[np.ndarray], np.ndarray]] = {
+        Transpose.FLIP_LEFT_RIGHT: lambda a: a[:, ::-1],
+        Transpose.ROTATE_180: lambda a: a[::-1, ::-1],
+        Transpose.FLIP_TOP_BOTTOM: lambda a: a[::-1],
+        Transpose.TRANSPOSE: lambda a: a.swapaxes(0, 1),
+        Transpose.ROTATE_270: lambda a: np.rot90(a, -1),
+        Transpose.TRANSVERSE: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+        Transpose.ROTATE_90: np.rot90,
+    }
+    return np.ascontiguousarray(turns[turn](values))
 
 
 def _turn(image: Image.Image, name: str) -> Any:
@@ -127,29 +190,17 @@ def _turn(image: Image.Image, name: str) -> Any:
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode.startswith("I"):
-        image = _to_8_bit(image, name)
-    elif image.mode == "F":
-        raise ValueError(
-            f"{name} holds floating-point numbers, whose range only you know: scale them to 0..255 and make them 8-bit"
-        )
+    if image.mode.startswith(("I", "F")):
+        import numpy as np
+        from PIL import Image
+
+        image = Image.fromarray(drawn(np.asarray(image), name, file_bits(image)))
     if image.has_transparency_data:
         return _on_white(image, name)
     try:
         return image.convert("RGB")
     except ValueError as error:
         raise ValueError(f"{name} has mode {image.mode}: convert it to RGB first ({error})") from error
-
-
-def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
-    """16-bit grey values, scaled: 65535 becomes 255."""
-    import numpy as np
-    from PIL import Image
-
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > 65535:
-        raise ValueError(f"{name} holds integers from {values.min()} to {values.max()}, more than 16 bits: scale them to 0..255")
-    return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
 
 
 def _on_white(image: Image.Image, name: str) -> Image.Image:
@@ -163,21 +214,15 @@ def _on_white(image: Image.Image, name: str) -> Image.Image:
     return Image.alpha_composite(white, rgba).convert("RGB")
 
 
-def _checked(array: np.ndarray) -> np.ndarray:
-    """`array`, if it is `(H, W, 3)` uint8; else an error that says how to make it so."""
+def _checked(array: np.ndarray, raw: bool) -> np.ndarray:
+    """`array`, if it is a photo `(H, W)` or `(H, W, c)` of numbers; else an error that says how to make it so."""
     import numpy as np
 
-    wanted = "expected a numpy array (H, W, 3) of uint8, got"
-    if array.dtype.kind == "f" and np.isnan(array).any():
-        raise ValueError(f"{wanted} {array.dtype} with {int(np.isnan(array).sum())} NaN values: a photo has none")
-    if array.dtype != np.uint8:
-        how = {
-            "f": ": for values in 0..1, (array * 255).round().astype('uint8')",
-            "b": ": array.astype('uint8') * 255",
-        }
-        other = ": scale the values to 0..255, then array.astype('uint8')"
-        raise TypeError(f"{wanted} {array.dtype}{how.get(array.dtype.kind, other)}")
-    if array.ndim != 3 or array.shape[2] != 3:
+    wanted = "expected a numpy array (H, W) or (H, W, 3), got"
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{wanted} {array.dtype}: a photo has numbers")
+    grey_or_colour = array.ndim == 2 or array.ndim == 3 and (raw or array.shape[2] in (1, 3))
+    if not grey_or_colour:
         raise ValueError(f"{wanted} shape {array.shape}{_shape_hint(array.shape)}")
     if 0 in array.shape:
         raise ValueError(f"{wanted} shape {array.shape}: a photo needs at least one pixel each way")
@@ -187,14 +232,15 @@ def _checked(array: np.ndarray) -> np.ndarray:
 
 
 def _shape_hint(shape: tuple[int, ...]) -> str:
-    if len(shape) == 2:
-        return ": numpy.stack([array] * 3, axis=-1) makes RGB of grey"
     if len(shape) == 3 and shape[0] == 3:
         return ": array.transpose(1, 2, 0) puts the channels last"
     if len(shape) == 3 and shape[2] == 4:
-        return ": PIL.Image.fromarray(array) keeps the transparency, array[:, :, :3] drops it"
-    if len(shape) == 3 and shape[2] == 1:
-        return ": array.repeat(3, axis=2) makes RGB of grey"
+        return (
+            ": PIL.Image.fromarray(array) keeps the transparency, array[:, :, :3] drops it; raw=True, of "
+            "captioner, vqa and classifier, hands all bands to preprocess"
+        )
+    if len(shape) == 3:
+        return ": models made with raw=True hand all bands to their preprocess"
     if len(shape) == 4:
         return ": give one photo, or a list of them to explain()"
     return ""

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from multimodal_cam.core.images import MAX_PIXELS, load_image
+from multimodal_cam.core.stored_values import stored_values
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 
@@ -100,14 +102,151 @@ def test_16_bit_colour_png(tmp_path: Path) -> None:
     assert load_image(tmp_path / "photo.png").getpixel((0, 0)) == (128, 128, 128)
 
 
-def test_integers_beyond_16_bits_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"from 70000 to 70000, more than 16 bits: scale them"):
-        load_image(Image.new("I", (2, 2), 70_000))
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize(("top", "said"), [(255, "8-bit"), (1023, "10-bit"), (4095, "12-bit"), (16383, "14-bit"), (65535, "")])
+def test_fewer_bits_in_16_bit_files_are_scaled_and_said(tmp_path: Path, suffix: str, top: int, said: str, caplog) -> None:
+    values = np.linspace(0, top, 12).astype(np.uint16).reshape(3, 4)
+    Image.fromarray(values).save(tmp_path / f"photo.{suffix}")
+    image = np.asarray(load_image(tmp_path / f"photo.{suffix}"))[..., 0]
+    np.testing.assert_allclose(image, values * (255 / top), atol=0.51)
+    assert (f"read as {said}, drawn with {top} as white" in caplog.text) if said else not caplog.text
 
 
-def test_floating_point_images_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"floating-point numbers.*scale them to 0\.\.255"):
-        load_image(Image.new("F", (2, 2), 0.5))
+@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 1), (2, 2, 3)])
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.linspace(0, 1, 12, dtype=np.float32), "with 1 as white"),
+        (np.linspace(0, 255, 12), "read as 8-bit, drawn with 255 as white"),
+        (np.linspace(-1000, 3000, 12).astype(np.int16), "the lowest as black and the highest as white"),
+        (np.linspace(-2, 2.5, 12, dtype=np.float32), "the lowest as black and the highest as white"),
+        (np.linspace(0, 70_000, 12).astype(np.int32), "the lowest as black and the highest as white"),
+        (np.linspace(0, 255, 12).astype(np.int64), "read as 8-bit, drawn with 255 as white"),
+        (np.linspace(0, 4095, 12).astype(np.uint16), "read as 12-bit"),
+    ],
+)
+def test_arrays_of_other_numbers_are_scaled_and_said(values, said: str, shape: tuple[int, ...], caplog) -> None:
+    image = np.asarray(load_image(values.reshape(shape)))
+    expected = np.linspace(0, 255, 12)
+    np.testing.assert_allclose(image[..., : 3 if shape[-1] == 3 else 1].ravel(), expected, atol=1.01)
+    assert len(caplog.records) == 1
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_32_bit_tiff_that_holds_bytes(tmp_path: Path, mode: str, caplog) -> None:
+    Image.fromarray(np.arange(0, 256, 17, dtype=np.int32 if mode == "I" else np.float32).reshape(4, 4)).save(tmp_path / "x.tif")
+    assert np.asarray(load_image(tmp_path / "x.tif"))[..., 0].ravel().tolist() == list(range(0, 256, 17))
+    assert "read as 8-bit" in caplog.text
+
+
+def test_the_bits_that_a_file_names_count(tmp_path: Path, caplog) -> None:
+    Image.fromarray(np.array([[0, 100]], np.uint16)).save(tmp_path / "x.tif", tiffinfo={281: 4095})
+    assert np.asarray(load_image(tmp_path / "x.tif"))[0, :, 0].tolist() == [0, 6]
+    assert not caplog.text
+
+
+def test_12_bits_in_16_bit_colours(tmp_path: Path, caplog) -> None:
+    (tmp_path / "photo.png").write_bytes(png(4, 3, bits=16, color=2, value=2048))
+    assert load_image(tmp_path / "photo.png").getpixel((0, 0)) == (128, 128, 128)
+    assert "read as 12-bit" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_colours_are_read_whole(tmp_path: Path, suffix: str) -> None:
+    cv2 = pytest.importorskip("cv2")
+    colours = np.random.default_rng(0).integers(0, 65536, (30, 20, 3)).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / f"photo.{suffix}"), colours[..., ::-1])
+    image = load_image(tmp_path / f"photo.{suffix}", raw=True)
+    assert (stored_values(image) == colours).all()
+    np.testing.assert_allclose(np.asarray(image), colours / 257, atol=0.51)
+
+
+def test_grey_arrays_and_tensors() -> None:
+    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    for source in (grey, grey[..., None], torch.from_numpy(grey), torch.from_numpy(grey)[None]):
+        assert (np.asarray(load_image(source)) == grey[..., None]).all()
+    colour = torch.from_numpy(np.array(gradient()))
+    assert close(load_image(colour.permute(2, 0, 1)), gradient(), 0)
+    assert close(load_image(colour), gradient(), 0)
+    assert (np.asarray(load_image(grey > 5))[..., 0] == (grey > 5) * 255).all()
+
+
+# ---- values as they are stored -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(5, 6), (5, 6, 1), (5, 6, 2), (5, 6, 4), (5, 6, 7)])
+def test_raw_arrays_are_kept(dtype: str, shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+    image = load_image(values, raw=True)
+    assert (image.mode, image.size) == ("RGB", (6, 5))
+    assert stored_values(image).dtype == dtype
+    assert (stored_values(image) == values).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_raw_files_are_upright(tmp_path: Path, orientation: int) -> None:
+    values = np.arange(6, dtype=np.uint16).reshape(2, 3) * 9000
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(values).save(tmp_path / "photo.png", exif=exif)
+    image = load_image(tmp_path / "photo.png", raw=True)
+    stored = stored_values(image)
+    assert stored.dtype == np.uint16
+    np.testing.assert_allclose(stored / 257, np.asarray(image)[..., 0], atol=0.51)
+
+
+def test_of_other_photos_the_raw_values_are_their_own_8_bits(tmp_path: Path) -> None:
+    gradient().save(tmp_path / "photo.png")
+    assert (stored_values(load_image(tmp_path / "photo.png", raw=True)) == np.asarray(gradient())).all()
+    assert stored_values(load_image(gradient().convert("L"), raw=True)).shape == (8, 12)
+    assert stored_values(load_image(gradient().convert("P"), raw=True)).shape == (8, 12, 3)
+    assert stored_values(load_image(gradient().convert("L"))).shape == (8, 12, 3)
+
+
+def dicom(path: Path, values: np.ndarray, **tags: object) -> Path:
+    pydicom = pytest.importorskip("pydicom")
+    dataset = pydicom.dataset.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    dataset.Rows, dataset.Columns = values.shape[-2:]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
+    dataset.PixelRepresentation = int(values.dtype.kind == "i")
+    dataset.PixelData = values.tobytes()
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def test_dicom_within_its_window(tmp_path: Path, caplog) -> None:
+    values = np.array([[-1000, -160, 40, 240, 2000, 0]], np.int16)
+    path = dicom(tmp_path / "scan.dcm", values, WindowCenter=40, WindowWidth=400)
+    assert np.asarray(load_image(path))[0, :, 0].tolist() == [0, 0, 128, 255, 255, 102]
+    assert "DICOM, 12 bits, window 40 / 400" in caplog.text
+    assert (stored_values(load_image(path, raw=True)) == values).all()
+
+
+def test_dicom_without_a_window_and_inverted(tmp_path: Path) -> None:
+    values = np.array([[100, 1100, 2100, 100]], np.uint16)
+    inverted = dicom(tmp_path / "no_suffix", values, PhotometricInterpretation="MONOCHROME1", RescaleSlope=2, RescaleIntercept=-9)
+    assert np.asarray(load_image(inverted))[0, :, 0].tolist() == [255, 128, 0, 255]
+    frames = dicom(tmp_path / "frames.dcm", np.stack([values, values[:, ::-1]]), NumberOfFrames=2)
+    assert np.asarray(load_image(frames))[0, :, 0].tolist() == [0, 128, 255, 0]
+
+
+def test_dicom_that_is_none_or_lacks_its_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pydicom")
+    (tmp_path / "scan.dcm").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match="no DICOM file that pydicom can read"):
+        load_image(tmp_path / "scan.dcm")
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(ImportError, match=r"pip install 'multimodal-cam\[dicom\]'"):
+        load_image(tmp_path / "scan.dcm")
 
 
 @pytest.mark.parametrize(("mode", "colour"), [("RGBA", (255, 0, 0, 0)), ("LA", (0, 0)), ("PA", (0, 0))])
@@ -291,33 +430,23 @@ def test_sides_of_zero(size: tuple[int, int]) -> None:
 def test_nan_is_counted() -> None:
     array = np.zeros((4, 4, 3), np.float32)
     array[0, 0] = np.nan
-    with pytest.raises(ValueError, match="float32 with 3 NaN values"):
+    with pytest.raises(ValueError, match="float32 with 3 NaN or infinite values"):
         load_image(array)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "how"),
-    [
-        ("float32", r"\(array \* 255\)\.round\(\)\.astype\('uint8'\)"),
-        ("bool", r"\* 255"),
-        ("int64", "scale"),
-        ("uint16", "scale"),
-    ],
-)
-def test_wrong_dtypes_say_how_to_convert(dtype: str, how: str) -> None:
-    with pytest.raises(TypeError, match=rf"of uint8, got {dtype}.*{how}"):
+@pytest.mark.parametrize("dtype", ["complex64", "datetime64[s]", "U3", "object"])
+def test_arrays_of_no_numbers(dtype: str) -> None:
+    with pytest.raises(TypeError, match="a photo has numbers"):
         load_image(np.zeros((4, 4, 3), dtype))
 
 
 @pytest.mark.parametrize(
     ("shape", "how"),
     [
-        ((4, 5), "makes RGB of grey"),
         ((3, 40, 50), "channels last"),
-        ((4, 5, 4), "transparency"),
-        ((4, 5, 1), "makes RGB of grey"),
+        ((4, 5, 4), "transparency.*raw=True"),
         ((2, 4, 5, 3), "one photo"),
-        ((4, 5, 7), ""),
+        ((4, 5, 7), "raw=True"),
         ((), ""),
     ],
 )
@@ -337,5 +466,5 @@ def test_wrong_shapes_say_how_to_convert(shape: tuple[int, ...], how: str) -> No
     ],
 )
 def test_what_is_no_photo_at_all(source: object, how: str) -> None:
-    with pytest.raises(TypeError, match=rf"expected a path, a PIL image or a numpy array.*{how}"):
+    with pytest.raises(TypeError, match=rf"expected a path, a PIL image or a numpy array or tensor.*{how}"):
         load_image(source)  # type: ignore[arg-type]

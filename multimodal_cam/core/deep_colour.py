@@ -1,0 +1,40 @@
+"""16-bit colours of PNG and TIFF files, of which Pillow decodes the upper 8 bits: decoded once more, for the lower ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+OTHER_BYTE = {";16B": ";16L", ";16L": ";16B", ";16N": ";16B"}  # raw modes that take the other one of two bytes
+
+
+def has_deep_colour(image: Image.Image) -> bool:
+    """Whether an opened, not yet loaded file has 16 bits for each colour."""
+    tiles: Any = getattr(image, "tile", None)
+    return image.mode == "RGB" and bool(tiles) and any(end in str(tiles[0][3]) for end in OTHER_BYTE)
+
+
+def deep_colour(path: Path) -> np.ndarray:
+    """The colours `(H, W, 3)` of such a file, uint16."""
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(path) as upper, Image.open(path) as lower:
+        other: Any = lower
+        other.tile = [tile._replace(args=_other_byte(tile.args)) for tile in other.tile]
+        colours: np.ndarray = (np.asarray(upper).astype(np.uint16) << 8) | np.asarray(lower)
+    return colours
+
+
+def _other_byte(args: Any) -> Any:
+    if isinstance(args, tuple):
+        return tuple(map(_other_byte, args))
+    if isinstance(args, str):
+        for end, other in OTHER_BYTE.items():
+            if args.endswith(end):
+                return args.removesuffix(end) + other
+    return args
