@@ -54,13 +54,13 @@ class FamilySpec:
     """
 
     name: str
-    task: str
     architectures: tuple[str, ...]
     layer: str
     grid: str
     tokenizer: str
     memory: str
     vision_tower_and_layer: Callable[[Any], tuple[nn.Module, nn.Module]]  # of a network: the tower, its layer to explain
+    task: str = "captioning, vqa"
     capabilities: Capabilities = Capabilities()
     prompt: Prompt = JointPrompt()
     tiling: Tiling | None = None  # images are cut into tiles

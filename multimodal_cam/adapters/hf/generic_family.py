@@ -274,7 +274,6 @@ def noise_image() -> Image.Image:
 
 GENERIC = FamilySpec(
     name="anything else that is prompted with a photo",
-    task="captioning, vqa",
     architectures=(),
     layer="the tower's last that the words depend on, found by a photo of noise",
     grid="what the layer has",

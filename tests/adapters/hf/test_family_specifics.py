@@ -29,6 +29,21 @@ def test_kosmos_boxes_are_tokens_but_no_words(tmp_path):
     assert [(word.text, word.start, word.stop) for word in spoken] == [(w.text, w.start, w.stop) for w in e.words]
 
 
+# ---- ViLT: an answer out of a list -------------------------------------------------------------------------------------------
+
+
+def test_one_answer_rather_than_another_is_the_difference_of_their_logits(checkpoints):
+    model, photo, question = mc.load(checkpoints("vilt"), device="cpu"), noise_image(0, (96, 48)), "what is there?"
+    names = list(model.module.config.id2label.values())
+    e = mc.explain(model, photo, question=question, text=names[0], instead_of=names[1], score="contrast", method="hires_cam")
+    inputs = model.preprocess([photo], [question])
+    with torch.no_grad():
+        logits = model.logits(inputs, model.tokenize([names[0]]))[0, 0]
+    torch.testing.assert_close(e.token_scores[0], logits[0] - logits[1], rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="none of the"):
+        mc.explain(model, photo, question=question, text=names[0], instead_of="elephants", score="contrast")
+
+
 # ---- Pix2Struct: the question is written above the photo ---------------------------------------------------------------------
 
 

@@ -55,7 +55,6 @@ def q_former_length(loaded: LoadedModel, question: str | None) -> Hashable:
 
 BLIP2 = FamilySpec(
     name="BLIP-2",
-    task="captioning, vqa",
     architectures=("Blip2ForConditionalGeneration",),
     layer="vision_model.encoder.layers[-1]",
     grid="16 x 16 at 224 px",

@@ -18,7 +18,6 @@ def last_convolution(model: Any) -> tuple[nn.Module, nn.Module]:
 SPECS = (
     FamilySpec(
         name="FastVLM",
-        task="captioning, vqa",
         architectures=("FastVlmForConditionalGeneration",),
         layer="model.vision_tower.timm_model.final_conv",
         grid="16 x 16 at 1024 px",

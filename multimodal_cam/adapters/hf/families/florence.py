@@ -31,7 +31,6 @@ def request_alone(_processor: Any, asked: str) -> str:
 SPECS = (
     FamilySpec(
         name="Florence-2",
-        task="captioning, vqa",
         architectures=("Florence2ForConditionalGeneration",),
         layer="model.vision_tower.blocks[-1][-1]",
         grid="24 x 24 at 768 px",

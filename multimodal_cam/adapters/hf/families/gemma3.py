@@ -26,7 +26,6 @@ def token_types(loaded: LoadedModel, _inputs: Inputs, ids: Tensor) -> dict[str, 
 SPECS = (
     FamilySpec(
         name="Gemma 3",
-        task="captioning, vqa",
         architectures=("Gemma3ForConditionalGeneration",),
         layer="model.vision_tower.encoder.layers[-1]",
         grid="64 x 64 at 896 px",

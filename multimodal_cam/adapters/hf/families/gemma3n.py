@@ -29,7 +29,6 @@ def token_types(_loaded: LoadedModel, _inputs: Inputs, ids: Tensor) -> dict[str,
 SPECS = (
     FamilySpec(
         name="Gemma 3n",
-        task="captioning, vqa",
         architectures=("Gemma3nForConditionalGeneration",),
         layer="model.vision_tower.timm_model.msfa",
         grid="16 x 16 at 768 px",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ...inputs import Inputs
 from ..family_spec import FamilySpec
 from ..image_input import pixels_only
 from ..loaded_model import LoadedModel
@@ -24,24 +22,9 @@ def question_ids(loaded: LoadedModel, question: str | None) -> list[int]:
     return [start, *(loaded.tokenizer(question, add_special_tokens=False).input_ids if question else [])]
 
 
-def logits(loaded: LoadedModel, inputs: Inputs, ids: Tensor) -> Tensor:
-    """GIT's logits begin with those of the image's tokens: only the last `t` are the text's."""
-    assert inputs.question_ids is not None
-    read = torch.cat([inputs.question_ids, ids[:, :-1]], dim=1)
-    found: Tensor = loaded.model(pixel_values=inputs.pixels, input_ids=read, use_cache=False, logits_to_keep=ids.shape[1]).logits
-    return found
-
-
-def generate(loaded: LoadedModel, inputs: Inputs, **options: Any) -> Tensor:
-    assert inputs.question_ids is not None
-    generated: Tensor = loaded.model.generate(pixel_values=inputs.pixels, input_ids=inputs.question_ids, **options)
-    return generated[:, inputs.question_ids.shape[1] :]
-
-
 SPECS = (
     FamilySpec(
         name="GIT",
-        task="captioning, vqa",
         architectures=("GitForCausalLM",),
         layer="git.image_encoder.vision_model.encoder.layers[-1]",
         grid="14 x 14 at 224 px",
@@ -50,7 +33,5 @@ SPECS = (
         vision_tower_and_layer=last_block,
         prompt=SeparatePrompt(question_ids),
         split_output=pixels_only,
-        logits=logits,
-        generate=generate,
     ),
 )

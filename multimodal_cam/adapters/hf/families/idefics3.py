@@ -31,7 +31,6 @@ def run_tower(loaded: LoadedModel, inputs: Inputs) -> None:
 SPECS = (
     FamilySpec(
         name="Idefics3, SmolVLM",
-        task="captioning, vqa",
         architectures=("Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"),
         layer="model.vision_model.encoder.layers[-1]",
         grid="26 x 26 a tile of 364 px (SmolVLM 32 x 32 of 512)",

@@ -27,7 +27,6 @@ def tile_grid(loaded: LoadedModel, width: int, height: int) -> tuple[int, int]:
 SPECS = (
     FamilySpec(
         name="InternVL",
-        task="captioning, vqa",
         architectures=("InternVLForConditionalGeneration",),
         layer="model.vision_tower.encoder.layer[vision_feature_layer]",
         grid="32 x 32 a tile of 448 px",

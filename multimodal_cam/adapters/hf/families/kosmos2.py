@@ -36,7 +36,6 @@ def latents_mask(_loaded: LoadedModel, inputs: Inputs, ids: Tensor) -> dict[str,
 SPECS = (
     FamilySpec(
         name="Kosmos-2",
-        task="captioning, vqa",
         architectures=("Kosmos2ForConditionalGeneration",),
         layer="vision_model.model.encoder.layers[-1]",
         grid="16 x 16 at 224 px",

@@ -35,7 +35,6 @@ def generate_without_beams(loaded: LoadedModel, inputs: Inputs, **options: Any) 
 SPECS = (
     FamilySpec(
         name="Llama 4",
-        task="captioning, vqa",
         architectures=("Llama4ForConditionalGeneration",),
         layer="vision_model.model.layers[-1]",
         grid="24 x 24 a tile of 336 px",

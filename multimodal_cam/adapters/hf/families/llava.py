@@ -33,7 +33,6 @@ CHAT_OF_ONE_TURN = JointPrompt(template=chat_of_one_turn)
 SPECS = (
     FamilySpec(
         name="LLaVA 1.5",
-        task="captioning, vqa",
         architectures=("LlavaForConditionalGeneration",),
         layer="model.vision_tower.encoder.layers[vision_feature_layer]",
         grid="24 x 24 at 336 px",

@@ -25,7 +25,6 @@ def tile_grid(loaded: LoadedModel, width: int, height: int) -> tuple[int, int]:
 
 NEXT = FamilySpec(
     name="LLaVA-NeXT (1.6)",
-    task="captioning, vqa",
     architectures=("LlavaNextForConditionalGeneration",),
     layer="model.vision_tower.encoder.layers[vision_feature_layer]",
     grid="24 x 24 a tile of 336 px",

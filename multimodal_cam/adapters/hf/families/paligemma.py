@@ -22,7 +22,6 @@ def token_types(_loaded: LoadedModel, inputs: Inputs, ids: Tensor) -> dict[str, 
 SPECS = (
     FamilySpec(
         name="PaliGemma",
-        task="captioning, vqa",
         architectures=("PaliGemmaForConditionalGeneration",),
         layer="model.vision_tower.encoder.layers[-1]",
         grid="16 x 16 at 224 px",

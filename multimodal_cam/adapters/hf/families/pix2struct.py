@@ -134,7 +134,6 @@ def _grid(patches: Tensor) -> tuple[int, int]:
 SPECS = (
     FamilySpec(
         name="Pix2Struct",
-        task="captioning, vqa",
         architectures=("Pix2StructForConditionalGeneration",),
         layer="encoder.encoder.layer[-1]",
         grid="as the photo, 2048 cells at most",

@@ -110,7 +110,6 @@ def _restored_rope_deltas(loaded: LoadedModel) -> Iterator[None]:
 
 QWEN2 = FamilySpec(
     name="Qwen2-VL",
-    task="captioning, vqa",
     architectures=("Qwen2VLForConditionalGeneration",),
     layer="model.visual.blocks[-1]",
     grid="H/14 x W/14, as the photo",
