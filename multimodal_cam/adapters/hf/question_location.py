@@ -1,4 +1,4 @@
-"""The user's question in the prompt: which tokens are its own. What a template, the photo and special tokens add is not."""
+"""Locate the user's question in a prompt: its own tokens, without those of the template and the image."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 
 from .detokenization import Range
 
-QUESTION_MARK = "\ue000"  # asked in the place of a question, to see where in a template questions stand; no text has it
+QUESTION_MARK = "\ue000"  # stands for a question, to find where a template puts it; no text contains it
 
 
 @dataclass(frozen=True)
 class QuestionLocation:
-    """The `ids` of a prompt's wording, before the photo's tokens are filled in; those from `start` to `stop` are the question's.
+    """The `ids` of a prompt's text, before the image's tokens are filled in; those from `start` to `stop` are the question's.
 
-    `text` is the question, and `ranges` says which characters of it each of these tokens stands for.
+    `text` is the question, `ranges` the characters of it that each of these tokens stands for.
     """
 
     ids: tuple[int, ...]
@@ -28,10 +28,10 @@ class QuestionLocation:
     ranges: tuple[Range | None, ...]
 
     def slice_in_prompt(self, prompt: Sequence[int]) -> Range | None:
-        """Which tokens of the whole prompt they are; None where that cannot be said for certain."""
+        """Start and stop of the question's tokens in the whole prompt; None where that is ambiguous."""
         whole, own = tuple(prompt), self.ids[self.start : self.stop]
         later = self.start + len(whole) - len(self.ids)
-        if later >= 0 and whole[later:] == self.ids[self.start :]:  # the photo's tokens stand before the question
+        if later >= 0 and whole[later:] == self.ids[self.start :]:  # the image's tokens stand before the question
             return later, later + len(own)
         if whole[: self.stop] == self.ids[: self.stop]:  # or behind it
             return self.start, self.stop
@@ -40,9 +40,9 @@ class QuestionLocation:
 
 
 def locate(question: str, before: str, text: str, ids: Sequence[int], placed: Sequence[Range | None]) -> QuestionLocation | None:
-    """The question in a prompt's wording `text`, whose tokens `ids` stand for the characters `placed`; None if it is not there.
+    """The question in a prompt's `text`, whose tokens `ids` stand for the characters `placed`; None where it is not unique.
 
-    It is looked for behind `before`, what a template puts in front; a text that has it only once needs none.
+    `before` is what the template puts in front of questions; a text that contains the question once needs none.
     """
     question = question.strip()  # as templates do
     first = len(before) if text.startswith(before + question) else text.find(question)
@@ -59,7 +59,7 @@ def locate(question: str, before: str, text: str, ids: Sequence[int], placed: Se
 
 @dataclass(frozen=True)
 class QuestionView:
-    """The tokens from `start` to `stop` of a layer that gives those of the whole prompt and the text, `(b, n, d)`."""
+    """The tokens from `start` to `stop` of a layer whose output `(b, n, d)` has those of the whole prompt and the text."""
 
     start: int
     stop: int

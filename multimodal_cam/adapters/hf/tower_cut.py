@@ -1,8 +1,8 @@
-"""Run a network from one of its layers on, by its own `forward`: what comes before the layer is not computed.
+"""Run a network from one of its layers on, by its own `forward`, without computing what comes before the layer.
 
 A head seldom stands alone in transformers: what lies between the vision tower and the words (projections, prompts with places
 for the image, positions, masks) is spread over several forwards. So the model's own forward runs, and the modules that would
-run before the tapped layer give tensors of zeros of the right shape, which cost nothing; the layer gives the activations.
+run before the layer return zeros of the right shape, which cost nothing; the layer returns the activations.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ...core.hooks import forward_hooks, replaced_forward
 from .token_views import TokenView
 
-Recording = dict[nn.Module, list[tuple[Any, int, int]]]  # what each module gave, in order; for how many rows, of how many images
+Recording = dict[nn.Module, list[tuple[Any, int, int]]]  # of each module: outputs in order, with their numbers of rows and images
 
 
 class LayerReached(Exception):  # noqa: N818 - no error
@@ -28,20 +28,20 @@ class LayerReached(Exception):  # noqa: N818 - no error
 
 
 class TowerCut:
-    """A cut of `tower` at `layer`. For each `kind` of input, `run_to_layer` records what `run_from_layer` needs."""
+    """A cut of `tower` at `layer`. For each `key` of inputs, `run_to_layer` records what `run_from_layer` needs."""
 
     def __init__(self, tower: nn.Module, layer: nn.Module) -> None:
         self.tower, self.layer = tower, layer
         self._modules_before = _modules_before(tower, layer)
         self._recordings: dict[Hashable, Recording] = {}
 
-    def is_recorded(self, kind: Hashable) -> bool:
-        return kind in self._recordings
+    def is_recorded(self, key: Hashable) -> bool:
+        return key in self._recordings
 
-    def run_to_layer(self, kind: Hashable, rows: int, run: Callable[[], Any]) -> Any:
+    def run_to_layer(self, key: Hashable, rows: int, run: Callable[[], Any]) -> Any:
         """The layer's output when `run()` runs the tower on `rows` images; what is behind the layer does not run, nor its hooks.
 
-        Notes the form of everything before the layer, and of what it gives itself.
+        Records the shapes of all outputs up to the layer's own. Raises ValueError where the tower does not run the layer.
         """
         before: Recording = {}
         own = self.layer.forward
@@ -58,18 +58,18 @@ class TowerCut:
             try:
                 run()
             except LayerReached as reached:
-                self._recordings[kind] = before
+                self._recordings[key] = before
                 return reached.output
-        raise ValueError(f"the vision tower, {type(self.tower).__name__}, does not run the layer that is to be looked at")
+        raise ValueError(f"the vision tower, {type(self.tower).__name__}, does not run the layer that is to be explained")
 
     @contextmanager
-    def run_from_layer(self, kind: Hashable, activations: Tensor, view: TokenView) -> Iterator[None]:
-        """Inside, the layer gives `activations` `(rows, n, c)`, and nothing before it is computed.
+    def run_from_layer(self, key: Hashable, activations: Tensor, view: TokenView) -> Iterator[None]:
+        """Inside, the layer returns `activations` `(rows, n, c)`, and nothing before it is computed.
 
-        Where a network runs on each row several times in a row (beams), so does it here.
+        Rows are repeated where the network repeats its own (beams).
         """
         with ExitStack() as stack:
-            for module, outputs in self._recordings[kind].items():
+            for module, outputs in self._recordings[key].items():
                 forward = _replaying_forward(outputs, activations)
                 if module is self.layer:
                     forward = _injecting_forward(forward, outputs[0], activations, view)
@@ -78,7 +78,7 @@ class TowerCut:
 
 
 def _modules_before(tower: nn.Module, layer: nn.Module) -> list[nn.Module]:
-    """The children of all modules that hold `layer`, without those themselves: any of them may run before it."""
+    """The modules beside `layer` and beside those that hold it: any of them may run before it."""
     if layer is tower:
         return []
     holders = [part for part in tower.modules() if part is not layer and any(inner is layer for inner in part.modules())]
@@ -98,7 +98,7 @@ def _modules_before(tower: nn.Module, layer: nn.Module) -> list[nn.Module]:
 
 
 def _replaying_forward(outputs: list[tuple[Any, int, int]], like: Tensor) -> Callable[..., Any]:
-    """A forward that gives the recorded outputs again, in order, for as many rows as it gets."""
+    """A forward that returns the recorded outputs in order, for as many rows as it gets."""
     calls = 0
 
     def forward(*args: Any, **options: Any) -> Any:
@@ -113,7 +113,7 @@ def _replaying_forward(outputs: list[tuple[Any, int, int]], like: Tensor) -> Cal
 def _injecting_forward(
     forward: Callable[..., Any], seen: tuple[Any, int, int], activations: Tensor, view: TokenView
 ) -> Callable[..., Any]:
-    """The same with activations in it; `seen` says how many rows of the layer are one image."""
+    """The same with `activations` injected; `seen` says how many rows of the layer are one image."""
     _, recorded, images = seen
 
     def inject(*args: Any, **options: Any) -> Any:
@@ -125,17 +125,17 @@ def _injecting_forward(
 
 
 def _count_rows(args: Any, options: dict[str, Any], otherwise: int) -> int:
-    """How many rows a module is given: those of the first tensor among its arguments."""
+    """Number of rows of the first tensor among a module's arguments, `otherwise` without one."""
     return next((len(arg) for arg in (*args, *options.values()) if isinstance(arg, Tensor) and arg.ndim), otherwise)
 
 
 def _without_values(output: Any) -> Any:
-    """The same structure with tensors that hold one 0 only."""
+    """The same structure with tensors of one stored 0."""
     return _map_tensors(output, lambda tensor: tensor.new_zeros(()).expand(tensor.shape))
 
 
 def _resized(output: Any, rows: int, recorded: int, like: Tensor) -> Any:
-    """The structure for another number of rows; numbers get the type and place of `like`."""
+    """The structure for another number of rows; tensors get the device and, if floating, the type of `like`."""
 
     def grow(tensor: Tensor) -> Tensor:
         if tensor.ndim == 0 or tensor.shape[0] % recorded:
