@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ class ModelHead:
 
     def layer_activations(self, inputs: Inputs) -> Tensor:
         """The layer's activations, one row a distinct image: the tower runs alone, and once."""
-        return _by_rows(self._tower_to_layer, self.capabilities.rows_in_one_batch, inputs)
+        return self._tower_to_layer(inputs) if self.capabilities.rows_in_one_batch else _row_by_row(self._tower_to_layer, inputs)
 
     def _tower_to_layer(self, inputs: Inputs) -> Tensor:
         loaded = self.loaded
@@ -62,25 +63,25 @@ class ModelHead:
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None) -> Tensor:
         """Teacher-forced logits, from images or from the layer's activations."""
-        ids = ids.clamp(min=0)
+        ids, capabilities = ids.clamp(min=0), self.capabilities
         if activations is None and inputs.image_index is None:
-            return _by_rows(self._forward, self.capabilities.rows_in_one_batch, inputs, ids)
+            whole = partial(self.loaded.spec.logits, self.loaded)
+            return whole(inputs, ids) if capabilities.rows_in_one_batch else _row_by_row(whole, inputs, ids)
         if activations is None:
             activations = inputs.to_rows(self.layer_activations(inputs))
-        run = self._head_alone if self.capabilities.head_runs_alone else self._whole_network
-        return _by_rows(run, self.capabilities.head_rows_in_one_batch, inputs, ids, activations)
-
-    def _forward(self, inputs: Inputs, ids: Tensor) -> Tensor:
-        return self.loaded.spec.logits(self.loaded, inputs, ids)
+        run = self._head_alone if capabilities.head_runs_alone else self._whole_network
+        if capabilities.head_rows_in_one_batch:
+            return run(inputs, ids, activations)
+        return _row_by_row(run, inputs, ids, activations)
 
     def _head_alone(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor:
         with self._from_layer(inputs, activations):
-            return self._forward(placeholder_inputs(inputs, len(ids)), ids)
+            return self.loaded.spec.logits(self.loaded, placeholder_inputs(inputs, len(ids)), ids)
 
     def _whole_network(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor:
         view = self.images.layer_view(inputs, self.loaded.layer)
         with overridden_output(self.loaded.layer, lambda output: view.inject(activations, output)):
-            return self._forward(inputs.repeat(len(ids) // len(inputs)), ids)
+            return self.loaded.spec.logits(self.loaded, inputs.repeat(len(ids) // len(inputs)), ids)
 
     def _from_layer(self, inputs: Inputs, activations: Tensor) -> AbstractContextManager[None]:
         key = self.cache_key(inputs)
@@ -90,21 +91,19 @@ class ModelHead:
         return self._cut.run_from_layer(key, activations, self.images.layer_view(inputs, self.loaded.layer))
 
     def generate(self, inputs: Inputs, **options: Any) -> Tensor:
-        """The ids `(b, t)` that the network's own `generate` gives; the tower runs once an image, and not in `generate`."""
-        loaded = self.loaded
-        if self.capabilities.generates_from_layer:
+        """The ids `(b, t)` that the network's own `generate` gives; from the layer, if it may, so that the tower runs once."""
+        loaded, capabilities = self.loaded, self.capabilities
+        if capabilities.head_runs_alone and capabilities.generates_from_layer:
             with self._from_layer(inputs, inputs.to_rows(self.layer_activations(inputs))):
                 return loaded.spec.generate(loaded, placeholder_inputs(inputs, len(inputs)), **options)
-        if self.capabilities.rows_in_one_batch:
+        if capabilities.rows_in_one_batch:
             return loaded.spec.generate(loaded, inputs, **options)
         rows = [loaded.spec.generate(loaded, _single_row(inputs, i), **options)[0] for i in range(len(inputs))]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=min(stop_ids(loaded), default=0))
 
 
-def _by_rows(run: Callable[..., Tensor], together: bool, inputs: Inputs, *rows: Tensor) -> Tensor:
-    """`run` on all rows, or on one after the other."""
-    if together:
-        return run(inputs, *rows)
+def _row_by_row(run: Callable[..., Tensor], inputs: Inputs, *rows: Tensor) -> Tensor:
+    """What `run` gives for one row after the other."""
     inputs, count = inputs.expand_images(), len(rows[0]) if rows else len(inputs)
     return torch.cat([run(_single_row(inputs, i % len(inputs)), *(part[i : i + 1] for part in rows)) for i in range(count)])
 
