@@ -113,7 +113,7 @@ def explain(
 
     Args:
         model: What `load`, `captioner`, `vqa` or `classifier` gave.
-        images: One image (path, PIL image, or uint8 array `(H, W, 3)`) or a list of them.
+        images: One image (path, PIL image, array or tensor; `load_image` says what becomes of it) or a list of them.
         text: What is explained instead of the model's own words: a caption, an answer, a class. One for all images, or a list.
         question: One for all images, or a list; the backbone runs once for an image, however many questions it has.
         instead_of: `"ball"` explains by how much the answer beats another one (the difference of the two logits, in nats);

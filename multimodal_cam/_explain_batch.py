@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ._contrast import contrast_tokens, replacements
 from ._explanation import Explanation
-from .adapters.contract import ReadsQuestions, TaskAdapter, Unknown, group_by_batch_key, layer_view_of
+from .adapters.contract import ReadsQuestions, TaskAdapter, Unknown, group_by_batch_key, layer_view_of, reads_raw
 from .adapters.inputs import PAD, Inputs
 from .core.attribution import TokenMaps, attribute
 from .core.forward_pass import AttributionRequest, rows_of_tap
@@ -56,7 +56,10 @@ class BatchExplainer:
 
     def _explain(self, rows: Sequence[Row]) -> list[Explanation]:
         model, found = self.model, dict[int, Explanation]()
-        loaded = {id(source): load_image(source) for source, _, _ in rows}  # an image that is asked several times loads once
+        raw = reads_raw(model)
+        loaded = {
+            id(source): load_image(source, raw=raw) for source, _, _ in rows
+        }  # an image that is asked several times loads once
         images = [loaded[id(source)] for source, _, _ in rows]
         for group in group_by_batch_key(model, [(images[i], question) for i, (_, _, question) in enumerate(rows)]):
             texts = [rows[i][1] for i in group]

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from PIL import ImageOps
 from torch import Tensor
 
 from ..core.attribution import attribute
 from ..core.forward_pass import AttributionRequest, ScoredTokens
 from ..core.hooks import unchanged_state
 from ..core.images import load_image
+from ..core.stored_values import mirrored, stored_values, with_inverted_box
 from ..methods import METHODS, find_method
 from ..scores import SCORES
-from .contract import TaskAdapter, group_by_batch_key, layer_view_of, log_prob_of, score_of, tap_layer
+from .contract import TaskAdapter, group_by_batch_key, layer_view_of, log_prob_of, reads_raw, score_of, tap_layer
 from .inputs import PAD
 from .layer_choice import resolve_layer
 from .placement_check import check_placement
+from .probe_photos import PhotoValues, as_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,7 +60,7 @@ def check(model: TaskAdapter, image: ImageSource, *, text: str | None = None, qu
     `text` is what is explained, by default what the model says. `print(*check(...), sep="\\n")` shows what was found, and
     `all(one.passed for one in check(...))` is for a test. What an adapter raises fails the check in which it does.
     """
-    photo = load_image(image)
+    photo = load_image(image, raw=reads_raw(model))
     with unchanged_state(model.module), torch.no_grad():
         try:
             work = _Work(model, photo, text, question)
@@ -142,7 +143,7 @@ class _Work:
         return worst
 
     def batch(self) -> tuple[bool, str]:
-        both = [self.photo, ImageOps.mirror(self.photo)]
+        both = [self.photo, mirrored(self.photo)]
         if len(group_by_batch_key(self.model, [(photo, self.question) for photo in both])) > 1:
             return True, "they run one after the other"
         layer, name = resolve_layer(self.model, None)
@@ -158,10 +159,11 @@ class _Work:
         return self._alike(maps(both), torch.cat([maps([photo]) for photo in both], dim=1))
 
     def placement(self) -> tuple[bool, str]:
-        def process(photo: Any) -> Tensor:
-            return self.model.preprocess([photo], self.asked).pixels
+        def process(photo: PhotoValues) -> Tensor:
+            return self.model.preprocess([as_image(photo)], self.asked).pixels
 
-        return check_placement(self.inputs.placements[0], self.photo, process)
+        photo = stored_values(self.photo) if reads_raw(self.model) else self.photo
+        return check_placement(self.inputs.placements[0], photo, process)
 
     def places(self) -> tuple[bool, str]:
         inputs = self.inputs
@@ -180,8 +182,7 @@ class _Work:
                 across = sorted(round(width * min(max(x0 + (x1 - x0) * side / 2, 0), 1)) for side in (j, j + 1))
                 down = sorted(round(height * min(max(y0 + (y1 - y0) * side / 2, 0), 1)) for side in (i, i + 1))
                 box = (across[0], down[0], across[1], down[1])
-                other = self.photo.copy()
-                other.paste(ImageOps.invert(self.photo.crop(box)), box)
+                other = with_inverted_box(self.photo, box)
                 change = view.to_image((cells(other) - before).square().sum(dim=0)[None])
                 quarters = torch.nn.functional.adaptive_avg_pool2d(change, 2)[0]
                 changes[i, j] = quarters / quarters.sum()  # some parts of a photo matter more than others

@@ -106,6 +106,7 @@ def classifier(
     preprocess: Callable[[Image.Image], Tensor] | None = None,
     image_size: int = 224,
     placement: Callable[[int, int], Placement] | None = None,
+    raw: bool = False,
     outputs: Outputs | None = None,
     name: str = "classifier",
     provenance: Mapping[str, str] | None = None,
@@ -128,6 +129,8 @@ def classifier(
         image_size: Side of the squeezed image in pixels.
         placement: Placement of the pixels on an image of the given width and height (`geometry.squeeze`, `center_crop`,
             `letterbox`). None: measured, with photos of known patterns.
+        raw: Hand `preprocess` an array `(H, W)` or `(H, W, bands)` as stored (12 or 16 bits, floating point, four bands, DICOM) and
+            no RGB image. The photo of no content is then each photo's own mean.
         outputs: What the network gives: `logits`, `log_probs`, `probabilities`, or `sigmoid` where each label has a probability
             of its own (findings, tags, one class or none). None: noticed, and said where it is not logits.
         name: Name in records and pages.
@@ -140,7 +143,7 @@ def classifier(
         TypeError, ValueError: The labels cannot be read, or do not fit the outputs; no layer gives a grid; or `outputs` is not
             what the network gives.
     """
-    preprocessing = ImagePreprocessing(preprocess, image_size, placement)
+    preprocessing = ImagePreprocessing(preprocess, image_size, placement, raw)
     return Classifier(module, labels, layer, preprocessing, outputs=outputs, name=name, provenance=provenance or {})
 
 

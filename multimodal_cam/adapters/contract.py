@@ -144,6 +144,13 @@ class HasBatchKey(Protocol):
 
 
 @runtime_checkable
+class ReadsStoredValues(Protocol):
+    """A model whose preprocessing may want photos as they are stored, and not in 8 bits."""
+
+    raw: bool  # whether it does: `stored_values` of its images are then read
+
+
+@runtime_checkable
 class ReplacesWords(Protocol):
     """A model in which the tokens of a word depend on its neighbours."""
 
@@ -181,6 +188,11 @@ def group_by_batch_key(adapter: TaskAdapter, rows: Sequence[tuple[Image, str | N
     for i, (image, question) in enumerate(rows):
         groups.setdefault(adapter.batch_key(image, question), []).append(i)
     return list(groups.values())
+
+
+def reads_raw(adapter: TaskAdapter) -> bool:
+    """Whether images are to be loaded with their stored values (`load_image(source, raw=True)`)."""
+    return isinstance(adapter, ReadsStoredValues) and adapter.raw
 
 
 def refuse_questions(name: str, questions: Sequence[str] | None) -> None:

@@ -153,6 +153,7 @@ def captioner(
     preprocess: Callable[[Image.Image], Tensor] | None = None,
     image_size: int = 224,
     placement: Callable[[int, int], Placement] | None = None,
+    raw: bool = False,
     bos: int | None = None,
     eos: int | None = None,
     unk: int | None = None,
@@ -176,6 +177,8 @@ def captioner(
         image_size: Side of the squeezed image in pixels.
         placement: Placement of the pixels on an image of the given width and height (`geometry.squeeze`, `center_crop`,
             `letterbox`). None: measured, with photos of known patterns.
+        raw: Hand `preprocess` an array `(H, W)` or `(H, W, bands)` as stored (12 or 16 bits, floating point, four bands, DICOM) and
+            no RGB image. The photo of no content is then each photo's own mean.
         bos: Id of the start token, which is never generated.
         eos: Id of the end token; needed to generate.
         unk: Id of the unknown word, for a `tokenizer` that is a vocabulary of words.
@@ -195,7 +198,7 @@ def captioner(
         encoder,
         decoder,
         tokenizer_of(tokenizer, unk),
-        ImagePreprocessing(preprocess, image_size, placement),
+        ImagePreprocessing(preprocess, image_size, placement, raw),
         DecodingLimits(bos, eos, max_words),
         head_input_layer=head_input_layer,
         readout=readout,

@@ -101,6 +101,7 @@ def vqa(
     preprocess: Callable[[Image.Image], Tensor] | None = None,
     image_size: int = 224,
     placement: Callable[[int, int], Placement] | None = None,
+    raw: bool = False,
     max_words: int = 64,
     outputs: Outputs | None = None,
     name: str = "vqa",
@@ -117,7 +118,7 @@ def vqa(
         unk: Id of the words that `tokenizer` lacks; None: they are an error.
         head_input_layer: Pooling or linear module of the head that alone reads the features; evidence gets faster.
         question_layer: Embedding of the head, whose output `(b, q, d)` gives each word of the question its share.
-        preprocess, image_size, placement: As for `captioner`.
+        preprocess, image_size, placement, raw: As for `captioner`.
         max_words: Longest question in tokens.
         outputs: What the head gives: `logits`, `log_probs`, `probabilities`, or `sigmoid` for a probability of its own for each
             answer. None: noticed, and said where it is not logits.
@@ -134,7 +135,7 @@ def vqa(
         head,
         Labels(label_names(answers, "answers", "answer")),
         tokenizer_of(tokenizer, unk, special_tokens=True),
-        ImagePreprocessing(preprocess, image_size, placement),
+        ImagePreprocessing(preprocess, image_size, placement, raw),
         head_input_layer=head_input_layer,
         question_layer=question_layer,
         max_words=max_words,

@@ -37,6 +37,11 @@ class EncoderAdapter:
         return self.encoder
 
     @property
+    def raw(self) -> bool:
+        """Whether preprocessing reads photos as they are stored."""
+        return self.preprocessing.raw
+
+    @property
     def device(self) -> torch.device:
         return next(self.module.parameters()).device
 
@@ -53,7 +58,8 @@ class EncoderAdapter:
 
     def trial_inputs(self, images: Sequence[Image.Image]) -> Inputs:
         """Images to try the network with: where their pixels lie is not asked."""
-        pixels = torch.stack([self.preprocessing.pixels(image) for image in images])
+        channels = next((layer.in_channels for layer in self.encoder.modules() if isinstance(layer, nn.Conv2d)), None)
+        pixels = torch.stack([self.preprocessing.trial_pixels(image, channels) for image in images])
         return Inputs(self._on_device(pixels), tuple(squeeze(*image.size) for image in images))
 
     def batch_key(self, image: Image.Image, question: str | None) -> Hashable:
@@ -80,9 +86,11 @@ class EncoderAdapter:
         return self._baselines.value(pass_state(self.encoder, pixels), lambda: self.encoder(pixels))
 
     def baseline_inputs(self, inputs: Inputs) -> Inputs:
-        """The same inputs with a mean-colour image in every place."""
+        """The same inputs with a mean-colour image in every place; for photos as stored, each with its own mean."""
         if self.preprocessing.transform is None:
             return replace(inputs, pixels=torch.zeros_like(inputs.pixels))
+        if self.raw:
+            return replace(inputs, pixels=inputs.pixels.mean(dim=(2, 3), keepdim=True).expand_as(inputs.pixels))
         rows = range(len(inputs)) if inputs.image_index is None else inputs.image_index.tolist()
         sizes = {image: (placement.width, placement.height) for image, placement in zip(rows, inputs.placements, strict=True)}
         blank = {size: self._blank_pixels(size, inputs.pixels) for size in sizes.values()}

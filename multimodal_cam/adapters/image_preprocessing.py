@@ -9,9 +9,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..core.errors import message
 from ..core.geometry import Placement, squeeze
+from ..core.stored_values import stored_values
 from ..models.encoder import to_pixels
 from .pixel_layout import pixels_of
+from .probe_photos import PhotoValues, as_stored
 from .transform_placement import TransformPlacement
 
 IMAGENET_MEAN = tuple(255 * x for x in (0.485, 0.456, 0.406))
@@ -25,6 +28,7 @@ class ImagePreprocessing:
 
     Args:
         transform: One image -> pixels `(c, H, W)`; None squeezes it to `image_size`, with ImageNet's mean and deviation.
+        raw: Hand the transform arrays `(H, W)` or `(H, W, bands)` as they are stored, instead of RGB images.
         image_size: Side of the square in pixels, without a `transform`.
         placement: Placement of the pixels on an image of the given width and height; None: measured.
     """
@@ -34,7 +38,13 @@ class ImagePreprocessing:
         transform: Callable[[Any], Any] | None = None,
         image_size: int = 224,
         placement: Callable[[int, int], Placement] | None = None,
+        raw: bool = False,
     ) -> None:
+        if raw and transform is None:
+            raise ValueError(
+                "raw=True hands photos as stored to preprocess: pass preprocess=, which makes pixels (c, H, W) of them"
+            )
+        self.raw = raw
         self.transform, self.image_size, self.placement = transform, image_size, placement
         self.measured = None if transform is None else TransformPlacement(transform)
         self._waiting: dict[int, tuple[Image.Image, Tensor]] = {}  # id of an image -> the image, which keeps the id its own
@@ -43,7 +53,32 @@ class ImagePreprocessing:
         """One image -> `(c, H, W)`."""
         if self.transform is None:
             return to_pixels([image], self.image_size, IMAGENET_MEAN, IMAGENET_STD)[0]
-        return pixels_of(self.transform(image))
+        return pixels_of(self.transform(self._values(image)))
+
+    def _values(self, image: Image.Image) -> PhotoValues:
+        """What the transform and its measurement get."""
+        return stored_values(image) if self.raw else image
+
+    def trial_pixels(self, image: Image.Image, channels: int | None) -> Tensor:
+        """Pixels of an RGB image that was made up, to try a network with whose first layer takes that many channels.
+
+        With `raw`, the image is made an array of the kinds that photos may be stored as, until the transform takes one.
+        """
+        if self.transform is None or not self.raw:
+            return self.pixels(image)
+        why = ""
+        for values in as_stored(image, channels or 1):
+            try:
+                pixels = pixels_of(self.transform(values))
+            except Exception as error:
+                why = why or f" ({message(error)})"
+            else:
+                if len(pixels) == (channels or len(pixels)):
+                    return pixels
+        raise ValueError(
+            f"raw=True: preprocess makes no {channels or 1} channels of an array (H, W) or (H, W, {channels or 1}) of uint16, "
+            f"uint8 or float32{why}"
+        )
 
     def shape(self, image: Image.Image) -> tuple[int, ...]:
         """Shape of an image's pixels, which are kept for `prepare`; empty where all images have the same one."""
@@ -70,4 +105,4 @@ class ImagePreprocessing:
         """The placement of an image's `pixels`: the stated one, else measured. Raises ValueError where it cannot be."""
         if self.placement is not None:
             return self.placement(*image.size)
-        return squeeze(*image.size) if self.measured is None else self.measured.of(image, pixels)
+        return squeeze(*image.size) if self.measured is None else self.measured.of(self._values(image), pixels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,9 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..core.geometry import Placement
-
-if TYPE_CHECKING:
-    from .probe_photos import PhotoValues
+from .probe_photos import PhotoValues
 
 Frame = tuple[float, float, float, float]
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ..core.geometry import Placement
 from .photo_registration import shows
 from .pixel_layout import pixels_of
+from .probe_photos import PhotoValues
 from .transform_placement import TransformPlacement
-
-if TYPE_CHECKING:
-    from .probe_photos import PhotoValues
 
 FAR = 0.03  # of the frame's width or height: what an edge may lie beside the measured one
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-if TYPE_CHECKING:
-    PhotoValues = Image.Image | np.ndarray  # an RGB image, or an array as stored: (H, W) or (H, W, bands)
+from ..core.stored_values import with_stored_values
+
+PhotoValues = Image.Image | np.ndarray  # an RGB image, or an array as stored: (H, W) or (H, W, bands)
 
 CODES = 20  # random stripes a side: two columns of cells that agree in all of them are improbable
 BANDS, GOLDEN = 16, 0.618034
@@ -73,6 +75,21 @@ def form_of(photo: PhotoValues) -> PhotoForm:
 
 def rgb_form(width: int, height: int) -> PhotoForm:
     return PhotoForm((height, width, 3))
+
+
+def as_image(photo: PhotoValues) -> Image.Image:
+    """The photo as adapters take it: an array goes along with an image of its size, on which it is not drawn."""
+    if isinstance(photo, Image.Image):
+        return photo
+    return with_stored_values(Image.new("RGB", (photo.shape[1], photo.shape[0])), photo)
+
+
+def as_stored(image: Image.Image, bands: int) -> Iterator[np.ndarray]:
+    """The grey of an image in arrays as photos with that many bands may be stored."""
+    grey = np.asarray(image.convert("L"))
+    shapes = [grey, grey[..., None]] if bands == 1 else [np.stack([grey] * bands, axis=-1)]
+    for values in shapes:
+        yield from (values.astype(np.uint16) * 257, values, values.astype(np.float32) / 255)
 
 
 def ramp(size: tuple[int, int], axis: int) -> np.ndarray:

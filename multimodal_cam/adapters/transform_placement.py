@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +24,7 @@ from ..core.geometry import Placement
 from .coordinate_field import ColourError, PlacementError, code_field, ramp_field, shade_between
 from .photo_registration import shows
 from .pixel_layout import pixels_of
-from .probe_photos import PhotoForm, form_of, ramp, rgb_form, stripe_codes, stripes
-
-if TYPE_CHECKING:
-    from .probe_photos import PhotoValues
+from .probe_photos import PhotoForm, PhotoValues, form_of, ramp, rgb_form, stripe_codes, stripes
 
 Shade = np.ndarray | float
 Run = Callable[[Shade], Tensor]

@@ -147,7 +147,7 @@ def _upright(image: Image.Image, name: str, raw: bool) -> Image.Image:
     rgb.info.clear()  # an orientation left behind would turn it once more
     if not raw:
         return rgb
-    values = stored_values(image) if image.mode not in ("1", "P", "PA") else np.asarray(image.convert("RGB"))
+    values = stored_values(image) if image.mode not in ("1", "P", "PA") else np.array(image.convert("RGB"))
     return with_stored_values(rgb, values if turn is None else _turned(values, turn))
 
 

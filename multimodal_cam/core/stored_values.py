@@ -20,7 +20,7 @@ def stored_values(image: Image.Image) -> np.ndarray:
     import numpy as np
 
     values: np.ndarray | None = getattr(image, STORED, None)
-    return np.asarray(image) if values is None else values
+    return np.array(image) if values is None else values
 
 
 def with_stored_values(image: Image.Image, values: np.ndarray) -> Image.Image:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..adapters.contract import RunsWithoutQuestion, TaskAdapter, tap_layer
+from ..adapters.contract import RunsWithoutQuestion, TaskAdapter, reads_raw, tap_layer
 from ..core.hooks import evaluation_mode
 from ..core.images import load_image
 from ..data.readers.question_record import Question
@@ -69,7 +69,7 @@ def _answered(
     """Yield batches of questions with their answers: of the model, the commonest, without the photo, without the question."""
     allowed = {kind: model.tokenize([a for a in counts if _can_say(model, a)])[:, 0] for kind, counts in answers.items()}
     for batch in batches(questions, ROWS):
-        loaded = {name: load_image(images / name) for name in {question.image for question in batch}}
+        loaded = {name: load_image(images / name, raw=reads_raw(model)) for name in {question.image for question in batch}}
         inputs = model.preprocess([loaded[q.image] for q in batch], [q.question for q in batch])
         blank = torch.zeros(len(batch), 1, dtype=torch.long, device=inputs.pixels.device)
         with tap_layer(model, inputs) as tap:

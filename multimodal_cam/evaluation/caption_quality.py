@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from ..adapters.contract import TaskAdapter
+from ..adapters.contract import TaskAdapter, reads_raw
 from ..adapters.inputs import PAD
 from ..core.hooks import evaluation_mode
 from ..core.images import load_image
@@ -61,7 +61,7 @@ def say(
     said: dict[str, str] = {}
     with evaluation_mode(model.module):
         for batch in batches(names, batch_size):
-            inputs = model.preprocess([load_image(images / name) for name in batch])
+            inputs = model.preprocess([load_image(images / name, raw=reads_raw(model)) for name in batch])
             rows = model.generate(inputs, **generation).tolist()
             for name, row in zip(batch, rows, strict=True):
                 said[name] = sentence(model.spans([i for i in row if i != PAD]))
