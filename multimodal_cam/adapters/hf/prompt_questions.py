@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from functools import cached_property
 
 from ...core.spans import Span
 from . import detokenization, question_location
@@ -49,7 +48,7 @@ class PromptQuestions:
         where = found and (found.start, found.stop)
         return len(self.loaded.text.prompt_tokens(self.prompt.text(self.loaded, asked))[1]), where, question is None
 
-    @cached_property
+    @property
     def text_prefix(self) -> str:
         """A space, where the prompt ends in the middle of a line and the tokenizer does not put one there itself; else empty."""
         if not self.prompt.joint or self.prompt.in_pixels:
