@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import logging
 import re
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +25,7 @@ from multimodal_cam.adapters.catalog import layer_rows
 from multimodal_cam.adapters.hf.checkpoint import adapt
 from multimodal_cam.adapters.hf.composed_adapter import HuggingFace
 from multimodal_cam.adapters.hf.decoding import no_layer
-from multimodal_cam.adapters.hf.family_spec import Capabilities
+from multimodal_cam.adapters.hf.family_spec import Capabilities, FamilySpec
 from multimodal_cam.adapters.hf.generic_family import GENERIC, logits_agree
 from multimodal_cam.adapters.hf.probe import (
     GridLayout,
@@ -264,6 +265,17 @@ def test_the_page_runs_as_it_stands(checkpoints, loaded, tmp_path, monkeypatch, 
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout.splitlines()[-1])["text"] == "a dog"
     sys.modules.pop("my_family")
+
+
+def test_the_page_lists_functions_that_a_spec_has():
+    page = (ROOT / "docs" / "how-to" / "family.md").read_text()
+    listed = re.findall(r"^\| `(\w+)(?:\((.*?)\))?` \|", page, re.MULTILINE)
+    defaults = {field.name: field.default for field in fields(FamilySpec)}
+    assert {"vision_tower_and_layer", "logits", "for_checkpoint"} <= {name for name, _ in listed} <= set(defaults)
+    for name, parameters in listed:
+        if parameters and callable(defaults[name]):
+            own = [parameter.name.lstrip("_") for parameter in inspect.signature(defaults[name]).parameters.values()]
+            assert own == parameters.replace("**", "").split(", "), name
 
 
 # ---- what cannot be had ----------------------------------------------------------------------------------------------------
