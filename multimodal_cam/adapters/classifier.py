@@ -129,8 +129,8 @@ def classifier(
         image_size: Side of the squeezed image in pixels.
         placement: Placement of the pixels on an image of the given width and height (`geometry.squeeze`, `center_crop`,
             `letterbox`). None: measured, with photos of known patterns.
-        raw: Hand `preprocess` an array `(H, W)` or `(H, W, bands)` as stored (12 or 16 bits, floating point, four bands, DICOM) and
-            no RGB image. The photo of no content is then each photo's own mean.
+        raw: Hand `preprocess` the array as stored, `(H, W)` or `(H, W, bands)`, and no RGB image: 12 or 16 bits, floating point,
+            four bands, DICOM. The photo of no content is then each photo's own mean.
         outputs: What the network gives: `logits`, `log_probs`, `probabilities`, or `sigmoid` where each label has a probability
             of its own (findings, tags, one class or none). None: noticed, and said where it is not logits.
         name: Name in records and pages.

@@ -177,8 +177,8 @@ def captioner(
         image_size: Side of the squeezed image in pixels.
         placement: Placement of the pixels on an image of the given width and height (`geometry.squeeze`, `center_crop`,
             `letterbox`). None: measured, with photos of known patterns.
-        raw: Hand `preprocess` an array `(H, W)` or `(H, W, bands)` as stored (12 or 16 bits, floating point, four bands, DICOM) and
-            no RGB image. The photo of no content is then each photo's own mean.
+        raw: Hand `preprocess` the array as stored, `(H, W)` or `(H, W, bands)`, and no RGB image: 12 or 16 bits, floating point,
+            four bands, DICOM. The photo of no content is then each photo's own mean.
         bos: Id of the start token, which is never generated.
         eos: Id of the end token; needed to generate.
         unk: Id of the unknown word, for a `tokenizer` that is a vocabulary of words.

@@ -85,9 +85,9 @@ def as_image(photo: PhotoValues) -> Image.Image:
 
 
 def as_stored(image: Image.Image, bands: int) -> Iterator[np.ndarray]:
-    """The grey of an image in arrays as photos with that many bands may be stored."""
+    """The grey of an image in arrays as photos may be stored: with that many bands, or with one."""
     grey = np.asarray(image.convert("L"))
-    shapes = [grey, grey[..., None]] if bands == 1 else [np.stack([grey] * bands, axis=-1)]
+    shapes = [np.stack([grey] * bands, axis=-1), grey, grey[..., None]]
     for values in shapes:
         yield from (values.astype(np.uint16) * 257, values, values.astype(np.float32) / 255)
 

@@ -35,7 +35,7 @@ def caption(
     """Caption photos and show where each word came from.
 
     Prints the captions; writes index.html and, for every photo, figure.png and its maps. Folders are searched
-    recursively for .jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif. Exit code 1 if a photo failed.
+    recursively for .jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif .dcm. Exit code 1 if a photo failed.
     """
     from multimodal_cam.core.files import photos_in
 

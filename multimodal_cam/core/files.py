@@ -12,7 +12,7 @@ from pathlib import Path
 
 RECORDS = "results.jsonl"  # marks a folder as a report of ours
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC))
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".dcm"})
 
 
 def photos_in(arguments: Sequence[str]) -> list[str]:
