@@ -29,7 +29,8 @@ def load(
     Args:
         name: One of
             - a bundled name (`nic`), or a folder that `train` wrote;
-            - a Hugging Face folder that `save_pretrained` wrote (model, processor, tokenizer), or the hub's `"owner/name"`;
+            - a Hugging Face folder that `save_pretrained` wrote (model, processor, tokenizer), or the hub's `"owner/name"`,
+              image classifiers (`ResNetForImageClassification`) included;
               `multimodal-cam models` lists the families. Unknown architectures are probed and supported where possible;
             - a Hugging Face model that is loaded already, with its `processor`;
             - `efficientnet_lite0`, a classifier that needs no network; `timm:NAME` and `torchvision:NAME`, those libraries'
@@ -84,24 +85,35 @@ def _adapt_loaded(network: nn.Module, processor: Any, device: str | None) -> Tas
     """The adapter of a Hugging Face model that is loaded already, on `device`, or where it is."""
     from .hf.checkpoint import adapt
     from .hf.compute_device import has_fixed_placement
+    from .image_classifier import adapt_image_classifier, is_image_classifier
 
     if device is not None:
         if has_fixed_placement(network):
             raise ValueError(f"device: this model is spread over devices, or quantised, and cannot be moved to {device!r}")
         network.to(choose_device(device))
-    adapter: TaskAdapter = adapt(network, processor, getattr(network, "name_or_path", "") or type(network).__name__)
+    name = getattr(network, "name_or_path", "") or type(network).__name__
+    if is_image_classifier(network):
+        return adapt_image_classifier(network, processor, name)
+    adapter: TaskAdapter = adapt(network, processor, name)
     return adapter
 
 
 def _load_checkpoint(name: str, code: dict[str, Any], **options: Any) -> TaskAdapter:
     """A Hugging Face model from a folder, or from the hub."""
     from .hf import checkpoint as hf
+    from .image_classifier import is_image_classifier, load_image_classifier
 
     folder = Path(name)
     if folder.is_dir():
         name = folder.resolve().name
     else:
         folder = hf.fetch(name, **code)
+    if is_image_classifier(folder):
+        if options["device_map"] is not None:
+            raise ValueError(f"device_map: {name!r} is an image classifier, which is not spread: pass device=")
+        classifier = load_image_classifier(folder, name, dtype=options["dtype"], **code)
+        classifier.module.to(options["device"])
+        return classifier
     adapter: TaskAdapter = hf.load_folder(folder, name, **code, **options)
     return adapter
 
