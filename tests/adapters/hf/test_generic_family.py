@@ -26,7 +26,8 @@ from multimodal_cam.adapters.hf.checkpoint import adapt
 from multimodal_cam.adapters.hf.composed_adapter import HuggingFace
 from multimodal_cam.adapters.hf.decoding import no_layer
 from multimodal_cam.adapters.hf.family_spec import Capabilities, FamilySpec
-from multimodal_cam.adapters.hf.generic_family import GENERIC, logits_agree
+from multimodal_cam.adapters.hf.generic_checks import logits_agree
+from multimodal_cam.adapters.hf.generic_family import GENERIC
 from multimodal_cam.adapters.hf.probe import (
     GridLayout,
     find_grid_start,
