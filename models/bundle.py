@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..core.files import sha256
@@ -95,7 +96,8 @@ def load_model(folder: Path) -> TrainedModel:
     if config["kind"] not in SPECS:
         raise ValueError(f"{folder}: unknown kind of model {config['kind']!r}; choose from {', '.join(SPECS)}")
     spec = SPECS[config["kind"]]
-    network: Any = spec.network(spec.config(**config["config"]))
+    with torch.device("meta"):  # no weights yet: to draw some first would move the user's random state
+        network: Any = spec.network(spec.config(**config["config"]))
     if "encoder" in config:
         lender = config["encoder"]
         _, lent = _read(model_folder(lender["model"]))
@@ -106,7 +108,10 @@ def load_model(folder: Path) -> TrainedModel:
             )
         state |= {key: value for key, value in lent.items() if key.startswith("encoder.")}
     state |= {key: state[twin] for key, twin in network.tied_weights.items()}
-    network.load_state_dict(state)
+    network.load_state_dict(state, assign=True)
+    for key, twin in network.tied_weights.items():  # each was assigned on its own
+        owner, _, name = key.rpartition(".")
+        setattr(network.get_submodule(owner), name, network.get_parameter(twin))
     answers = tuple(config.get("answers", ()))
     return TrainedModel(spec, network.eval(), Vocabulary(tuple(config["vocabulary"])), answers, config["sha256"])
 

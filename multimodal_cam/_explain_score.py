@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .core.call_scope import eval_mode_of_called_modules, unchanged_state
 from .core.gradients import ProductLog, score_gradients
-from .core.hooks import LayerTap, ReadoutTap, eval_mode_of_called_modules, unchanged_state
+from .core.hooks import LayerTap, ReadoutTap
+from .core.module_claims import exclusive
 from .methods.path import integrated_gradients, mean_gradients
 from .methods.spec import CamMethod, MethodSpec, find_method
 
@@ -53,7 +55,7 @@ def explain_score(
         "fn: the gradient of the scores is not finite: check the weights and the inputs",
         f"fn: the scores do not depend on the layer, {type(layer).__name__}: choose one that they come from",
     )
-    with unchanged_state(), eval_mode_of_called_modules():
+    with exclusive(layer), unchanged_state(), eval_mode_of_called_modules():
         activations, scores, leaf = _run(fn, layer, inputs)
         if spec.kind == "path":
             start, _, _ = _run(fn, layer, baseline)

@@ -101,7 +101,8 @@ def _score_and_layer_calls(model: Any, inputs: Any) -> tuple[Any, list[LayerCall
     """The score of a token, with a graph, and the layers that ran once and gave a grid for each row of `inputs`."""
     import torch
 
-    from ..core.hooks import evaluation_mode, forward_hooks
+    from ..core.call_scope import unchanged_state
+    from ..core.hooks import forward_hooks
     from .contract import HasVisionTower, layer_view_of, log_prob_of
     from .hf.token_views import first_tensor, with_first_tensor
 
@@ -124,8 +125,7 @@ def _score_and_layer_calls(model: Any, inputs: Any) -> tuple[Any, list[LayerCall
 
     ids = torch.zeros(1, 1, dtype=torch.long, device=inputs.pixels.device)
     with (
-        torch.random.fork_rng(devices=[]),
-        evaluation_mode(model.module),
+        unchanged_state(model.module),
         torch.enable_grad(),
         forward_hooks(list(names), record_call),
     ):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..core.attribution import attribute
+from ..core.call_scope import unchanged_state
 from ..core.forward_pass import AttributionRequest, ScoredTokens
-from ..core.hooks import unchanged_state
 from ..core.images import load_image
 from ..core.stored_values import mirrored, stored_values, with_inverted_box
 from ..methods import METHODS, find_method

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..core.call_scope import evaluation_mode
 from ..core.geometry import Placement
-from ..core.hooks import evaluation_mode
 from .contract import refuse_questions
 from .encoder_input import CutNetworkAdapter
 from .head_extraction import last_spatial_layer

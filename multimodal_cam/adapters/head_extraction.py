@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from ..core.hooks import evaluation_mode, forward_hooks
+from ..core.call_scope import evaluation_mode
+from ..core.hooks import forward_hooks, has_foreign_hooks
+from ..core.ownership import Owner
 from .network_state import network_structure
 from .state_cache import StateCache
 
@@ -29,8 +33,9 @@ class Head:
     """What follows `layer` in `network`: `head(activations (n b, c, h, w), pixels (b, 3, H, W))` -> the network's output.
 
     The backbone does not run where the network's own `forward` can be traced (torch.fx) and reads nothing from before the layer
-    behind it; `alone` says whether. Otherwise the whole network runs, overridden at the layer. Nothing is copied: weights and
-    modules are at every call the network's own of that time.
+    behind it; `alone` says whether. Otherwise the whole network runs, overridden at the layer; so it does while somebody's hooks
+    are on a module that contains the layer. Nothing is copied: weights and modules are at every call the network's own of that
+    time.
     """
 
     def __init__(self, network: nn.Module, layer: nn.Module) -> None:
@@ -60,7 +65,7 @@ class Head:
 
     def __call__(self, activations: Tensor, pixels: Tensor) -> Any:
         graph, _ = self._trace()
-        if graph is not None:
+        if graph is not None and not self._is_hooked_around():
             return fx.Interpreter(self.network, graph=graph).run(activations)
         wanted = torch.is_grad_enabled()
 
@@ -70,6 +75,10 @@ class Head:
 
         with torch.no_grad(), forward_hooks([self.layer], override):
             return self.network(pixels.repeat(len(activations) // len(pixels), 1, 1, 1))
+
+    def _is_hooked_around(self) -> bool:
+        path = self.layer_name.split(".")
+        return any(has_foreign_hooks(self.network.get_submodule(".".join(path[:i]))) for i in range(len(path)))
 
     def _trace(self) -> _Trace:
         """The graph behind the layer and the parts that run only there, of the network as it is now."""
@@ -127,12 +136,27 @@ def _are_tokens(shape: tuple[int, ...]) -> bool:
     return (len(shape) == 3 and shape[1] > 1) or (len(shape) == 4 and shape[2] > 1)
 
 
+_tracing = threading.Lock()  # torch.fx swaps nn.Module's methods meanwhile, for the whole process
+
+
 class _Tracer(fx.Tracer):
-    """Looks into the modules that contain `layer`, and into no others: these stay what they are, hooks and modes included."""
+    """Looks into the modules that contain `layer`, and into no others: these stay what they are, hooks and modes included.
+
+    Other threads, whose calls torch.fx sends here too while it traces, get what they would have had.
+    """
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer, self.owner = layer, Owner()
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self.owner.is_calling:
+            return forward(*args, **kwargs)
+        inside = not self.is_leaf_module(m, "")
+        return super().call_module(m, m.forward if inside else forward, args, kwargs)  # without hooks, which may go again
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        return super().getattr(attr, attr_val, parameter_proxy_cache) if self.owner.is_calling else attr_val
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return m is self.layer or self.layer not in m.modules()
@@ -142,7 +166,9 @@ def _graph_behind(network: nn.Module, name: str) -> _Trace:
     """`activations` -> the network's output, as a graph of calls, or None; and the modules that run behind the layer only."""
     nothing: _Trace = None, frozenset()
     try:
-        whole = _Tracer(network.get_submodule(name)).trace(network)
+        tracer = _Tracer(network.get_submodule(name))
+        with _tracing, tracer.owner:
+            whole = tracer.trace(network)
     except Exception:  # somebody's forward may do anything with its input, and fail in any way when that is a symbol
         return nothing
     calls = [node for node in whole.nodes if node.op == "call_module" and node.target == name]

@@ -151,7 +151,7 @@ class _Description:
         own = vars(module)
         hooks = [hook for name in HOOKS for hook in own[name].values() if not _is_own(hook)]
         settings = [
-            (name, self.of(value))
+            (name, self.of(module.training if name == "training" else value))  # a call has a mode of its own
             for name, value in own.items()
             if name not in NOT_SETTINGS and not (name == "forward" and _is_own(value))
         ]

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ..core.geometry import squeeze
+from ..core.random_state import drawing
 from ..models.encoder import imagenet_classifier, to_pixels
 from .classifier import Classifier, classifier
 from .clip import CLIP, CLIPViT
@@ -32,7 +33,7 @@ def timm_model(name: str, weights: Path | None = None) -> Classifier:
     timm_data: Any = data
     if not timm.is_model(name.partition(".")[0]):
         raise _unknown_model("timm", name, timm.list_models())
-    with _fetch_errors("timm", name, weights):
+    with _fetch_errors("timm", name, weights), drawing():
         network: Any = timm.create_model(name, pretrained=weights is None)
         _load_weights(network, weights)
     labels = timm_data.infer_imagenet_subset(network)
@@ -57,7 +58,7 @@ def torchvision_model(name: str, weights: Path | None = None) -> Classifier:
     if name not in choices:
         raise _unknown_model("torchvision", name, choices)
     best = models.get_model_weights(name).DEFAULT
-    with _fetch_errors("torchvision", name, weights):
+    with _fetch_errors("torchvision", name, weights), drawing():
         network = models.get_model(name, weights=best if weights is None else None)
         _load_weights(network, weights)
     return classifier(
@@ -104,7 +105,7 @@ def open_clip_model(name: str, weights: Path | None = None) -> CLIP:
         raise ValueError(f"open_clip:{name} reads texts in a way of its own: only models with CLIP's tokenizer are supported")
     chosen = str(weights or tag or next(iter(tags), ""))
     options = {"force_quick_gelu": True} if library.get_pretrained_cfg(name, chosen).get("quick_gelu") else {}
-    with _fetch_errors("open_clip", name, weights):
+    with _fetch_errors("open_clip", name, weights), drawing():
         network, transform = library.create_model_from_pretrained(name, chosen, **options)
     adapter_class = CLIPViT if type(network.visual).__name__ == "VisionTransformer" else CLIP
     preprocessing = ImagePreprocessing(transform)

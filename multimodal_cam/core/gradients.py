@@ -56,7 +56,7 @@ def score_gradients(scores: Tensor, leaf: Tensor, cut: ReadoutTap, reduction: Re
     """Gradient of each score with respect to `leaf`, summed over the rows of `scores` that depend on it, float32 at least.
 
     `scores` is `(rows, a, t)`, `a` of them for each of `t` tokens. `reduction` is applied to each chunk of gradients, so that
-    memory does not grow with them. Products are looped where an operation has no batching rule.
+    memory does not grow with them. Products are looped where an operation has no batching rule, and in anomaly mode.
 
     Returns the reduced tensors, `(a, t, ...)` each.
     """
@@ -65,7 +65,8 @@ def score_gradients(scores: Tensor, leaf: Tensor, cut: ReadoutTap, reduction: Re
     log.graph_numel = log.graph_numel or cut.graph.kept
     room = max(1, MAX_PRODUCT_NUMEL // max(leaf.numel(), PEAK_TENSORS * cut.graph.largest * len(leaf) // len(scores)))
     results: list[tuple[Tensor, ...]] = []
-    batched, start = True, 0
+    batched, start = not torch.is_anomaly_enabled(), 0  # which reads numbers, and so refuses batches
+    log.batched = log.batched and batched
     while start < a * t:
         stop = min(a * t, start + room) if batched else start + 1
         cotangents = outputs.new_zeros((stop - start, *outputs.shape))

@@ -3,12 +3,13 @@
     pixels -> backbone -> [layer] -> (head input layer) -> head -> [readout] -> logits -> score
 
 The backbone runs without a graph; at the layer its output becomes a leaf. Every hook lives in a context manager, so that nothing
-stays behind, after an exception either: no hook, no `.grad`, no flag, no mode.
+stays behind, after an exception either, and acts for the call that set it only: other threads run the same modules untouched.
 """
 
 from __future__ import annotations
 
 import threading
+import types
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,12 +18,47 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from .layer_view import ActivationSlice, GridView
+from .ownership import OwnedHook, Owner
+
+_registering = threading.RLock()  # PyTorch numbers hooks without one
 
 
-class LayerTap(ExitStack):
+class HookStack(ExitStack):
+    """Hooks that act for whoever entered this stack, until it is left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.owner = Owner()
+
+    def __enter__(self) -> Self:
+        self.enter_context(self.owner)
+        return self
+
+    def add(self, register: Callable[..., Any], hook: Callable[..., Any], **options: Any) -> None:
+        """`register(hook)` as PyTorch's methods and functions do it."""
+        with _registering:
+            self.callback(register(OwnedHook(self.owner, hook), **options).remove)
+
+    def add_to_output(self, layer: nn.Module, hook: Callable[..., Any]) -> None:
+        """A forward hook on what the layer gives in the end: behind the user's hooks, so that what these change counts.
+
+        It comes before those of transformers, which collect hidden states: some heads read those.
+        """
+        with _registering:
+            theirs = [key for key, other in layer._forward_hooks.items() if _is_of_transformers(other)]
+            self.add(layer.register_forward_hook, hook)
+            keys = list(layer._forward_hooks)
+            for key in keys[keys.index(theirs[0]) : -1] if theirs else []:
+                layer._forward_hooks.move_to_end(key)  # type: ignore[attr-defined]
+
+
+def _is_of_transformers(hook: Callable[..., Any]) -> bool:
+    return getattr(hook, "__module__", "").startswith("transformers.")
+
+
+class LayerTap(HookStack):
     """Records or replaces the output of `layer` while a network runs: `with LayerTap(layer, "name") as tap: network(...)`.
 
     Args:
@@ -49,8 +85,8 @@ class LayerTap(ExitStack):
         self._activations: Tensor | None = None
 
     def __enter__(self) -> Self:
-        # first of all hooks: transformers collects hidden states by hooks of its own, and some heads read those
-        self.callback(self.layer.register_forward_hook(self._hook, prepend=True).remove)
+        super().__enter__()
+        self.add_to_output(self.layer, self._hook)
         return self
 
     def _hook(self, _module: nn.Module, _args: Any, output: Any) -> Any:
@@ -100,7 +136,7 @@ class GraphSizeCounter:
         return tensor.detach()  # else the graph holds itself
 
 
-class ReadoutTap(ExitStack):
+class ReadoutTap(HookStack):
     """The second cut: makes the input of `readout` a leaf, so that one product gives all tokens' gradients there.
 
     `graph` counts what the graphs built inside the context keep.
@@ -114,9 +150,10 @@ class ReadoutTap(ExitStack):
         self.graph = GraphSizeCounter()
 
     def __enter__(self) -> Self:
+        super().__enter__()
         self.enter_context(saved_tensors_hooks(self.graph, lambda tensor: tensor))
         if self.readout is not None:
-            self.callback(self.readout.register_forward_pre_hook(self._hook).remove)
+            self.add(self.readout.register_forward_pre_hook, self._hook)
         return self
 
     def _hook(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -142,7 +179,7 @@ class ReadoutTap(ExitStack):
         return self.hidden, tuple(torch.autograd.grad(scores, self.leaf, column, retain_graph=True)[0] for column in columns)
 
 
-class HeadInputTap(ExitStack):
+class HeadInputTap(HookStack):
     """Adds one leaf of zeros to the output of the affine module that reads the layer, for all `copies` of a batch.
 
     The leaf's gradient is the sum over the copies, taken behind that module, where tensors are small; `pull_back` brings it to
@@ -155,7 +192,8 @@ class HeadInputTap(ExitStack):
         self.leaf: Tensor | None = None
 
     def __enter__(self) -> Self:
-        self.callback(self.affine.register_forward_hook(self._hook).remove)
+        super().__enter__()
+        self.add(self.affine.register_forward_hook, self._hook)
         return self
 
     def _hook(self, _module: nn.Module, _args: Any, output: Tensor) -> Tensor:
@@ -168,94 +206,36 @@ class HeadInputTap(ExitStack):
         leaf = activations.detach().requires_grad_()
         with torch.enable_grad():
             output = self.affine(leaf)
-        (pulled,) = torch.autograd.grad(output, leaf, gradients, is_grads_batched=True)
-        return pulled
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and right gradients through batch norms on the CPU; afterwards every submodule's own mode."""
-    training = [part for part in module.modules() if part.training]
-    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
-    with forward_hooks(norms, _contiguous_gradient):
-        try:
-            for part in training:
-                part.training = False
-            yield
-        finally:
-            for part in training:
-                part.training = True
-
-
-@contextmanager
-def eval_mode_of_called_modules() -> Iterator[None]:
-    """`evaluation_mode` of a network that is not known: every module is in evaluation mode from its first call to the end."""
-    training: list[nn.Module] = []
-    here = threading.get_ident()  # these hooks are everybody's: other threads may be training
-
-    def quieten(module: nn.Module, _args: Any) -> None:
-        if module.training and threading.get_ident() == here:
-            training.append(module)
-            module.training = False
-
-    def mend(module: nn.Module, args: Any, output: Any) -> None:
-        if isinstance(module, nn.BatchNorm2d) and threading.get_ident() == here:
-            _contiguous_gradient(module, args, output)
-
-    with ExitStack() as stack:
-        stack.callback(register_module_forward_pre_hook(quieten).remove)
-        stack.callback(register_module_forward_hook(mend).remove)
-        try:
-            yield
-        finally:
-            for module in training:
-                module.training = True
-
-
-def _contiguous_gradient(_module: nn.Module, _args: Any, output: Tensor) -> None:
-    """PyTorch's CPU batch norm gives a wrong input gradient for one row when the incoming gradient is not contiguous."""
-    if output.requires_grad and output.device.type == "cpu":
-        output.register_hook(Tensor.contiguous)  # type: ignore[no-untyped-call]
+        batched = len(gradients) > 1  # else products are looped, perhaps because batched ones are refused
+        (pulled,) = torch.autograd.grad(output, leaf, gradients if batched else gradients[0], is_grads_batched=batched)
+        return pulled if batched else pulled[None]
 
 
 @contextmanager
 def forward_hooks(modules: Iterable[nn.Module], hook: Callable[..., Any], *, with_kwargs: bool = False) -> Iterator[None]:
     """Run `hook(module, args, output)`, or `hook(module, args, kwargs, output)`, after the forward of each of `modules`."""
-    with ExitStack() as stack:
+    with HookStack() as stack:
         for module in modules:
-            stack.callback(module.register_forward_hook(hook, with_kwargs=with_kwargs).remove)
-        yield
-
-
-@contextmanager
-def unchanged_state(module: nn.Module | None = None) -> Iterator[None]:
-    """No inference mode inside; afterwards the random state and, of `module`, every training mode are what they were."""
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        weights = () if module is None else module.parameters()
-        cuda = {weight.device.index for weight in weights if weight.device.type == "cuda"}
-        stack.enter_context(torch.random.fork_rng(devices=sorted(cuda)))
-        if module is not None:
-            stack.enter_context(evaluation_mode(module))
+            stack.add(module.register_forward_hook, hook, with_kwargs=with_kwargs)
         yield
 
 
 @contextmanager
 def forward_pre_hooks(modules: Iterable[nn.Module], hook: Callable[..., Any]) -> Iterator[None]:
     """`hook(module, args)` before the forward of each of `modules`, as long as this lasts."""
-    with ExitStack() as stack:
+    with HookStack() as stack:
         for module in modules:
-            stack.callback(module.register_forward_pre_hook(hook).remove)
+            stack.add(module.register_forward_pre_hook, hook)
         yield
 
 
 @contextmanager
 def hooks_around(modules: Iterable[nn.Module], before: Callable[..., Any], after: Callable[..., Any]) -> Iterator[None]:
     """`before(module, args, kwargs)` and `after(module, args, output)` around the forward of each of `modules`."""
-    with ExitStack() as stack:
+    with HookStack() as stack:
         for module in modules:
-            stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
-            stack.callback(module.register_forward_hook(after, prepend=True).remove)
+            stack.add(module.register_forward_pre_hook, before, with_kwargs=True)
+            stack.add(module.register_forward_hook, after, prepend=True)
         yield
 
 
@@ -268,21 +248,45 @@ def overridden_output(layer: nn.Module, override: Callable[[Any], Any]) -> Itera
         torch.set_grad_enabled(wanted)  # until no_grad() below ends
         return override(output)
 
-    # first of all hooks: transformers collects hidden states by hooks of its own, and some heads read those
-    with torch.no_grad(), ExitStack() as stack:
-        stack.callback(layer.register_forward_hook(hook, prepend=True).remove)
+    with torch.no_grad(), HookStack() as stack:
+        stack.add_to_output(layer, hook)
         yield
+
+
+def has_foreign_hooks(module: nn.Module) -> bool:
+    """Whether somebody else's forward hooks are on this module."""
+    hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    return not all(isinstance(hook, OwnedHook) for hook in hooks)
+
+
+class ReplacedForward:
+    """Stands in the place of `module.forward`: `forward` for its owner, for everybody else what was there before, `below`."""
+
+    def __init__(self, owner: Owner, module: nn.Module, forward: Callable[..., Any]) -> None:
+        self.owner, self.forward = owner, forward
+        self.below: Callable[..., Any] | None = module.__dict__.get("forward")
+        self.of_class = types.MethodType(type(module).forward, module)
+        self.ended = False
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        forward = self.forward if self.owner.is_calling else self.below or self.of_class
+        return forward(*args, **options)
 
 
 @contextmanager
 def replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Another `forward` for this one module, as long as this lasts."""
-    own = module.__dict__.get("forward")
-    module.__dict__["forward"] = forward
-    try:
-        yield
-    finally:
-        if own is None:
-            del module.__dict__["forward"]
-        else:
-            module.__dict__["forward"] = own
+    """Another `forward` for this one module and this call, as long as this lasts."""
+    with Owner() as owner:
+        with _registering:
+            replaced = module.__dict__["forward"] = ReplacedForward(owner, module, forward)
+        try:
+            yield
+        finally:
+            replaced.ended = True
+            with _registering:  # calls need not end in the order of their beginning: an ended one stays below one that goes on
+                top = module.__dict__.get("forward")
+                while isinstance(top, ReplacedForward) and top.ended:
+                    top = top.below
+                module.__dict__["forward"] = top
+                if top is None:
+                    del module.__dict__["forward"]

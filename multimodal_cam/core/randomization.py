@@ -13,6 +13,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from .random_state import drawing
+
 
 @contextmanager
 def cascade(module: nn.Module, names: Sequence[str], seed: int = 0) -> Iterator[Iterator[str]]:
@@ -54,9 +56,8 @@ def _tensors(modules: Sequence[nn.Module]) -> list[Tensor]:
 
 
 def _forget(modules: Sequence[nn.Module], names: Sequence[str], seed: int) -> Iterator[str]:
-    devices = {tensor.device for tensor in _tensors(modules) if tensor.is_cuda}
     for step, (name, own) in enumerate(zip(names, modules, strict=True)):
-        with torch.random.fork_rng(devices=list(devices)), torch.no_grad():
+        with drawing(own), torch.no_grad():
             torch.manual_seed(seed + step)  # a stage's weights do not depend on what was drawn in between
             for part in own.modules():
                 _redraw(part)

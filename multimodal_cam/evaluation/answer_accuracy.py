@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..adapters.contract import RunsWithoutQuestion, TaskAdapter, reads_raw, tap_layer
-from ..core.hooks import evaluation_mode
+from ..core.call_scope import evaluation_mode
 from ..core.images import load_image
 from ..data.readers.question_record import Question
 from ..metrics.vqa_accuracy import exact_accuracy, soft_accuracy

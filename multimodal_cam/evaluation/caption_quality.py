@@ -13,7 +13,7 @@ import torch
 
 from ..adapters.contract import TaskAdapter, reads_raw
 from ..adapters.inputs import PAD
-from ..core.hooks import evaluation_mode
+from ..core.call_scope import evaluation_mode
 from ..core.images import load_image
 from ..core.spans import sentence
 from ..metrics.caption_scores import caption_scores

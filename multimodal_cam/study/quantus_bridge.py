@@ -25,9 +25,9 @@ from ..adapters.contract import TaskAdapter, log_prob_of, score_of
 from ..adapters.inputs import Inputs
 from ..adapters.layer_choice import resolve_layer
 from ..core.attribution import attribute
+from ..core.call_scope import evaluation_mode
 from ..core.forward_pass import AttributionRequest
 from ..core.geometry import Placement
-from ..core.hooks import evaluation_mode
 from ..core.spans import Span
 from ..methods import METHODS
 from ..metrics.localization import Box

@@ -10,7 +10,7 @@ from networks import FusedDecoder, noise_image, planted_captioner, quadrant_imag
 from torch import nn
 
 import multimodal_cam as mc
-from multimodal_cam.core import gradients, hooks
+from multimodal_cam.core import call_scope, gradients
 from multimodal_cam.scores import log_prob
 
 TEXT = "a red dog runs"
@@ -88,7 +88,7 @@ def test_gradients_are_finite_differences(kind, rows):
     decoder = {"plain": None, "fused": FusedDecoder(), "batch norm": NormDecoder()}[kind]
     model = small_captioner(decoder=decoder, cuts=kind == "plain")
     work = batch(model, [noise_image(i) for i in range(rows)], [TEXT] * rows, method=lambda a, g: g[:, 0], dtype=torch.float64)
-    with hooks.evaluation_mode(model.module):
+    with call_scope.evaluation_mode(model.module):
         found = work.explain()
         for t, row, c, y, x in [(0, 0, 0, 0, 0), (1, 0, 3, 1, 2), (3, rows - 1, 5, 3, 3), (2, 0, 2, 0, 3)]:
             step, sides = 1e-6, []

@@ -6,7 +6,8 @@ from networks import Decoder, FusedDecoder, noise_image, small_captioner
 from torch import nn
 
 import multimodal_cam as mc
-from multimodal_cam.core.hooks import ReadoutTap, evaluation_mode
+from multimodal_cam.core.call_scope import evaluation_mode
+from multimodal_cam.core.hooks import ReadoutTap
 
 TEXT = "a red dog"
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from ...core.random_state import drawing
 from ...core.spans import Span
 from ..contract import Unknown
 from ..inputs import Inputs
 from .family_spec import FamilySpec
-from .generation import cut_at_stop, generation_options
+from .generation import cut_at_stop, generation_options, samples
 from .image_input import ImageInput
 from .loaded_model import LoadedModel
 from .model_head import ModelHead
@@ -93,7 +95,9 @@ class HuggingFace:
         Raises ValueError where nothing is said, TypeError for options of a model that chooses.
         """
         if self.spec.labels is None:
-            return cut_at_stop(self.loaded, self.head.generate(inputs, **generation_options(self.loaded, options)))
+            options = generation_options(self.loaded, options)
+            with drawing(self.module) if samples(self.loaded, options) else nullcontext():
+                return cut_at_stop(self.loaded, self.head.generate(inputs, **options))
         if options:
             raise TypeError(f"{self.name} chooses a label, it does not decode: {', '.join(options)} has no meaning here")
         return self.spec.generate(self.loaded, inputs)

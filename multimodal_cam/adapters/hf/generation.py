@@ -30,6 +30,12 @@ def _length_limits(model: Any) -> dict[str, Any]:
     return {"max_new_tokens": getattr(own, "max_new_tokens", None) or MAX_NEW_TOKENS}
 
 
+def samples(loaded: LoadedModel, options: dict[str, Any]) -> bool:
+    """Whether the network's `generate` draws its words by lot, by these options or by the checkpoint's."""
+    own = getattr(loaded.model, "generation_config", None)
+    return bool(options.get("do_sample", getattr(own, "do_sample", False)))
+
+
 def stop_ids(loaded: LoadedModel) -> set[int]:
     """The tokens that end a text."""
     ends = [getattr(loaded.tokenizer, f"{kind}_token_id", None) for kind in ("eos", "sep", "pad")]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...core.hooks import evaluation_mode
+from ...core.call_scope import unchanged_state
 from ..inputs import Inputs
 from . import generic_functions as functions
 from .compute_device import device_of, dtype_of
@@ -34,7 +34,7 @@ log = logging.getLogger("multimodal_cam")
 
 def probed_spec(spec: FamilySpec, model: Any, processor: Any, name: str) -> FamilySpec:
     """The generic `spec` with tower, layer, view and capabilities of one network. Raises ValueError where it has none."""
-    with evaluation_mode(model), torch.random.fork_rng(devices=[]):
+    with unchanged_state(model):
         discovery = _discover(LoadedModel(model, processor, name, spec, model, model))
         spec = replace(
             spec,

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ...adapters.contract import TaskAdapter
 from ...adapters.layer_choice import resolve_layer
-from ...core.hooks import evaluation_mode, forward_hooks
+from ...core.call_scope import evaluation_mode
+from ...core.hooks import forward_hooks
 
 DEPTH = 3  # maximal number of parts of a name: `encoder.trunk.4`, without the convolutions inside
 

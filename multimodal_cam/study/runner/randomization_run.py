@@ -20,7 +20,7 @@ from torch import Tensor
 from ...adapters.contract import TaskAdapter
 from ...adapters.inputs import PAD
 from ...adapters.load import load
-from ...core.hooks import unchanged_state
+from ...core.call_scope import unchanged_state
 from ...core.randomization import cascade
 from ...metrics.map_similarity import WINDOW, random_others, similarities
 from ..config import Settings

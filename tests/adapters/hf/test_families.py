@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 import multimodal_cam as mc
 from multimodal_cam.adapters.hf.composed_adapter import HuggingFace
-from multimodal_cam.core import gradients, hooks
+from multimodal_cam.core import call_scope, gradients
 from multimodal_cam.scores import log_prob
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # transformers' own, with NumPy 2
@@ -111,7 +111,7 @@ def test_gradients_are_finite_differences(model, case, default_float64):
     model = double(model)
     step, tolerance = (1e-5, 1e-5) if case.double else (1e-2, 2e-2)
     work = batch(model, case, photos()[:1], [case.text], method=lambda a, g: g[:, 0])
-    with hooks.evaluation_mode(model.module):
+    with call_scope.evaluation_mode(model.module):
         found = work.explain()
         with torch.no_grad():
             raw = model.layer_activations(work.inputs)
@@ -126,7 +126,7 @@ def test_gradients_are_finite_differences(model, case, default_float64):
         for sign in (1, -1):
             moved = raw.clone()
             moved[0, prefix + y * w + x, c] += sign * step
-            with torch.no_grad(), hooks.evaluation_mode(model.module):
+            with torch.no_grad(), call_scope.evaluation_mode(model.module):
                 sides.append(log_prob(model.logits(work.inputs, work.ids, moved).double(), work.ids)[0, word])
         slope = ((sides[0] - sides[1]) / (2 * step)).item()
         assert slopes[word, c, y * w + x].item() == pytest.approx(slope, rel=tolerance, abs=tolerance * largest)
@@ -172,7 +172,7 @@ def test_a_cell_lies_on_the_photo_where_the_placement_says(model, case, size):
     view = model.layer_view(inputs, model.layer)
 
     def cells(photo):
-        with torch.no_grad(), hooks.evaluation_mode(model.module):
+        with torch.no_grad(), call_scope.evaluation_mode(model.module):
             return view.cells(model.layer_activations(model.preprocess([photo], asked)))[0]
 
     x0, y0, x1, y1 = inputs.placements[0].frame

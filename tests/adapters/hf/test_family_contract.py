@@ -11,7 +11,7 @@ from networks import noise_image
 from PIL import Image
 
 import multimodal_cam as mc
-from multimodal_cam.core import hooks
+from multimodal_cam.core import call_scope
 from multimodal_cam.core.geometry import place
 from multimodal_cam.scores import log_prob
 
@@ -128,7 +128,7 @@ def test_a_cells_number_is_what_its_activations_do(model, case):
     e = mc.explain(model, photo, text=case.text, question=case.question, method="evidence", score="log_prob", n_steps=1)
     inputs = model.preprocess([photo], [case.question] if case.question else None)
     ids = model.tokenize([case.text])
-    with torch.no_grad(), hooks.evaluation_mode(model.module):
+    with torch.no_grad(), call_scope.evaluation_mode(model.module):
         baseline = model.baseline_activations(inputs)
         way = model.layer_activations(inputs) - baseline
         view = model.layer_view(inputs, model.layer)

@@ -12,7 +12,7 @@ from test_cli import run
 
 import multimodal_cam as mc
 from multimodal_cam.adapters.hf import question_location
-from multimodal_cam.core import hooks
+from multimodal_cam.core import call_scope
 from multimodal_cam.render.html import page
 from multimodal_cam.scores import log_prob
 
@@ -53,7 +53,7 @@ def scaled(model, inputs, ids, factors):
     """The log-probabilities `(t,)` with the embeddings of the question's tokens times `factors`: one forward pass of it all."""
     run = model.question_view(inputs)
     hook = model.question_layer.register_forward_hook(lambda _m, _args, out: run.inject(run.extract(out) * factors, out))
-    with torch.no_grad(), hooks.evaluation_mode(model.module):
+    with torch.no_grad(), call_scope.evaluation_mode(model.module):
         scores = log_prob(model.logits(inputs, ids).to(torch.promote_types(torch.float32, factors.dtype)), ids)[0]
     hook.remove()
     return scores

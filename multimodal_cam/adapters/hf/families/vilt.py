@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ....core.random_state import drawing
 from ...inputs import Inputs
 from ...labels import Labels
 from ..decoding import no_layer
@@ -45,7 +46,7 @@ def answer_logits(loaded: LoadedModel, inputs: Inputs) -> Tensor:
     assert inputs.question_ids is not None
     model, pixels = loaded.model, inputs.pixels
     mask = torch.ones(len(pixels), *pixels.shape[-2:], dtype=torch.long, device=pixels.device)
-    with torch.random.fork_rng(devices=[]):
+    with drawing():
         shuffled, _, (places, (_, width)) = model.vilt.embeddings.visual_embed(pixels, mask, max_image_length=-1)
     order = (places[..., 0] * width + places[..., 1]).argsort(dim=1)[..., None].expand(-1, -1, shuffled.shape[-1])
     patches = torch.cat([shuffled[:, :1], shuffled[:, 1:].gather(1, order)], dim=1)
