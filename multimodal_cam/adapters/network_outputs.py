@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..core.hooks import unchanged_state
+from ..core.call_scope import unchanged_state
 from ..scores import log_prob
 
 Outputs = Literal["logits", "log_probs", "probabilities", "sigmoid"]
