@@ -13,9 +13,11 @@ from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
 from ..core.geometry import place
+from ..core.graphemes import text_width
 from ..results.explanation_data import ExplanationData
 from ..results.records import QuestionWord, Scale
 from .colour import COOL, OPACITY, WARM, colours, cover
+from .fonts import fit_fonts
 from .overlay import overlay, shrink
 from .remarks import aim, heading, note, percent, remarks, shortened, signed, source
 
@@ -52,6 +54,7 @@ def figure(explanation: ExplanationData, *, scale: Scale = "caption") -> Figure:
     if words:
         _question(rest[0], words, LINE * columns, aim(small))
     _legend(rest[-1], small, scale)
+    fit_fonts(canvas)
     return canvas
 
 
@@ -83,7 +86,7 @@ def _lines(words: Sequence[QuestionWord], length: int) -> list[list[QuestionWord
 
 
 def _width(word: QuestionWord) -> int:
-    return max(len(word.text), 5 if word.known else 12) + 2
+    return max(text_width(word.text), 5 if word.known else 12) + 2
 
 
 def _question(row: SubFigure, lines: list[list[QuestionWord]], length: int, aim: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..core.graphemes import split_graphemes, text_width
 from ..results.explanation_data import ExplanationData
 from ..results.records import SpanExplanation
 
@@ -41,12 +42,20 @@ def note(part: SpanExplanation) -> str:
 def heading(explanation: ExplanationData, length: int = 10_000) -> str:
     """The question, if there is one, and the text; the question is shortened so that both fit `length` characters."""
     text = shortened(explanation.text, length)
-    return f"{shortened(explanation.question, max(length - len(text) - 3, 12))} – {text}" if explanation.question else text
+    return f"{shortened(explanation.question, max(length - text_width(text) - 3, 12))} – {text}" if explanation.question else text
 
 
 def shortened(text: str, length: int) -> str:
-    """At most `length` characters of `text`, an ellipsis in place of the others."""
-    return text if len(text) <= length else text[: length - 1] + "…"
+    """At most `length` columns of `text`, an ellipsis in place of the others; no character loses its marks."""
+    if text_width(text) <= length:
+        return text
+    kept, width = "", 0
+    for grapheme in split_graphemes(text):
+        width += text_width(grapheme)
+        if width > length - 1:
+            break
+        kept += grapheme
+    return kept + "…"
 
 
 def aim(explanation: ExplanationData) -> str:
