@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .adapters.unwrapping import refuse_torchscript
 from .core.call_scope import eval_mode_of_called_modules, unchanged_state
 from .core.gradients import ProductLog, score_gradients
 from .core.hooks import LayerTap, ReadoutTap
@@ -48,6 +49,7 @@ def explain_score(
         ValueError: The scores have another shape or do not depend on `layer`; or `layer` outputs no grid, does not run, or runs
             more than once.
     """
+    refuse_torchscript(layer, "layer")
     spec = _method(method, baseline)
     if n_steps < 1:
         raise ValueError(f"n_steps: expected 1 or more, got {n_steps}")

@@ -16,6 +16,7 @@ from ..core.images import load_image
 from ..core.stored_values import mirrored, stored_values, with_inverted_box
 from ..methods import METHODS, find_method
 from ..scores import SCORES
+from .compute_device import dtype_of
 from .contract import TaskAdapter, group_by_batch_key, layer_view_of, log_prob_of, reads_raw, score_of, tap_layer
 from .inputs import PAD
 from .layer_choice import resolve_layer
@@ -98,7 +99,7 @@ class _Work:
         self.own_words = text is None
         self.ids = _greedy(model, self.inputs) if text is None else model.tokenize([text])
         self.steps: tuple[float, ...]
-        half = next(model.module.parameters()).dtype in (torch.float16, torch.bfloat16)
+        half = dtype_of(model.module) in (torch.float16, torch.bfloat16)
         self.same, self.near, self.steps = (SAME_HALF, SLOPES_HALF, STEPS_HALF) if half else (SAME, SLOPES, STEPS)
 
     def words(self) -> tuple[bool, str]:

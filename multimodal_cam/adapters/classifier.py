@@ -20,6 +20,7 @@ from .image_preprocessing import ImagePreprocessing
 from .inputs import Inputs
 from .labels import LabelChooser, Labels, label_names
 from .network_outputs import NetworkOutputs, Outputs, OutputsOfAnyKind, trial_photos, try_outputs
+from .unwrapping import bare_name, unwrapped
 
 
 class Classifier(CutNetworkAdapter, OutputsOfAnyKind, LabelChooser):
@@ -140,11 +141,13 @@ def classifier(
         A `TaskAdapter`.
 
     Raises:
-        TypeError, ValueError: The labels cannot be read, or do not fit the outputs; no layer gives a grid; or `outputs` is not
-            what the network gives.
+        TypeError, ValueError: `module` is no network, or TorchScript; the labels cannot be read, or do not fit the outputs; no
+            layer gives a grid; or `outputs` is not what the network gives.
     """
     preprocessing = ImagePreprocessing(preprocess, image_size, placement, raw)
-    return Classifier(module, labels, layer, preprocessing, outputs=outputs, name=name, provenance=provenance or {})
+    return Classifier(
+        unwrapped(module, "module"), labels, layer, preprocessing, outputs=outputs, name=name, provenance=provenance or {}
+    )
 
 
 @functools.cache
@@ -176,8 +179,9 @@ def _output_tensor(output: Any) -> Any:
 def _find_layer(network: nn.Module, layer: nn.Module | str) -> nn.Module:
     """Module `layer`, or that of this name. Raises ValueError, with near names, if the network has none."""
     names: dict[nn.Module, str] = {module: name for name, module in network.named_modules()}
+    wanted = (layer, bare_name(layer) if isinstance(layer, str) else unwrapped(layer, "layer"))
     for module, name in names.items():
-        if layer is module or layer == name:
+        if module in wanted or name in wanted:
             return module
     if isinstance(layer, nn.Module):
         raise ValueError(f"layer: this {type(layer).__name__} is not a part of the network")

@@ -17,6 +17,7 @@ from .encoder_input import EncoderAdapter, differentiable_rnn
 from .image_preprocessing import ImagePreprocessing
 from .inputs import PAD, Inputs, pad_ids
 from .network_outputs import NetworkOutputs, Outputs, OutputsOfAnyKind, trial_photos, try_outputs
+from .unwrapping import unwrapped
 from .word_tokenizer import Tokenizer, Words, check_size, tokenizer_of
 
 
@@ -195,8 +196,8 @@ def captioner(
             more words than logits, or `outputs` is not what the decoder gives.
     """
     return CustomCaptioner(
-        encoder,
-        decoder,
+        unwrapped(encoder, "encoder"),
+        unwrapped(decoder, "decoder"),
         tokenizer_of(tokenizer, unk),
         ImagePreprocessing(preprocess, image_size, placement, raw),
         DecodingLimits(bos, eos, max_words),

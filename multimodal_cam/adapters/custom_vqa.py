@@ -15,6 +15,7 @@ from .image_preprocessing import ImagePreprocessing
 from .inputs import Inputs, pad_ids
 from .labels import LabelChooser, Labels, label_names
 from .network_outputs import NetworkOutputs, Outputs, OutputsOfAnyKind, trial_photos, try_outputs
+from .unwrapping import unwrapped
 from .word_tokenizer import Tokenizer, Words, tokenizer_of
 
 
@@ -131,8 +132,8 @@ def vqa(
         TypeError, ValueError: The `tokenizer` or `answers` are of no kind that can be read, or two of their words share an id.
     """
     return CustomVQA(
-        encoder,
-        head,
+        unwrapped(encoder, "encoder"),
+        unwrapped(head, "head"),
         Labels(label_names(answers, "answers", "answer")),
         tokenizer_of(tokenizer, unk, special_tokens=True),
         ImagePreprocessing(preprocess, image_size, placement, raw),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..core.geometry import squeeze
 from ..core.hooks import forward_hooks
+from .compute_device import device_of, dtype_of
 from .head_extraction import Head
 from .image_preprocessing import MEAN_COLOUR, ImagePreprocessing
 from .inputs import Inputs, deduplicate_images
@@ -43,7 +44,7 @@ class EncoderAdapter:
 
     @property
     def device(self) -> torch.device:
-        return next(self.module.parameters()).device
+        return device_of(self.module)
 
     def image_inputs(self, images: Sequence[Image.Image]) -> Inputs:
         """Pixels of the distinct images, on the network's device and in its dtype."""
@@ -67,7 +68,7 @@ class EncoderAdapter:
         return self.preprocessing.shape(image)
 
     def _on_device(self, pixels: Tensor) -> Tensor:
-        return pixels.to(next(self.module.parameters()))
+        return pixels.to(self.device, dtype_of(self.module))
 
     def features(self, inputs: Inputs) -> Tensor:
         """Activations of the encoder `(b, c, h, w)`."""

@@ -165,6 +165,8 @@ class _Tracer(fx.Tracer):
 def _graph_behind(network: nn.Module, name: str) -> _Trace:
     """`activations` -> the network's output, as a graph of calls, or None; and the modules that run behind the layer only."""
     nothing: _Trace = None, frozenset()
+    if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
+        return nothing  # offloaded: accelerate's hooks bring the weights, and a graph has none
     try:
         tracer = _Tracer(network.get_submodule(name))
         with _tracing, tracer.owner:

@@ -83,8 +83,8 @@ def load(
 
 def _adapt_loaded(network: nn.Module, processor: Any, device: str | None) -> TaskAdapter:
     """The adapter of a Hugging Face model that is loaded already, on `device`, or where it is."""
+    from .compute_device import has_fixed_placement
     from .hf.checkpoint import adapt
-    from .hf.compute_device import has_fixed_placement
     from .image_classifier import adapt_image_classifier, is_image_classifier
 
     if device is not None:

@@ -7,7 +7,7 @@ checksum costs an eighth of a ResNet-50's forward on one CPU core, and a read of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
@@ -129,7 +129,7 @@ class _Description:
             return self.of(torch.from_numpy(np.frombuffer(value.tobytes(), np.uint8).copy()), depth)
         if isinstance(value, nn.Module):
             return self._module(value)
-        if isinstance(value, (list, tuple, set, frozenset, Mapping)) and depth < DEPTH and len(value) <= LARGEST:
+        if isinstance(value, (list, tuple, set, frozenset, dict)) and depth < DEPTH and len(value) <= LARGEST:
             return self._container(value, depth)
         settings = getattr(value, "__dict__", None)
         if depth > 0 or not isinstance(settings, dict) or isinstance(value, (type, FunctionType)):
@@ -139,7 +139,7 @@ class _Description:
 
     def _container(self, value: Any, depth: int) -> Hashable:
         self._met[id(value)] = len(self._met)
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             return type(value), tuple((self.of(key, DEPTH), self.of(each, depth + 1)) for key, each in value.items())
         parts = [self.of(each, depth + 1) for each in value]
         return type(value), frozenset(Counter(parts).items()) if isinstance(value, (set, frozenset)) else tuple(parts)

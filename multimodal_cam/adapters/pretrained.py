@@ -20,6 +20,7 @@ from .classifier import Classifier, classifier
 from .clip import CLIP, CLIPViT
 from .contract import TaskAdapter, UnknownModelError
 from .image_preprocessing import ImagePreprocessing
+from .unwrapping import bare_weights
 
 
 def timm_model(name: str, weights: Path | None = None) -> Classifier:
@@ -128,12 +129,12 @@ def _unknown_model(library: str, name: str, choices: Sequence[str]) -> UnknownMo
 
 
 def _load_weights(network: nn.Module, weights: Path | None) -> None:
-    """Load a file (safetensors, or a state_dict that torch.save wrote) into the network; nothing for None."""
+    """Load a file into the network, nothing for None: safetensors, a state_dict, or a checkpoint that holds one in a wrapper."""
     from safetensors.torch import load_file
 
     if weights is not None:
         read = load_file if weights.suffix == ".safetensors" else functools.partial(torch.load, weights_only=True)
-        network.load_state_dict(read(weights))
+        network.load_state_dict(bare_weights(read(weights), network.state_dict().keys()))
 
 
 @contextmanager

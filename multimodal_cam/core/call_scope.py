@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
+from .eager_mode import eager_mode
 from .hooks import HookStack, forward_hooks
 from .module_claims import exclusive
 from .random_state import undrawn_state
@@ -28,6 +29,7 @@ def unchanged_state(module: nn.Module | None = None) -> Iterator[None]:
         if module is not None:
             stack.enter_context(exclusive(module))
         stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(eager_mode())
         for device in filter(torch.is_autocast_enabled, AUTOCAST_DEVICES):  # it moves maps of float32 models by up to 12 %
             stack.enter_context(torch.autocast(device, enabled=False))
         stack.enter_context(torch.autograd.set_multithreading_enabled(False))  # a backward pass is the call's own, too
@@ -39,10 +41,13 @@ def unchanged_state(module: nn.Module | None = None) -> Iterator[None]:
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for this call, and right gradients through batch norms on the CPU; nobody else sees either."""
+    """Evaluation mode for this call, and right gradients through batch norms on the CPU; nobody else sees either.
+
+    Compiled code is left out: it neither asks for the mode nor runs hooks.
+    """
     parts = list(module.modules())
     norms = [part for part in parts if isinstance(part, nn.BatchNorm2d)]
-    with forward_hooks(norms, _contiguous_gradient), switched_where_compiled(module), reads_as_evaluation(parts):
+    with eager_mode(), forward_hooks(norms, _contiguous_gradient), switched_where_compiled(module), reads_as_evaluation(parts):
         yield
 
 

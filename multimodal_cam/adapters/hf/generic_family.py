@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ...core.call_scope import unchanged_state
+from ..compute_device import device_of, dtype_of
 from ..inputs import Inputs
 from . import generic_functions as functions
-from .compute_device import device_of, dtype_of
 from .family_spec import Capabilities, FamilySpec
 from .generic_checks import checked_spec, noise_image
 from .generic_functions import DiscoveredView, refusal

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ..compute_device import device_of, dtype_of
 from ..inputs import Inputs
-from .compute_device import device_of, dtype_of
 from .text import TextTokenizer
 from .vision_tower import count_prefix_tokens
 
