@@ -15,12 +15,12 @@ from captioners import nic, photo, text
 from measuring import Measurement, Section, medians, milliseconds
 
 import multimodal_cam as mc
+from multimodal_cam.batch.malloc import keep_freed_memory
 from multimodal_cam.core.images import load_image
 from multimodal_cam.metrics import faithfulness
 from multimodal_cam.metrics.canvas_scores import all_words
 from multimodal_cam.scores import log_prob
 from multimodal_cam.study.config import Settings
-from multimodal_cam.study.runner.malloc import keep_freed_memory
 from multimodal_cam.study.runner.shard_worker import ShardWorker
 from multimodal_cam.study.runner.study_run import run_study
 from multimodal_cam.study.sources.photo_list import StudyPhoto, listed_photos

@@ -443,25 +443,22 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Ray's own, about itself
-def test_ray_writes_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray")
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_several_workers_write_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+    if engine == "ray":
+        pytest.importorskip("ray")
     monkeypatch.setenv("PYTHONPATH", PATHS)
     for patience in ("RAY_agent_register_timeout_ms", "RAY_raylet_start_wait_time_s"):  # on a busy machine its start takes long
         monkeypatch.setenv(patience, "300000" if patience.endswith("ms") else "300")
     data = make_photos(tmp_path / "data", 6)
     items = listed_photos(None, data, {})
     tables = []
-    for engine, workers in (("local", 1), ("ray", 2)):
-        out = study_run.run_study(settings(data), items, tmp_path / engine, engine=engine, workers=workers)
+    for name, workers in (("local", 1), (engine, 2)):
+        out = study_run.run_study(settings(data), items, tmp_path / f"{name}{workers}", engine=name, workers=workers)
         tables.append(pq.read_table(out / "results.parquet"))
     for name in tables[0].column_names:
         one, other = (table[name].to_pylist() for table in tables)
         assert one == pytest.approx(other, nan_ok=True) if isinstance(one[0], float) else one == other
-
-
-def test_the_local_engine_has_one_worker(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--engine ray has as many as you like"):
-        study_run.run_study(settings(photos), listed_photos(None, photos, {}), tmp_path / "out", workers=2)
 
 
 def test_shards_are_cut_at_the_same_places() -> None:

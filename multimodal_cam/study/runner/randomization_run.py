@@ -20,6 +20,7 @@ from torch import Tensor
 from ...adapters.contract import TaskAdapter
 from ...adapters.inputs import PAD
 from ...adapters.load import load
+from ...batch.malloc import keep_freed_memory
 from ...core.call_scope import unchanged_state
 from ...core.randomization import cascade
 from ...metrics.map_similarity import WINDOW, random_others, similarities
@@ -29,7 +30,6 @@ from ..measure.spatial_stages import head_parts, spatial_stages
 from ..measure.text_batch import TextBatch, prepare
 from ..sources.photo_list import StudyPhoto, chunked
 from ..sources.targets import open_photo
-from .malloc import keep_freed_memory
 
 FILE = "sanity.parquet"
 CAPTION = "random caption"

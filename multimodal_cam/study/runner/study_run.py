@@ -8,12 +8,14 @@ import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ...adapters.layer_choice import resolve_layer
 from ...adapters.load import load
+from ...batch.engines import ENGINES
 from ...core.files import sha256
 from ..config import Settings
 from ..measure.controls import CONTROLS
@@ -21,8 +23,8 @@ from ..measure.method_variants import parse_method
 from ..measure.row_maps import supports_method
 from ..schema import METRIC_SPECS
 from ..sources.photo_list import StudyPhoto, chunked
-from .engines import ENGINES
 from .result_store import open_store, read_run
+from .shard_worker import ShardWorker
 
 PACKAGES = ("multimodal-cam", "torch", "torchvision", "numpy", "spacy", "pyarrow")
 
@@ -52,7 +54,7 @@ def run_study(
         left = {number: shard for number, shard in enumerate(shards) if not store.has(number)}
         progress(len(items) - sum(map(len, left.values())))
         if left:
-            for number, shard in ENGINES[engine](settings, left, workers, progress):
+            for number, shard in ENGINES[engine](partial(ShardWorker, settings), left, workers, progress):
                 store.add(number, shard)
         store.finish(len(shards), {"photos": len(items)})
     return out
