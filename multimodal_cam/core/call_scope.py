@@ -13,6 +13,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from .eager_mode import eager_mode
 from .hooks import HookStack, forward_hooks
 from .module_claims import exclusive
+from .ownership import disowned
 from .random_state import undrawn_state
 from .training_mode import is_compiled, reads_as_evaluation, switched_where_compiled
 
@@ -28,6 +29,7 @@ def unchanged_state(module: nn.Module | None = None) -> Iterator[None]:
     with ExitStack() as stack:
         if module is not None:
             stack.enter_context(exclusive(module))
+        stack.enter_context(disowned())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(eager_mode())
         for device in filter(torch.is_autocast_enabled, AUTOCAST_DEVICES):  # it moves maps of float32 models by up to 12 %

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Self
 
@@ -26,6 +27,17 @@ class Owner:
     def is_calling(self) -> bool:
         """Whether the code that asks runs inside."""
         return self in _inside.get()
+
+
+@contextmanager
+def disowned() -> Iterator[None]:
+    """For a call within a call: hooks of the outer one do not act on what the inner one runs."""
+    outer = _inside.get()
+    _inside.set(frozenset())
+    try:
+        yield
+    finally:
+        _inside.set(outer)
 
 
 class OwnedHook:

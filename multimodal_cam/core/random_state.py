@@ -12,8 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-IDLE = 1_000_000  # nanoseconds: threads that only watch, of a notebook or a progress bar, wake up now and then
-
 _drawing = threading.RLock()
 _call: ContextVar[dict[int | None, Tensor] | None] = ContextVar("multimodal_cam_random_states", default=None)
 
@@ -38,15 +36,17 @@ def drawing(module: nn.Module | None = None) -> Iterator[None]:
 def undrawn_state(module: nn.Module | None = None) -> Iterator[None]:
     """A whole call, whose forwards seldom draw in evaluation mode: afterwards the random state is what it was.
 
-    While other threads work, a change of that state may be theirs, and is left alone.
+    Where another thread ran in the meantime, a change of that state may be its, and is left alone.
     """
-    before, outer, others = _states(module), _call.get(), _times_of_others()
+    others, outer = _times_of_others(), _call.get()
+    before = _states(module)
     _call.set({})
     try:
         yield
     finally:
         _call.set(outer)
-        if _were_idle(others, _times_of_others()):
+        changed = any(not torch.equal(state, before[device]) for device, state in _states(module).items())
+        if changed and others == _times_of_others():
             _set_states(before)
 
 
@@ -61,11 +61,6 @@ def _processor_time(native_id: int | None) -> int:
         return int(Path(f"/proc/self/task/{native_id}/schedstat").read_text().split()[0])
     except (OSError, ValueError, IndexError):
         return -time.monotonic_ns()
-
-
-def _were_idle(before: dict[int, int], after: dict[int, int]) -> bool:
-    """Whether the same threads were there all the while, and did next to nothing."""
-    return before.keys() == after.keys() and all(abs(after[thread] - spent) < IDLE for thread, spent in before.items())
 
 
 def _cuda_devices(module: nn.Module | None) -> list[int]:
