@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.files import sha256
+from ..core.signatures import sha256
 from .bundled_spec import BundledModelSpec
 from .captioner import Captioner
 from .vocabulary import Vocabulary

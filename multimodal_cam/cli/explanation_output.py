@@ -43,7 +43,9 @@ def write_explanations(
         total: number of these pairs.
         print_record: prints one JSON record for people.
     """
-    from multimodal_cam.core.files import unused, whole_or_nothing
+    from multimodal_cam.core.drafts import unused
+    from multimodal_cam.core.publication import new_folder
+    from multimodal_cam.core.signatures import foreign_names
     from multimodal_cam.render.report_folder import Report
     from multimodal_cam.results.json_records import record
 
@@ -52,8 +54,9 @@ def write_explanations(
     with ExitStack() as stack:
         report = None
         if options.out or not options.as_json:
-            folder = stack.enter_context(whole_or_nothing(target, overwrite=options.overwrite))
-            report = Report(folder, scale=options.scale.value, phrases=options.phrases)
+            folder = stack.enter_context(new_folder(target, "report", overwrite=options.overwrite))
+            taken = foreign_names(target) if target.is_dir() else ()
+            report = Report(folder.draft, scale=options.scale.value, phrases=options.phrases, taken=taken)
         results = explain()
         advance = stack.enter_context(progress_bar("explaining", total))
         failures: list[tuple[str, Failure]] = []
@@ -68,7 +71,7 @@ def write_explanations(
         elif report is not None:
             _exit_with_failures(failures, total)
     if report is not None:
-        print_line(str(target / "index.html"), sys.stderr if options.as_json else sys.stdout)
+        print_line(str(folder.path / "index.html"), sys.stderr if options.as_json else sys.stdout)
     if failures:
         _exit_with_failures(failures, total)
 

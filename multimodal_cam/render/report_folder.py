@@ -7,10 +7,11 @@ and for every photo a folder with its `figure.png` and what `Explanation.load` r
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..core.files import RECORDS
+from ..core.drafts import cut_name
 from ..results.explanation_data import ExplanationData
 from ..results.io import write_explanation
 from ..results.json_records import record
@@ -18,6 +19,10 @@ from ..results.records import Failure, Scale
 from .html import page
 from .overlay import shrink
 
+RECORDS = "results.jsonl"
+STEM_BYTES = (
+    160  # of a photo's file name that its folder keeps: whole file names may be longer than the hidden names made of them
+)
 PHOTOS_A_PAGE = 50
 SIDE = 1024  # pixels: longer side of a photo on a page
 
@@ -25,9 +30,10 @@ SIDE = 1024  # pixels: longer side of a photo on a page
 class Report:
     """Writer of a report folder, photo by photo; keeps only the photos of one page in memory, at a page's size."""
 
-    def __init__(self, folder: Path, *, scale: Scale = "caption", phrases: bool = False) -> None:
+    def __init__(self, folder: Path, *, scale: Scale = "caption", phrases: bool = False, taken: Iterable[str] = ()) -> None:
+        """`taken` are names that no photo's folder may have."""
         self.folder, self.scale, self.phrases = folder, scale, phrases
-        self._taken: set[str] = {"index.html", RECORDS}
+        self._taken: set[str] = {"index.html", RECORDS, *(name.casefold() for name in taken)}
         self._waiting: list[ExplanationData] = []
         self._pages = 0
 
@@ -38,8 +44,10 @@ class Report:
             return
         from .figure import figure  # loads matplotlib, which JSON alone does not need
 
-        folder = write_explanation(result, self.folder / self._folder_name(image))
-        figure(result, scale=self.scale).savefig(folder / "figure.png")
+        def draw(folder: Path) -> None:
+            figure(result, scale=self.scale).savefig(folder / "figure.png")
+
+        write_explanation(result, self.folder / self._folder_name(image), more=draw)
         self._waiting.append(shrink(result, SIDE))
         if len(self._waiting) == PHOTOS_A_PAGE:
             self._write_page()
@@ -61,8 +69,9 @@ class Report:
 
     def _folder_name(self, image: str) -> str:
         """Unused folder name made from the photo's file name."""
-        stem = "".join(c if c.isprintable() else "_" for c in Path(image).stem)[:80].strip(". ") or "photo"
-        stem = stem.encode("utf-8", "replace").decode("utf-8")
+        stem = Path(image).stem.encode("utf-8", "replace").decode("utf-8")
+        stem = "".join(c if c.isprintable() else "_" for c in stem)
+        stem = cut_name(stem, STEM_BYTES).strip(". ") or "photo"
         name, number = stem, 1
         while name.casefold() in self._taken:
             number += 1

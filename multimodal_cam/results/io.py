@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.files import replaced_folder, sha256
+from ..core.files import MANIFEST, SAVED_FILES
 from ..core.geometry import Placement
+from ..core.publication import finish_publication, new_folder
+from ..core.signatures import sha256
 from ..core.spans import Span
 from .explanation_data import ExplanationData
 
@@ -32,20 +35,27 @@ TENSORS = (
 )
 
 
-def write_explanation(explanation: ExplanationData, folder: Path, *, overwrite: bool = False) -> Path:
-    """Write the folder atomically; the manifest is written last.
+def write_explanation(
+    explanation: ExplanationData, folder: Path, *, overwrite: bool = False, more: Callable[[Path], None] | None = None
+) -> Path:
+    """Write the folder: it appears whole or not at all, with a signature that lists its files; returns where it stands.
 
-    Raises FileExistsError when `folder` holds something and `overwrite` is False.
+    Args:
+        overwrite: Replace an explanation that was saved there; files of others that lie beside it stay.
+        more: Writes further files into the folder that it is given, before it appears.
+
+    Raises:
+        FileExistsError: `folder` holds something; with `overwrite`: something that is not an explanation of ours.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
-        raise FileExistsError(f"{folder} is not empty: choose another folder, or overwrite=True to replace it")
-    with replaced_folder(folder) as partial:
-        explanation.image.save(partial / "image.png", compress_level=1)
-        _write_tensors(_tensors(explanation), partial / "maps.safetensors")
-        files = {name: sha256(partial / name) for name in ("image.png", "maps.safetensors")}
+    with new_folder(folder, "explanation", overwrite=overwrite) as new:
+        explanation.image.save(new.draft / "image.png", compress_level=1)
+        _write_tensors(_tensors(explanation), new.draft / "maps.safetensors")
+        files = {name: sha256(new.draft / name) for name in sorted(SAVED_FILES)}
         manifest = json.dumps(_manifest(explanation) | {"files": files}, indent=1, ensure_ascii=False)
-        (partial / "manifest.json").write_text(manifest, encoding="utf-8")
-    return folder
+        (new.draft / MANIFEST).write_text(manifest, encoding="utf-8")
+        if more is not None:
+            more(new.draft)
+    return new.path
 
 
 def read_explanation(folder: Path) -> dict[str, Any]:
@@ -80,9 +90,10 @@ def read_explanation(folder: Path) -> dict[str, Any]:
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     """Read the manifest. Raises ValueError for another format, and for files that do not match their digests."""
-    if not (folder / "manifest.json").is_file():
+    finish_publication(folder)
+    if not (folder / MANIFEST).is_file():
         raise FileNotFoundError(f"{folder} holds no explanation: manifest.json is missing")
-    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if manifest["format"] != FORMAT:
         raise ValueError(f"{folder}: format {manifest['format']}, this version reads format {FORMAT}")
     for name, digest in manifest["files"].items():

@@ -12,9 +12,8 @@ from PIL import Image
 from safetensors import SafetensorError
 
 import multimodal_cam as mc
-from multimodal_cam.core.files import RECORDS
 from multimodal_cam.render import report_folder as reports
-from multimodal_cam.render.report_folder import Report
+from multimodal_cam.render.report_folder import RECORDS, Report
 
 
 @pytest.fixture(scope="module")

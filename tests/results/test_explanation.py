@@ -143,10 +143,9 @@ def test_save_refuses_a_folder_that_holds_something(tmp_path):
     (target / "thesis.tex").write_text("years of work")
     with pytest.raises(FileExistsError, match="not empty"):
         e.save(target)
-    assert (target / "thesis.tex").read_text() == "years of work"
-    e.save(target, overwrite=True)
-    assert mc.Explanation.load(target).text == e.text
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine"]
+    with pytest.raises(FileExistsError, match=r"other things .*thesis.tex"):
+        e.save(target, overwrite=True)
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "thesis.tex"]
 
 
 def test_a_failed_save_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -191,9 +190,30 @@ def test_a_pickle_is_the_public_class_again():
     assert again["dog"].text == "dog"
 
 
-def test_overwriting_replaces_whatever_was_there(tmp_path):
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "file").touch()
-    toy_explanation("a dog").save(tmp_path, overwrite=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.png", "manifest.json", "maps.safetensors"]
-    assert mc.Explanation.load(tmp_path).text == "a dog"
+def test_overwriting_replaces_an_explanation_and_leaves_what_is_not_ours(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    toy_explanation("a cat").save(".")
+    (tmp_path / "notes.txt").write_text("mine")
+    toy_explanation("a dog").save(".", overwrite=True)
+    assert mc.Explanation.load(".").text == "a dog"
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    files = [".multimodal-cam", "image.png", "manifest.json", "maps.safetensors", "notes.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == files
+
+
+def test_overwriting_refuses_a_folder_of_other_things(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "file").touch()
+    for folder in (".", tmp_path, "thesis"):
+        with pytest.raises(FileExistsError, match="holds other things"):
+            toy_explanation("a dog").save(folder, overwrite=True)
+    assert [path.name for path in tmp_path.rglob("*")] == ["thesis", "file"]
+
+
+def test_folders_of_the_version_without_signatures_are_read_and_not_overwritten(tmp_path):
+    folder = toy_explanation("a dog").save(tmp_path / "saved")
+    (folder / ".multimodal-cam").unlink()
+    assert mc.Explanation.load(folder).text == "a dog"
+    with pytest.raises(FileExistsError, match="holds other things"):
+        toy_explanation("a cat").save(folder, overwrite=True)

@@ -7,10 +7,8 @@ results.parquet   all shards in order, like the other tables; `shards` is then r
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +17,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...core.files import FULL, whole_or_nothing
+from ...core.drafts import LOCK, clear_drafts, lock_folder
+from ...core.publication import FULL, new_folder
+from ...core.signatures import SIGNATURE, append_entries, kind_of, own_files, remove_own_files, start_signature
 from ..schema import table_schemas
 from .shard_worker import ShardTables
 
 TABLES = ("results", "nouns", "errors", "left_out")
 SANITY = ("sanity.parquet", "sanity.html", "sanity.md", "plots")  # files of an earlier `study sanity`
+STUDY, SHARD = "study", "shard"  # kinds of folders, in their signatures
 GROUP = 65_536  # rows in a row group of the final table
 
 
@@ -44,10 +45,10 @@ class ResultStore:
     def add(self, number: int, shard: ShardTables) -> None:
         """Write a shard. Raises OSError with advice when the disk is full (earlier shards stay), and ValueError for a column that
         the schema does not declare."""
-        with _room(self.folder), whole_or_nothing(self._place(number)) as partial:
+        with _room(self.folder), new_folder(self._place(number), SHARD) as new:
             for name in TABLES:
                 table = to_table(name, getattr(shard, name), self.schemas[name])
-                pq.write_table(table, partial / f"{name}.parquet", compression="zstd")
+                pq.write_table(table, new.draft / f"{name}.parquet", compression="zstd")
 
     def finish(self, count: int, remarks: dict[str, Any]) -> None:
         """Merge `count` shards, mark the run as finished in run.json, and only then remove the shards."""
@@ -55,7 +56,11 @@ class ResultStore:
             for name in TABLES:
                 self._merge(name, count)
             write_run(self.folder, read_run(self.folder) | remarks | {"finished": True})
-        shutil.rmtree(self.shards)
+        for number in range(count):
+            shard = self._place(number)
+            remove_own_files(self.shards, [f"{shard.name}/{name}" for name in own_files(shard)])
+        if not any(self.shards.iterdir()):
+            self.shards.rmdir()
 
     def _merge(self, name: str, count: int) -> None:
         partial, waiting, rows = self.folder / f".{name}.partial", [], 0
@@ -93,25 +98,24 @@ def open_store(folder: Path, run: dict[str, Any], metrics: Sequence[str]) -> Ite
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"cannot write to {str(folder)!r} ({error.strerror}): choose another folder") from error
-    with (folder / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel releases it however the process ends
-        except BlockingIOError:
-            raise BlockingIOError(
-                f"another process is writing to {str(folder)!r}: wait for it, or choose another folder"
-            ) from None
+    with lock_folder(folder):
         _check(folder, run)
         store = ResultStore(folder, metrics)
-        for left_over in [*folder.glob("shards/.*"), *folder.glob(".*.partial")]:
-            shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
+        if store.shards.is_dir():
+            clear_drafts(store.shards)
+        for left_over in [folder / f".{name}.partial" for name in TABLES]:
+            left_over.unlink(missing_ok=True)
         yield store
 
 
 def _check(folder: Path, run: dict[str, Any]) -> None:
     if not (folder / "run.json").is_file():
-        if {path.name for path in folder.iterdir()} - {".lock", ".run.json.partial", *SANITY}:
+        if {path.name for path in folder.iterdir()} - {LOCK, SIGNATURE, ".run.json.partial", *SANITY}:
             raise FileExistsError(f"{str(folder)!r} is not empty and holds no study: choose another folder")
         with _room(folder):
+            if kind_of(folder) != STUDY:
+                start_signature(folder, STUDY)
+                append_entries(folder, dict.fromkeys(["run.json", *(f"{name}.parquet" for name in TABLES)]))
             write_run(folder, run)
         return
     found = read_run(folder)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...adapters.contract import TaskAdapter, group_by_batch_key
 from ...adapters.load import load
 from ...core.call_scope import unchanged_state
-from ...core.files import FULL
+from ...core.publication import FULL
 from ...core.spans import Span, join, sentence
 from ...metrics.localization import others
 from ..config import Settings

@@ -16,7 +16,7 @@ from typing import Any
 from ...adapters.layer_choice import resolve_layer
 from ...adapters.load import load
 from ...batch.engines import ENGINES
-from ...core.files import sha256
+from ...core.signatures import sha256
 from ..config import Settings
 from ..measure.controls import CONTROLS
 from ..measure.method_variants import parse_method
