@@ -93,8 +93,10 @@ def _noise_inputs(model: Any) -> Any:
     """One photo of noise, with a question where the model takes one."""
     from PIL import Image
 
+    from .contract import trial_photo
+
     questions = ["what is there?"] if "vqa" in model.task else None
-    return model.preprocess([Image.effect_noise((96, 64), 80).convert("RGB")], questions)
+    return model.preprocess([trial_photo(model, Image.effect_noise((96, 64), 80).convert("RGB"))], questions)
 
 
 def _score_and_layer_calls(model: Any, inputs: Any) -> tuple[Any, list[LayerCall]]:

@@ -16,7 +16,7 @@ from ..core.geometry import Placement
 from .contract import refuse_questions
 from .encoder_input import CutNetworkAdapter
 from .head_extraction import last_spatial_layer
-from .image_preprocessing import ImagePreprocessing
+from .image_preprocessing import ImagePreprocessing, channels_explained
 from .inputs import Inputs
 from .labels import LabelChooser, Labels, label_names
 from .network_outputs import NetworkOutputs, Outputs, OutputsOfAnyKind, trial_photos, try_outputs
@@ -43,7 +43,8 @@ class Classifier(CutNetworkAdapter, OutputsOfAnyKind, LabelChooser):
         super().__init__(network, network, preprocessing)
         self.name, self.provenance, self.outputs = name, dict(provenance), NetworkOutputs(outputs, name)
         blank = self.blank_inputs()
-        self.tap_layer(last_spatial_layer(network, blank.pixels) if layer is None else _find_layer(network, layer))
+        with channels_explained(blank.pixels, preprocessing.transform is not None):
+            self.tap_layer(last_spatial_layer(network, blank.pixels) if layer is None else _find_layer(network, layer))
         self._read_outputs()
         with evaluation_mode(self.module), torch.no_grad():
             classes = self.logits(blank, torch.zeros(1, 1, dtype=torch.long)).shape[-1]

@@ -149,6 +149,9 @@ class ReadsStoredValues(Protocol):
 
     raw: bool  # whether it does: `stored_values` of its images are then read
 
+    def trial_photo(self, image: Image) -> Image:
+        """An RGB image that was made up, with stored values that the model takes."""
+
 
 @runtime_checkable
 class ReplacesWords(Protocol):
@@ -193,6 +196,11 @@ def group_by_batch_key(adapter: TaskAdapter, rows: Sequence[tuple[Image, str | N
 def reads_raw(adapter: TaskAdapter) -> bool:
     """Whether images are to be loaded with their stored values (`load_image(source, raw=True)`)."""
     return isinstance(adapter, ReadsStoredValues) and adapter.raw
+
+
+def trial_photo(adapter: TaskAdapter, image: Image) -> Image:
+    """An RGB image that was made up, as a photo to try the model with."""
+    return adapter.trial_photo(image) if isinstance(adapter, ReadsStoredValues) and adapter.raw else image
 
 
 def refuse_questions(name: str, questions: Sequence[str] | None) -> None:

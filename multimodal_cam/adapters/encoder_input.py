@@ -15,7 +15,7 @@ from ..core.geometry import squeeze
 from ..core.hooks import forward_hooks
 from .compute_device import device_of, dtype_of
 from .head_extraction import Head
-from .image_preprocessing import MEAN_COLOUR, ImagePreprocessing
+from .image_preprocessing import MEAN_COLOUR, ImagePreprocessing, channels_explained
 from .inputs import Inputs, deduplicate_images
 from .network_state import pass_state
 from .state_cache import StateCache
@@ -59,9 +59,13 @@ class EncoderAdapter:
 
     def trial_inputs(self, images: Sequence[Image.Image]) -> Inputs:
         """Images to try the network with: where their pixels lie is not asked."""
-        channels = next((layer.in_channels for layer in self.encoder.modules() if isinstance(layer, nn.Conv2d)), None)
-        pixels = torch.stack([self.preprocessing.trial_pixels(image, channels) for image in images])
+        pixels = torch.stack([self.preprocessing.pixels(self.trial_photo(image)) for image in images])
         return Inputs(self._on_device(pixels), tuple(squeeze(*image.size) for image in images))
+
+    def trial_photo(self, image: Image.Image) -> Image.Image:
+        """An RGB image as a photo to try the network with: of its bands, where preprocessing reads them as stored."""
+        channels = next((layer.in_channels for layer in self.encoder.modules() if isinstance(layer, nn.Conv2d)), None)
+        return self.preprocessing.trial_photo(image, channels)
 
     def batch_key(self, image: Image.Image, question: str | None) -> Hashable:
         """Shape of the image's pixels: those of one size run together."""
@@ -72,8 +76,13 @@ class EncoderAdapter:
 
     def features(self, inputs: Inputs) -> Tensor:
         """Activations of the encoder `(b, c, h, w)`."""
-        features: Tensor = self.encoder(inputs.pixels)
-        return inputs.to_rows(features)
+        return inputs.to_rows(self.encode(inputs.pixels))
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Output of the encoder. Raises ValueError for pixels of other channels than it takes."""
+        with channels_explained(pixels, self.preprocessing.transform is not None):
+            output: Tensor = self.encoder(pixels)
+        return output
 
     def baseline_activations(self, inputs: Inputs) -> Tensor:
         """Activations of `layer` for a mean-colour image, `(1, ...)`, or `(b, ...)` where preprocessing tells sizes apart."""
@@ -84,7 +93,7 @@ class EncoderAdapter:
 
     def _blank_activations(self, pixels: Tensor) -> Tensor:
         """Activations of `layer` `(1, ...)` for a blank image's pixels `(1, 3, H, W)`, kept until the encoder changes."""
-        return self._baselines.value(pass_state(self.encoder, pixels), lambda: self.encoder(pixels))
+        return self._baselines.value(pass_state(self.encoder, pixels), lambda: self.encode(pixels))
 
     def baseline_inputs(self, inputs: Inputs) -> Inputs:
         """The same inputs with a mean-colour image in every place; for photos as stored, each with its own mean."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ..core.errors import message
 from ..core.geometry import Placement, squeeze
-from ..core.stored_values import stored_values
+from ..core.stored_values import stored_values, with_stored_values
 from ..models.encoder import to_pixels
 from .pixel_layout import pixels_of
 from .probe_photos import PhotoValues, as_stored
@@ -59,13 +60,13 @@ class ImagePreprocessing:
         """What the transform and its measurement get."""
         return stored_values(image) if self.raw else image
 
-    def trial_pixels(self, image: Image.Image, channels: int | None) -> Tensor:
-        """Pixels of an RGB image that was made up, to try a network with whose first layer takes that many channels.
+    def trial_photo(self, image: Image.Image, channels: int | None) -> Image.Image:
+        """An RGB image that was made up, as a photo to try a network with whose first layer takes that many channels.
 
-        With `raw`, the image is made an array of the kinds that photos may be stored as, until the transform takes one.
+        With `raw`, its values are stored in one of the ways in which photos may be, one that the transform takes.
         """
         if self.transform is None or not self.raw:
-            return self.pixels(image)
+            return image
         why = ""
         for values in as_stored(image, channels or 1):
             try:
@@ -74,7 +75,7 @@ class ImagePreprocessing:
                 why = why or f" ({message(error)})"
             else:
                 if len(pixels) == (channels or len(pixels)):
-                    return pixels
+                    return with_stored_values(image, values)
         raise ValueError(
             f"raw=True: preprocess makes no {channels or 1} channels of an array (H, W) or (H, W, {channels or 1}) of uint16, "
             f"uint8 or float32{why}"
@@ -106,3 +107,22 @@ class ImagePreprocessing:
         if self.placement is not None:
             return self.placement(*image.size)
         return squeeze(*image.size) if self.measured is None else self.measured.of(self._values(image), pixels)
+
+
+@contextmanager
+def channels_explained(pixels: Tensor, given: bool) -> Iterator[None]:
+    """Context that says what to do where a network takes other channels than the `pixels` `(b, c, H, W)` have.
+
+    `given` says whether a preprocessing of the user's made them.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "channels" not in str(error):
+            raise
+        c = pixels.shape[1]
+        what = f"preprocess gives {c} channels" if given else f"without preprocess= photos have {c} channels"
+        raise ValueError(
+            f"{what}, and the network takes others ({message(error)}): pass a preprocess= that gives as many, such as "
+            "Compose([Grayscale(), Resize((224, 224)), ToTensor()]) for one; raw=True hands it all bands of a photo"
+        ) from error

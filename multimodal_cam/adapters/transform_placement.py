@@ -36,6 +36,8 @@ OWN_TOLERANCE = 0.06  # patterns on a photo are seen through its own detail and 
 LINEAR = 0.015  # by how much a ramp of half the contrast may miss half of the ramp
 SEEDS = 6  # measurements of a preprocessing that draws random numbers
 
+AT_RANDOM = "moves photos at random (runs of one photo differ; the transform of validation does not)"
+
 _log = logging.getLogger("multimodal_cam")
 
 
@@ -68,12 +70,14 @@ class TransformPlacement:
         frame = self._of_form(form)
         if isinstance(frame, tuple) and shows(photo, pixels, Placement(*form.size, frame)):
             return Placement(*form.size, frame)
+        if not isinstance(frame, RandomPlacementError) and not self._makes_again(photo, pixels):
+            frame = RandomPlacementError(AT_RANDOM)
         if isinstance(frame, RandomPlacementError):
-            self._placement(frame, form.size)
+            return self._placement(frame, form.size)
         own = self._of_photo(form, photo)
-        if isinstance(own, tuple) and (
-            _alike(own, frame) or _is_inside(own) and shows(photo, pixels, Placement(*form.size, own))
-        ):
+        if isinstance(frame, tuple) and _alike(own, frame):
+            return Placement(*form.size, frame)
+        if isinstance(own, tuple) and _is_inside(own) and shows(photo, pixels, Placement(*form.size, own)):
             return Placement(*form.size, own)
         if isinstance(frame, tuple):
             frame = PlacementError("moves photos by their content or at random, and not alike when patterns are laid over them")
@@ -99,11 +103,21 @@ class TransformPlacement:
             return frame
         others = [self._tried(form.uniform, form, seed) for seed in range(1, SEEDS)]
         if not all(_alike(one, frame, SAME_AT_RANDOM) for one in others):
-            return RandomPlacementError("moves photos at random (runs of one photo differ; the transform of validation does not)")
-        if not self._said_random:
+            return RandomPlacementError(AT_RANDOM)
+        if not self._said_random and self._changes(form):
             self._said_random = True
             _log.warning("preprocess draws random numbers: pixels, and maps with them, differ from run to run")
         return frame
+
+    def _makes_again(self, photo: PhotoValues, pixels: Tensor) -> bool:
+        """Whether more runs give the same pixels."""
+        others = [pixels_of(self.transform(photo)) for _ in range(SEEDS)]
+        return all(pixels.shape == one.shape and torch.equal(pixels, one.to(pixels)) for one in others)
+
+    def _changes(self, form: PhotoForm) -> bool:
+        """Whether pixels change with the random state, and do not only draw from it."""
+        first, *others = (self._seeded_run(form.uniform, seed)(ramp(form.size, 0)) for seed in range(SEEDS))
+        return not all(torch.equal(first, one) for one in others)
 
     def _repeats(self, form: PhotoForm, times: int) -> bool:
         """Whether that many runs give the same and draw no random numbers."""

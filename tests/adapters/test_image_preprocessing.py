@@ -240,3 +240,27 @@ def test_raw_without_preprocess_or_with_one_that_fails():
         mc.classifier(small_cnn(), raw=True)
     with pytest.raises(ValueError, match=r"raw=True: preprocess makes no 3 channels of an array .*\(no such band\)"):
         mc.classifier(small_cnn(), preprocess=lambda values: (_ for _ in ()).throw(RuntimeError("no such band")), raw=True)
+
+
+@KINDS
+def test_a_network_of_another_number_of_channels_says_what_to_do(kind):
+    grey = AnyBandsEncoder(1, small_captioner().encoder)
+    makers = {
+        "classifier": lambda: mc.explain(mc.classifier(small_cnn(1)), noise_image()),
+        "captioner": lambda: mc.explain(
+            mc.captioner(encoder=grey, decoder=small_captioner(cuts=False).decoder, tokenizer=["a", "dog"]),
+            noise_image(),
+            text="a",
+        ),
+        "vqa": lambda: mc.explain(
+            mc.vqa(encoder=grey, head=small_vqa().head, answers=["a"], tokenizer=["what"]), noise_image(), question="what"
+        ),
+    }
+    with pytest.raises(ValueError, match=r"without preprocess= photos have 3 channels, and the network takes others .*Grayscale"):
+        makers[kind]()
+
+
+def test_layers_of_a_network_that_reads_stored_values():
+    from multimodal_cam.adapters.catalog import layer_rows
+
+    assert layer_rows(raw_model("classifier", 4))

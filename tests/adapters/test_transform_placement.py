@@ -234,6 +234,12 @@ def test_random_colours_are_said_and_the_random_state_is_kept(caplog: pytest.Log
     assert (states[2] == np.random.get_state()[1]).all()
 
 
+def test_random_numbers_without_an_effect_are_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    never = v1.Compose([CROPPED, v1.RandomHorizontalFlip(p=0), TO_TENSOR])
+    assert found(never, photo((300, 200))) == pytest.approx(centred(300, 200, 112 / 128), abs=0.01)
+    assert not caplog.text
+
+
 def trimmed(image: Image.Image) -> torch.Tensor:
     """Black margins cut off, as people do with scans."""
     ys, xs = np.where(np.asarray(image).max(axis=2) > 10)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ...adapters.contract import TaskAdapter
+from ...adapters.contract import TaskAdapter, trial_photo
 from ...adapters.layer_choice import resolve_layer
 from ...core.call_scope import evaluation_mode
 from ...core.hooks import forward_hooks
@@ -38,7 +38,7 @@ def spatial_stages(model: TaskAdapter) -> list[SpatialStage]:
 
     question = ["what is this?"] if model.task == "vqa" else None
     with torch.no_grad(), evaluation_mode(model.module), forward_hooks(list(names), note):
-        model.generate(model.preprocess([Image.new("RGB", (64, 64), "gray")], question))
+        model.generate(model.preprocess([trial_photo(model, Image.new("RGB", (64, 64), "gray"))], question))
     known = [name for name in shapes if name.count(".") < DEPTH and name != layer]
     innermost = [name for name in known if not any(other.startswith(f"{name}.") for other in known)]
     stages: list[SpatialStage] = []

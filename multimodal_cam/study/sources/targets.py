@@ -76,7 +76,7 @@ class CaptionNoun:
 
 def open_photo(item: StudyPhoto, settings: Settings) -> OpenedPhoto:
     """Open a photo and read its annotation. Raises ValueError or OSError if one is damaged or missing."""
-    image = load_image(Path(settings.images) / item.image)
+    image = load_image(Path(settings.images) / item.image, raw=True)  # some of the models may read stored values
     if settings.entities:
         sentences = tuple(s for s in read_entities(Path(settings.entities), item.image) if s.words)
         return OpenedPhoto(item, image, sentences, _things(sentences) if settings.own_captions else ())
