@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .classifier import Classifier, classifier
+from .hf.stored_weights import loading_options, require_weights
 
 if TYPE_CHECKING:
     import torch
@@ -66,5 +67,8 @@ def load_image_classifier(
         raise FileNotFoundError(f"{folder} holds no weights (*.safetensors): download or save them there, too")
     options |= {"local_files_only": True}
     given = {} if dtype is None else {"dtype": dtype}
-    network = library.AutoModelForImageClassification.from_pretrained(folder, use_safetensors=not pickled, **given, **options)
+    network, report = library.AutoModelForImageClassification.from_pretrained(
+        folder, use_safetensors=not pickled, **loading_options(folder), **given, **options
+    )
+    require_weights(folder, network, report)
     return adapt_image_classifier(network, library.AutoImageProcessor.from_pretrained(folder, **options), name)

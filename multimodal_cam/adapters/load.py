@@ -32,7 +32,9 @@ def load(
             - a Hugging Face folder that `save_pretrained` wrote (model, processor, tokenizer), or the hub's `"owner/name"`,
               image classifiers (`ResNetForImageClassification`) included;
               `multimodal-cam models` lists the families. Unknown architectures are probed and supported where possible;
-            - a Hugging Face model that is loaded already, with its `processor`;
+            - a folder with an adapter (LoRA) that PEFT wrote: its `adapter_config.json` names the base model;
+            - a Hugging Face model that is loaded already, with its `processor`; PEFT, `torch.compile` and other wrappers
+              around it are taken off;
             - `efficientnet_lite0`, a classifier that needs no network; `timm:NAME` and `torchvision:NAME`, those libraries'
               pretrained classifiers; `open_clip:NAME` or `open_clip:NAME/TAG`, the similarity of a text to the photo, word by
               word;
@@ -86,7 +88,9 @@ def _adapt_loaded(network: nn.Module, processor: Any, device: str | None) -> Tas
     from .compute_device import has_fixed_placement
     from .hf.checkpoint import adapt
     from .image_classifier import adapt_image_classifier, is_image_classifier
+    from .unwrapping import unwrapped_pretrained
 
+    network = unwrapped_pretrained(network)
     if device is not None:
         if has_fixed_placement(network):
             raise ValueError(f"device: this model is spread over devices, or quantised, and cannot be moved to {device!r}")
@@ -101,6 +105,7 @@ def _adapt_loaded(network: nn.Module, processor: Any, device: str | None) -> Tas
 def _load_checkpoint(name: str, code: dict[str, Any], **options: Any) -> TaskAdapter:
     """A Hugging Face model from a folder, or from the hub."""
     from .hf import checkpoint as hf
+    from .hf.adapter_folder import is_adapter_folder
     from .image_classifier import is_image_classifier, load_image_classifier
 
     folder = Path(name)
@@ -108,6 +113,8 @@ def _load_checkpoint(name: str, code: dict[str, Any], **options: Any) -> TaskAda
         name = folder.resolve().name
     else:
         folder = hf.fetch(name, **code)
+    if is_adapter_folder(folder):
+        return _load_adapter_folder(folder, name, code, options)
     if is_image_classifier(folder):
         if options["device_map"] is not None:
             raise ValueError(f"device_map: {name!r} is an image classifier, which is not spread: pass device=")
@@ -118,11 +125,31 @@ def _load_checkpoint(name: str, code: dict[str, Any], **options: Any) -> TaskAda
     return adapter
 
 
+def _load_adapter_folder(folder: Path, name: str, code: dict[str, Any], options: dict[str, Any]) -> TaskAdapter:
+    """The base model that an adapter's folder names, with the adapter in its layers."""
+    from .hf.adapter_folder import base_of, with_adapter
+    from .hf.checkpoint import adapt
+    from .hf.composed_adapter import HuggingFace
+    from .image_classifier import adapt_image_classifier
+
+    base: Any = _load_checkpoint(base_of(folder), code, **options)
+    provenance = base.provenance | {"adapter": name}
+    if isinstance(base, HuggingFace):
+        network, processor = with_adapter(base.module, folder, base.loaded.processor, pickled=code["pickled"])
+        return adapt(network, processor, name, provenance)
+    processor = base.preprocessing.transform
+    network, _ = with_adapter(base.module, folder, processor, pickled=code["pickled"])
+    classifier = adapt_image_classifier(network, processor, name)
+    classifier.provenance |= provenance
+    return classifier
+
+
 def _load_other(name: str, weights: Path | None) -> TaskAdapter | None:
     """The adapter of any other model, on the CPU; None for a Hugging Face model."""
     from ..models.bundle import bundled, model_folder
     from .contract import UnknownModelError
     from .hf import checkpoint as hf
+    from .hf.adapter_folder import is_adapter_folder
     from .pretrained import LIBRARIES, PACKAGED
     from .user_function import is_user_function, load_user_function
 
@@ -139,7 +166,9 @@ def _load_other(name: str, weights: Path | None) -> TaskAdapter | None:
         return PACKAGED[name]()
     folder = Path(name)
     if folder.is_dir():
-        return None if hf.is_checkpoint(folder) else _load_trained(folder, folder.resolve().name)
+        if hf.is_checkpoint(folder) or is_adapter_folder(folder):
+            return None
+        return _load_trained(folder, folder.resolve().name)
     if is_user_function(name):
         return load_user_function(name)
     if hf.HUB_NAME.fullmatch(name):

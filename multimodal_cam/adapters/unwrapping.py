@@ -68,6 +68,13 @@ def bare_name(name: str) -> str:
     return name
 
 
+def wrapper_prefix(names: Collection[str]) -> str:
+    """What a wrapper has put in front of all `names` of weights; empty where there is nothing."""
+    first = next(iter(names), "")
+    prefix = first.removesuffix(bare_name(first))
+    return prefix if all(name.startswith(prefix) for name in names) else ""
+
+
 def bare_weights(stored: Mapping[str, Any], names: Collection[str]) -> Mapping[str, Any]:
     """The weights among what a checkpoint holds, under the network's own `names`: without the wrapper's prefix and neighbours.
 

@@ -17,6 +17,7 @@ import torch
 
 from . import broken_versions
 from .memory import check_memory
+from .stored_weights import loading_options, require_weights
 
 if TYPE_CHECKING:
     from .composed_adapter import HuggingFace
@@ -102,8 +103,11 @@ def load_folder(
     given = {option: value for option, value in (("dtype", dtype), ("device_map", device_map)) if value is not None}
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
     with _explained_by_version(config, folder, unknown=True):
-        model = model_class.from_pretrained(folder, use_safetensors=not pickled, **given, **options)
+        model, report = model_class.from_pretrained(
+            folder, use_safetensors=not pickled, **loading_options(folder), **given, **options
+        )
         processor = _processor(folder, options)
+    require_weights(folder, model, report)
     commit = getattr(model.config, "_commit_hash", None)
     provenance = {"weights": f"{name}@{commit}" if commit else name}
     return adapt(model.to(device) if device_map is None else model, processor, name, provenance, family)
