@@ -206,6 +206,7 @@ def test_a_counterfactual_caption_is_the_negated_map():
 
 def test_several_texts_about_one_photo_run_the_backbone_once():
     model, image = small_captioner(), noise_image()
+    model.layer_view(model.preprocess([image]), model.layer)  # its layout is measured once
     runs = []
     handle = model.encoder.register_forward_hook(lambda module, args, output: runs.append(len(args[0])))
     together = mc.explain(model, image, text=["a dog runs", "a ball"])

@@ -64,7 +64,6 @@ def layer_rows(model: Any) -> list[dict[str, Any]]:
 
     `used` is whether the text's score has a gradient on the grid that is not zero; None where the network runs without one.
     """
-    from .contract import layer_view_of
     from .layer_choice import resolve_layer
 
     inputs = _noise_inputs(model)
@@ -72,7 +71,7 @@ def layer_rows(model: Any) -> list[dict[str, Any]]:
     default = resolve_layer(model, None)[1]
     rows = []
     for call in calls:
-        view = layer_view_of(model, inputs, call.module)
+        view = call.view
         grid = list(view.to_image(view.cells(view.extract(call.output))[:, 0]).shape[-2:])
         if min(grid) > 1 or call.name == default:
             used = _has_gradient(score, call.output, view)
@@ -87,6 +86,7 @@ class LayerCall:
     name: str
     module: Any
     output: Any
+    view: Any
 
 
 def _noise_inputs(model: Any) -> Any:
@@ -105,25 +105,25 @@ def _score_and_layer_calls(model: Any, inputs: Any) -> tuple[Any, list[LayerCall
 
     from ..core.call_scope import unchanged_state
     from ..core.hooks import forward_hooks
-    from .contract import HasVisionTower, layer_view_of, log_prob_of
-    from .hf.token_views import first_tensor, with_first_tensor
+    from .contract import HasVisionTower, MeasuresLayers, layer_view_of, log_prob_of
 
     inside = set((model.tower if isinstance(model, HasVisionTower) else model.module).modules())
     names = {module: name for name, module in model.module.named_modules() if name and module in inside}
     runs: Counter[Any] = Counter()
     calls: list[LayerCall] = []
+    measured = model.readable_layers(inputs, list(names)) if isinstance(model, MeasuresLayers) else None
 
     def record_call(module: Any, _args: Any, output: Any) -> None:
-        tensor: Any = first_tensor(output)
         runs[module] += 1
+        if measured is not None and module not in measured:
+            return
         try:
-            rows = len(layer_view_of(model, inputs, module).extract(output))
+            view = layer_view_of(model, inputs, module) if measured is None else measured[module]
+            rows = len(view.extract(output))
         except ValueError:  # no grid
             return
         if rows == len(inputs):
-            calls.append(
-                LayerCall(names[module], module, with_first_tensor(output, tensor))
-            )  # some models write on theirs in place
+            calls.append(LayerCall(names[module], module, output, view))
 
     ids = torch.zeros(1, 1, dtype=torch.long, device=inputs.pixels.device)
     with (
@@ -140,13 +140,19 @@ def _has_gradient(score: Any, output: Any, view: Any) -> bool | None:
     """Whether the gradient of `score` on the grid of `output` is not zero; None without a graph."""
     import torch
 
+    from ..core.layer_layout import AxesView
+    from ..core.output_parts import part_at, with_part
     from .hf.token_views import first_tensor, with_first_tensor
 
-    tensor: Any = first_tensor(output)
+    path = view.layout.path if isinstance(view, AxesView) else None
+    tensor: Any = first_tensor(output) if path is None else part_at(output, path)
     if not (score.requires_grad and tensor.requires_grad):
         return None
     (gradient,) = torch.autograd.grad(score, tensor, retain_graph=True, allow_unused=True)
-    return gradient is not None and bool(view.cells(view.extract(with_first_tensor(output, gradient))).any())
+    if gradient is None:
+        return False
+    replaced = with_first_tensor(output, gradient) if path is None else with_part(output, path, gradient)
+    return bool(view.cells(view.extract(replaced)).any())
 
 
 def method_rows() -> list[dict[str, Any]]:

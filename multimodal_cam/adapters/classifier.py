@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,14 +14,18 @@ from torch import Tensor, nn
 
 from ..core.call_scope import evaluation_mode
 from ..core.geometry import Placement
+from ..core.hooks import LayerTap
 from .contract import refuse_questions
 from .encoder_input import CutNetworkAdapter
-from .head_extraction import last_spatial_layer
+from .head_extraction import is_followed_by_relu
 from .image_preprocessing import ImagePreprocessing, channels_explained
 from .inputs import Inputs
 from .labels import LabelChooser, Labels, label_names
+from .measured_layers import Layouts
 from .network_outputs import NetworkOutputs, Outputs, OutputsOfAnyKind, trial_photos, try_outputs
 from .unwrapping import bare_name, unwrapped
+
+log = logging.getLogger("multimodal_cam")
 
 
 class Classifier(CutNetworkAdapter, OutputsOfAnyKind, LabelChooser):
@@ -39,17 +44,38 @@ class Classifier(CutNetworkAdapter, OutputsOfAnyKind, LabelChooser):
         outputs: Outputs | None,
         name: str,
         provenance: Mapping[str, str],
+        layout: Layouts = None,
     ) -> None:
-        super().__init__(network, network, preprocessing)
+        super().__init__(network, network, preprocessing, layout)
         self.name, self.provenance, self.outputs = name, dict(provenance), NetworkOutputs(outputs, name)
         blank = self.blank_inputs()
+        noise = self.noise_inputs()
         with channels_explained(blank.pixels, preprocessing.transform is not None):
-            self.tap_layer(last_spatial_layer(network, blank.pixels) if layer is None else _find_layer(network, layer))
+            self.tap_layer(self.layers.default(noise) if layer is None else _find_layer(network, layer))
         self._read_outputs()
         with evaluation_mode(self.module), torch.no_grad():
             classes = self.logits(blank, torch.zeros(1, 1, dtype=torch.long)).shape[-1]
         self.labels = Labels(self._label_names(labels, classes))
         self.default_score = self.outputs.default_score(self.default_score)
+        if layer is None:
+            self._note_hidden_relu(noise)
+
+    def _note_hidden_relu(self, inputs: Inputs) -> None:
+        """Say that the default layer lies before a ReLU that is no module, and so cannot be tapped behind it."""
+        view = self.layer_view(inputs, self.layer)
+        with evaluation_mode(self.module), torch.no_grad():
+            with LayerTap(self.layer, view=view) as tap:
+                self.module(inputs.pixels)
+            hidden = is_followed_by_relu(self.head, tap.activations, inputs.pixels, view)
+        if hidden:
+            name = next(name for name, module in self.module.named_modules() if module is self.layer)
+            self.provenance["layer_note"] = "before a ReLU that is no module"
+            log.warning(
+                "%s: a ReLU that is a function, no module, follows the default layer %r, so that its map is that of the values "
+                "before the ReLU, negative ones included; make it a module (self.relu = nn.ReLU()) to explain what follows it",
+                self.name,
+                name,
+            )
 
     def _read_outputs(self) -> None:
         """Find out what the outputs are, from photos that differ; of `logits` nothing has to be found out."""
@@ -62,7 +88,7 @@ class Classifier(CutNetworkAdapter, OutputsOfAnyKind, LabelChooser):
             return output
 
         trial = try_outputs(self.module, run)
-        if trial is not None and trial.ndim == 2:
+        if isinstance(trial, Tensor) and trial.ndim == 2:
             self.outputs.check(trial)
 
     def _label_names(self, labels: Any, classes: int) -> Sequence[str]:
@@ -84,7 +110,7 @@ class Classifier(CutNetworkAdapter, OutputsOfAnyKind, LabelChooser):
         if activations is None:
             logits = inputs.to_rows(self._checked_logits(self.module(inputs.pixels), len(inputs.pixels)))
         else:
-            logits = self._checked_logits(self.head(activations, inputs.to_rows(inputs.pixels)), len(activations))
+            logits = self._checked_logits(self.head_output(inputs, activations), len(activations))
         return logits[:, None].expand(-1, ids.shape[1], -1)
 
     def _checked_logits(self, output: Any, rows: int) -> Tensor:
@@ -105,6 +131,7 @@ def classifier(
     *,
     labels: Any = None,
     layer: nn.Module | str | None = None,
+    layout: Layouts = None,
     preprocess: Callable[[Image.Image], Tensor] | None = None,
     image_size: int = 224,
     placement: Callable[[int, int], Placement] | None = None,
@@ -125,7 +152,10 @@ def classifier(
         labels: A name for each class, or several with commas between them (`"tabby, tabby cat"`): a list, `{0: name}`,
             `{name: 0}` (`class_to_idx`), an object with `classes`. None: those of the network's `config`, else ImageNet's for
             1000 classes, else `class 0` and so on.
-        layer: Tapped layer, a module or its dotted name. None: the last one that gives a grid `(b, c, h, w)`.
+        layer: Tapped layer, a module or its dotted name. None: the last one that gives a grid or tokens that follow the photo,
+            and that the logits depend on.
+        layout: What the layer's axes are (`channels_first`, `channels_last`, `tokens`, or letters such as `bhwc`, `b1+nc`), or
+            those of several layers by their names. None: they are measured, by changing parts of a photo.
         preprocess: One image -> pixels `(3, H, W)`, such as torchvision's `weights.transforms()`. None: the image is squeezed to
             `image_size`, with ImageNet's mean and deviation.
         image_size: Side of the squeezed image in pixels.
@@ -147,7 +177,14 @@ def classifier(
     """
     preprocessing = ImagePreprocessing(preprocess, image_size, placement, raw)
     return Classifier(
-        unwrapped(module, "module"), labels, layer, preprocessing, outputs=outputs, name=name, provenance=provenance or {}
+        unwrapped(module, "module"),
+        labels,
+        layer,
+        preprocessing,
+        outputs=outputs,
+        name=name,
+        provenance=provenance or {},
+        layout=layout,
     )
 
 

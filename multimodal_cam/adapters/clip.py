@@ -24,7 +24,6 @@ from torch.nn import functional as F
 from ..core.spans import Span
 from .contract import Unknown, refuse_questions
 from .encoder_input import CutNetworkAdapter
-from .head_extraction import last_spatial_layer
 from .hf import detokenization
 from .hf.token_views import TokenView
 from .image_preprocessing import ImagePreprocessing
@@ -60,7 +59,7 @@ class CLIP(CutNetworkAdapter):
 
     def default_layer(self) -> nn.Module:
         """Layer that is tapped: the last grid of the image tower."""
-        return last_spatial_layer(self.encoder, self.blank_inputs().pixels)
+        return self.layers.default(self.noise_inputs())
 
     def preprocess(self, images: Sequence[Image.Image], questions: Sequence[str] | None = None) -> Inputs:
         refuse_questions(self.name, questions)
@@ -68,10 +67,7 @@ class CLIP(CutNetworkAdapter):
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         """Logits `(b, t, v)`: the token's gain where it stands, 0 for the end of the text, minus infinity for all others."""
-        if activations is None:
-            photos = inputs.to_rows(self.encoder(inputs.pixels))
-        else:
-            photos = self.head(activations, inputs.to_rows(inputs.pixels))
+        photos = inputs.to_rows(self.encoder(inputs.pixels)) if activations is None else self.head_output(inputs, activations)
         cosines = (F.normalize(photos, dim=-1)[:, None] * self._prefix_features(ids)).sum(dim=-1)
         similar: Tensor = self.network.logit_scale.exp() * cosines
         logits = similar.new_full((*ids.shape, self.tokenizer.vocab_size), -torch.inf)

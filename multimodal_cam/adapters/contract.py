@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -105,6 +105,14 @@ class HasLayerView(Protocol):
 
     def layer_view(self, inputs: Inputs, layer: nn.Module) -> LayerView:
         """How the output of `layer` becomes activations and a grid; the engine's activations are what the view extracts."""
+
+
+@runtime_checkable
+class MeasuresLayers(HasLayerView, Protocol):
+    """A model whose layers' layouts are measured, several together."""
+
+    def readable_layers(self, inputs: Inputs, layers: Collection[nn.Module]) -> dict[nn.Module, LayerView]:
+        """Views of those of `layers` that run once and follow the photo."""
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from .contract import Unknown, refuse_questions
 from .encoder_input import EncoderAdapter, differentiable_rnn
 from .image_preprocessing import ImagePreprocessing
 from .inputs import PAD, Inputs, pad_ids
+from .measured_layers import Layouts
 from .network_outputs import NetworkOutputs, Outputs, OutputsOfAnyKind, trial_photos, try_outputs
 from .unwrapping import unwrapped
 from .word_tokenizer import Tokenizer, Words, check_size, tokenizer_of
@@ -52,12 +53,13 @@ class CustomCaptioner(EncoderAdapter, OutputsOfAnyKind):
         preprocessing: ImagePreprocessing,
         limits: DecodingLimits,
         *,
+        layout: Layouts,
         head_input_layer: nn.Module | None,
         readout: nn.Module | None,
         outputs: Outputs | None,
         name: str,
     ) -> None:
-        super().__init__(nn.ModuleDict({"encoder": encoder, "decoder": decoder}), encoder, preprocessing)
+        super().__init__(nn.ModuleDict({"encoder": encoder, "decoder": decoder}), encoder, preprocessing, layout)
         self.decoder, self.tokenizer, self.limits, self.name = decoder, tokenizer, limits, name
         self.head_input_layer, self.readout = head_input_layer, readout
         self.outputs = NetworkOutputs(outputs, name)
@@ -120,10 +122,9 @@ class CustomCaptioner(EncoderAdapter, OutputsOfAnyKind):
         return self.tokenizer.spans(ids, text)
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
-        features = self.features(inputs) if activations is None else activations
-        return self._decode(features, ids.clamp(min=0))
+        return self._decode(self.features(inputs, activations), ids.clamp(min=0))
 
-    def _decode(self, features: Tensor, ids: Tensor) -> Tensor:
+    def _decode(self, features: Any, ids: Tensor) -> Tensor:
         outputs = self._outputs(features, ids)
         if not self._sized:
             self._check_size(outputs.shape[-1])
@@ -133,7 +134,7 @@ class CustomCaptioner(EncoderAdapter, OutputsOfAnyKind):
         check_size(self.tokenizer, size, (self.limits.bos, self.limits.eos))
         self._sized = True
 
-    def _outputs(self, features: Tensor, ids: Tensor) -> Tensor:
+    def _outputs(self, features: Any, ids: Tensor) -> Tensor:
         with differentiable_rnn(self.decoder, ids.device):
             outputs: Tensor = self.decoder(features, ids)
         if outputs.ndim != 3 or outputs.shape[:2] != ids.shape:
@@ -149,6 +150,7 @@ def captioner(
     encoder: nn.Module,
     decoder: nn.Module,
     tokenizer: Any,
+    layout: Layouts = None,
     head_input_layer: nn.Module | None = None,
     readout: nn.Module | None = None,
     preprocess: Callable[[Image.Image], Tensor] | None = None,
@@ -165,12 +167,15 @@ def captioner(
     """Your own captioner, ready for `explain`: `captioner(encoder=cnn, decoder=rnn, tokenizer=words)`.
 
     Args:
-        encoder: `encoder(pixels)` gives a grid `(b, c, h, w)`; its output is the tapped layer
-            (`explain(..., layer="encoder.layer3")` taps another).
+        encoder: `encoder(pixels)` gives a grid `(b, c, h, w)` or `(b, h, w, c)`, or tokens `(b, n, c)`, alone or in a tuple, list
+            or dict; its output is the tapped layer (`explain(..., layer="encoder.layer3")` taps another).
         decoder: `decoder(features, ids)` gives teacher-forced logits `(b, t, v)`; position `i` scores `ids[:, i]` and sees only
             `ids[:, :i]`, so the decoder puts its own start token in front.
         tokenizer: The vocabulary: a list of words, `{word: id}`, `{id: word}`, an object with `word2idx`, `stoi` or `itos`, a
             tokenizer of Hugging Face, one with `encode` and `decode`, or with `encode`, `tokens` and `spans` (see `Words`).
+        layout: What the axes of the encoder's output are (`channels_first`, `channels_last`, `tokens`, or letters such as `bhwc`,
+            `b1+nc`), or of several layers by their names, `{"encoder.layer3": "bhwc"}`. None: they are measured, by changing
+            parts of a photo.
         head_input_layer: Pooling or linear module of the decoder that alone reads the features; evidence gets faster.
         readout: Last linear layer of the decoder, if it runs once on hidden states `(b, t, d)`; maps get faster.
         preprocess: One image -> pixels `(3, H, W)`. None: the image is squeezed to `image_size`, with ImageNet's mean and
@@ -201,6 +206,7 @@ def captioner(
         tokenizer_of(tokenizer, unk),
         ImagePreprocessing(preprocess, image_size, placement, raw),
         DecodingLimits(bos, eos, max_words),
+        layout=layout,
         head_input_layer=head_input_layer,
         readout=readout,
         outputs=outputs,

@@ -14,6 +14,7 @@ from .encoder_input import EncoderAdapter, differentiable_rnn
 from .image_preprocessing import ImagePreprocessing
 from .inputs import Inputs, pad_ids
 from .labels import LabelChooser, Labels, label_names
+from .measured_layers import Layouts
 from .network_outputs import NetworkOutputs, Outputs, OutputsOfAnyKind, trial_photos, try_outputs
 from .unwrapping import unwrapped
 from .word_tokenizer import Tokenizer, Words, tokenizer_of
@@ -32,13 +33,14 @@ class CustomVQA(EncoderAdapter, OutputsOfAnyKind, LabelChooser):
         tokenizer: Tokenizer,
         preprocessing: ImagePreprocessing,
         *,
+        layout: Layouts,
         head_input_layer: nn.Module | None,
         question_layer: nn.Module | None,
         max_words: int,
         outputs: Outputs | None,
         name: str,
     ) -> None:
-        super().__init__(nn.ModuleDict({"encoder": encoder, "head": head}), encoder, preprocessing)
+        super().__init__(nn.ModuleDict({"encoder": encoder, "head": head}), encoder, preprocessing, layout)
         self.head, self.labels, self.tokenizer = head, labels, tokenizer
         self.head_input_layer, self.question_layer = head_input_layer, question_layer
         self.max_words, self.name = max_words, name
@@ -73,7 +75,7 @@ class CustomVQA(EncoderAdapter, OutputsOfAnyKind, LabelChooser):
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
         assert inputs.question_ids is not None
-        features = self.features(inputs) if activations is None else activations
+        features = self.features(inputs, activations)
         question = inputs.question_ids.repeat(len(ids) // len(inputs), 1)
         with differentiable_rnn(self.head, question.device):
             outputs: Tensor = self.head(features, question)
@@ -97,6 +99,7 @@ def vqa(
     answers: Any,
     tokenizer: Any,
     unk: int | None = None,
+    layout: Layouts = None,
     head_input_layer: nn.Module | None = None,
     question_layer: nn.Module | None = None,
     preprocess: Callable[[Image.Image], Tensor] | None = None,
@@ -110,13 +113,14 @@ def vqa(
     """Your own VQA network, ready for `explain`: `vqa(encoder=cnn, head=reader, answers=answers, tokenizer=words, unk=0)`.
 
     Args:
-        encoder: `encoder(pixels)` gives a grid `(b, c, h, w)`; its output is the tapped layer.
-        head: `head(features, question)` gives logits `(b, len(answers))` from the grid and the question's ids `(b, q)`,
-            right-padded with -1.
+        encoder: `encoder(pixels)` gives a grid or tokens, as for `captioner`; its output is the tapped layer.
+        head: `head(features, question)` gives logits `(b, len(answers))` from what the encoder gives and the question's ids
+            `(b, q)`, right-padded with -1.
         answers: Answers in the order of the logits, or in any numbered form that `captioner` takes for words.
         tokenizer: The words that a question may have, in any form that `captioner` takes; a tokenizer of Hugging Face puts its
             start and end tokens around the question, as it does by itself.
         unk: Id of the words that `tokenizer` lacks; None: they are an error.
+        layout: What the axes of the encoder's output are, as for `captioner`. None: they are measured.
         head_input_layer: Pooling or linear module of the head that alone reads the features; evidence gets faster.
         question_layer: Embedding of the head, whose output `(b, q, d)` gives each word of the question its share.
         preprocess, image_size, placement, raw: As for `captioner`.
@@ -137,6 +141,7 @@ def vqa(
         Labels(label_names(answers, "answers", "answer")),
         tokenizer_of(tokenizer, unk, special_tokens=True),
         ImagePreprocessing(preprocess, image_size, placement, raw),
+        layout=layout,
         head_input_layer=head_input_layer,
         question_layer=question_layer,
         max_words=max_words,

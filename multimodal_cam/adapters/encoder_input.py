@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -12,22 +13,27 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..core.geometry import squeeze
-from ..core.hooks import forward_hooks
+from ..core.hooks import LayerTap
+from ..core.layer_layout import AxesView
+from ..core.layer_view import LayerView
+from ..core.output_parts import map_tensors, tensors_in
 from .compute_device import device_of, dtype_of
 from .head_extraction import Head
 from .image_preprocessing import MEAN_COLOUR, ImagePreprocessing, channels_explained
 from .inputs import Inputs, deduplicate_images
+from .measured_layers import Layouts, MeasuredLayers
 from .network_state import pass_state
 from .state_cache import StateCache
 
 BLANK_SIDE = 256  # pixels: crops of common sizes fit into it
 
 
-class EncoderAdapter:
-    """`encoder(pixels)` gives a grid `(b, c, h, w)`, the tapped layer; `module` holds all parameters, the encoder's too."""
+class EncoderAdapter(ABC):
+    """`encoder(pixels)` gives the tapped layer, in a layout that is measured; `module` holds the parameters of all parts."""
 
-    def __init__(self, module: nn.Module, encoder: nn.Module, preprocessing: ImagePreprocessing) -> None:
+    def __init__(self, module: nn.Module, encoder: nn.Module, preprocessing: ImagePreprocessing, layout: Layouts = None) -> None:
         self.module, self.encoder = module, encoder
+        self.layers = MeasuredLayers(module, encoder, layout, encode=self.encode, logits=self.logits)
         self.preprocessing = preprocessing
         self.provenance: dict[str, str] = {}
         self._baselines = StateCache[Tensor]()
@@ -67,6 +73,11 @@ class EncoderAdapter:
         channels = next((layer.in_channels for layer in self.encoder.modules() if isinstance(layer, nn.Conv2d)), None)
         return self.preprocessing.trial_photo(image, channels)
 
+    def noise_inputs(self) -> Inputs:
+        """A photo of noise, the same every time, to try the network with."""
+        noise = torch.randint(0, 256, (BLANK_SIDE, BLANK_SIDE, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+        return self.trial_inputs([Image.fromarray(noise.numpy())])
+
     def batch_key(self, image: Image.Image, question: str | None) -> Hashable:
         """Shape of the image's pixels: those of one size run together."""
         return self.preprocessing.shape(image)
@@ -74,26 +85,71 @@ class EncoderAdapter:
     def _on_device(self, pixels: Tensor) -> Tensor:
         return pixels.to(self.device, dtype_of(self.module))
 
-    def features(self, inputs: Inputs) -> Tensor:
-        """Activations of the encoder `(b, c, h, w)`."""
-        return inputs.to_rows(self.encode(inputs.pixels))
+    @abstractmethod
+    def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
+        """See `TaskAdapter`."""
 
-    def encode(self, pixels: Tensor) -> Tensor:
+    def layer_view(self, inputs: Inputs, layer: nn.Module) -> LayerView:
+        """How the output of `layer` becomes a grid: see `MeasuredLayers`."""
+        return self.layers.view(inputs, layer, tapped=layer is self.layer)
+
+    def readable_layers(self, inputs: Inputs, layers: Collection[nn.Module]) -> dict[nn.Module, LayerView]:
+        """Views of those of `layers` that run once and follow the photo, measured together."""
+        return self.layers.readable(inputs, layers)
+
+    def features(self, inputs: Inputs, activations: Tensor | None = None) -> Any:
+        """What the encoder gives the head, a row for each row of the batch; with `activations` of `n` batches in it.
+
+        Where the encoder gives more tensors than the tapped one, it runs for the others.
+        """
+        if activations is None:
+            return self._in_rows(inputs, self.encode(inputs.pixels))
+        view = self.layer_view(inputs, self.encoder)
+        if not isinstance(view, AxesView) or view.is_output:
+            return activations
+        form = self.layers.measured[self.encoder].form
+        if len(tensors_in(form)) == 1:
+            return view.inject(activations, form)
+        repeated = inputs.repeat(len(activations) // len(inputs))
+        with torch.no_grad():
+            output = self.encode(repeated.pixels)
+        return view.inject(activations, output)
+
+    def encode(self, pixels: Tensor) -> Any:
         """Output of the encoder. Raises ValueError for pixels of other channels than it takes."""
         with channels_explained(pixels, self.preprocessing.transform is not None):
-            output: Tensor = self.encoder(pixels)
-        return output
+            return self.encoder(pixels)
+
+    def _in_rows(self, inputs: Inputs, output: Any) -> Any:
+        """The encoder's output with a row for each row of the batch, not for each image."""
+        if inputs.image_index is None:
+            return output
+        view = self.layer_view(inputs, self.encoder)
+        activations = inputs.to_rows(view.extract(output))
+        return view.inject(activations, map_tensors(output, inputs.to_rows))
 
     def baseline_activations(self, inputs: Inputs) -> Tensor:
         """Activations of `layer` for a mean-colour image, `(1, ...)`, or `(b, ...)` where preprocessing tells sizes apart."""
-        pixels = self.baseline_inputs(inputs).pixels
-        if bool((pixels == pixels[:1]).all()):
-            return self._blank_activations(pixels[:1])
-        return inputs.to_rows(torch.cat([self._blank_activations(one) for one in torch.split(pixels, 1)]))
+        blank = self.baseline_inputs(inputs)
+        if bool((blank.pixels == blank.pixels[:1]).all()):
+            return self._blank_activations(blank, 0)
+        return inputs.to_rows(torch.cat([self._blank_activations(blank, i) for i in range(len(blank.pixels))]))
 
-    def _blank_activations(self, pixels: Tensor) -> Tensor:
-        """Activations of `layer` `(1, ...)` for a blank image's pixels `(1, 3, H, W)`, kept until the encoder changes."""
-        return self._baselines.value(pass_state(self.encoder, pixels), lambda: self.encode(pixels))
+    def _blank_activations(self, blank: Inputs, image: int) -> Tensor:
+        """Activations of `layer` `(1, ...)` for one of the blank images, kept until the encoder changes."""
+        pixels = blank.pixels[image : image + 1]
+
+        def run() -> Tensor:
+            with LayerTap(self.layer, view=self.layer_view(blank, self.layer)) as tap:
+                self.encode(pixels)
+            return tap.activations
+
+        return self._baselines.value(pass_state(self.encoder, pixels, without=self.parts_behind), run)
+
+    @property
+    def parts_behind(self) -> frozenset[nn.Module]:
+        """Parts of the encoder that the tapped layer does not depend on."""
+        return frozenset()
 
     def baseline_inputs(self, inputs: Inputs) -> Inputs:
         """The same inputs with a mean-colour image in every place; for photos as stored, each with its own mean."""
@@ -129,14 +185,13 @@ class CutNetworkAdapter(EncoderAdapter):
         """The module that has the tapped layer's name now."""
         return self.head.layer
 
-    def _blank_activations(self, pixels: Tensor) -> Tensor:
-        def run() -> Tensor:
-            outputs: list[Tensor] = []
-            with forward_hooks([self.layer], lambda _module, _args, output: outputs.append(output.clone())):
-                self.encoder(pixels)
-            return outputs[0]
+    @property
+    def parts_behind(self) -> frozenset[nn.Module]:
+        return self.head.parts_behind
 
-        return self._baselines.value(pass_state(self.encoder, pixels, without=self.head.parts_behind), run)
+    def head_output(self, inputs: Inputs, activations: Tensor) -> Any:
+        """The network's output from `activations` of the tapped layer."""
+        return self.head(activations, inputs.to_rows(inputs.pixels), self.layer_view(inputs, self.layer))
 
 
 def differentiable_rnn(head: nn.Module, device: torch.device) -> AbstractContextManager[Any]:

@@ -1,4 +1,4 @@
-"""Any network cut at one of its layers: which layer that is by default, and the head behind it on its own."""
+"""Any network cut at one of its layers: the head behind it on its own."""
 
 from __future__ import annotations
 
@@ -10,27 +10,20 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..core.call_scope import evaluation_mode
-from ..core.hooks import forward_hooks, has_foreign_hooks
+from ..core.grad_modes import GradModeWatch
+from ..core.hooks import has_foreign_hooks, overridden_output
+from ..core.layer_layout import AxesView
+from ..core.layer_view import LayerView
+from ..core.output_parts import tensors_in
 from ..core.ownership import Owner
 from .network_state import network_structure
 from .state_cache import StateCache
-
-# what gives a grid and is no layer to look at: it pools the last one away, or hands it on
-PASSED_OVER = (
-    nn.AdaptiveAvgPool2d,
-    nn.AdaptiveMaxPool2d,
-    nn.AvgPool2d,
-    nn.Dropout,
-    nn.Dropout2d,
-    nn.Identity,
-)
-
 
 _Trace = tuple[fx.Graph | None, frozenset[nn.Module]]
 
 
 class Head:
-    """What follows `layer` in `network`: `head(activations (n b, c, h, w), pixels (b, 3, H, W))` -> the network's output.
+    """What follows `layer` in `network`: `head(activations (n b, ...), pixels (b, 3, H, W), view)` -> the network's output.
 
     The backbone does not run where the network's own `forward` can be traced (torch.fx) and reads nothing from before the layer
     behind it; `alone` says whether. Otherwise the whole network runs, overridden at the layer; so it does while somebody's hooks
@@ -63,17 +56,13 @@ class Head:
         """Parts of the network on which the layer's output does not depend; none where that cannot be said."""
         return self._trace()[1]
 
-    def __call__(self, activations: Tensor, pixels: Tensor) -> Any:
+    def __call__(self, activations: Tensor, pixels: Tensor, view: LayerView) -> Any:
+        """The network's output from `activations`, as `view` extracts them from the layer's output."""
         graph, _ = self._trace()
-        if graph is not None and not self._is_hooked_around():
+        is_output = not isinstance(view, AxesView) or view.is_output
+        if graph is not None and is_output and not self._is_hooked_around():
             return fx.Interpreter(self.network, graph=graph).run(activations)
-        wanted = torch.is_grad_enabled()
-
-        def override(*_: Any) -> Tensor:
-            torch.set_grad_enabled(wanted)  # until no_grad() below ends: the backbone needs no graph
-            return activations
-
-        with torch.no_grad(), forward_hooks([self.layer], override):
+        with overridden_output(self.layer, lambda output: view.inject(activations, output)):
             return self.network(pixels.repeat(len(activations) // len(pixels), 1, 1, 1))
 
     def _is_hooked_around(self) -> bool:
@@ -89,51 +78,11 @@ class Head:
             return _graph_behind(self.network, self.layer_name)
 
 
-def last_spatial_layer(network: nn.Module, pixels: Tensor) -> nn.Module:
-    """The last module, in the order in which they finish, that gives a grid `(b, c, h, w)` once in a forward pass.
-
-    Pooling that ends in vectors is passed over. Raises ValueError when there is none, or when the network goes on with tokens.
-    """
-    shapes: list[tuple[nn.Module, tuple[int, ...]]] = []
-
-    def note(module: nn.Module, _args: Any, output: Any) -> None:
-        if isinstance(output, Tensor):
-            shapes.append((module, tuple(output.shape)))
-
-    with evaluation_mode(network), torch.no_grad(), forward_hooks(list(network.modules()), note):
-        network(pixels)
-    ran = [module for module, _ in shapes]
-    grids = [
-        i
-        for i, (module, shape) in enumerate(shapes)
-        if _is_grid(shape, pixels) and not isinstance(module, PASSED_OVER) and ran.count(module) == 1
-    ]
-    if not grids:
-        raise ValueError(f"no module of this {type(network).__name__} gives a grid (b, c, h, w) once an image: {_ADVICE}")
-    layer, behind = ran[grids[-1]], [shape for _, shape in shapes[grids[-1] + 1 :]]
-    if any(_are_tokens(shape) and not _is_grid(shape, pixels) for shape in behind):
-        name = {module: name for name, module in network.named_modules()}[layer]
-        raise ValueError(
-            f"behind its last grid, {name!r}, this {type(network).__name__} goes on with tokens: {_ADVICE}; "
-            f"layer={name!r} if that is what you want"
-        )
-    return layer
-
-
-_ADVICE = "pass layer=, a module that gives one, such as a convolution (grids made of a transformer's tokens are not read yet)"
-
-
-def _is_grid(shape: tuple[int, ...], pixels: Tensor) -> bool:
-    """Whether this is `(b, c, h, w)` with the proportions of the pixels; channels in the last place have others."""
-    if len(shape) != 4 or shape[0] != len(pixels) or shape[2] * shape[3] == 1:
-        return False
-    height, width = pixels.shape[2:]
-    return abs(shape[2] * width - shape[3] * height) <= max(height, width)  # one row or column more by rounding
-
-
-def _are_tokens(shape: tuple[int, ...]) -> bool:
-    """Whether these are `(b, n, d)`, or a grid with its channels in the last place."""
-    return (len(shape) == 3 and shape[1] > 1) or (len(shape) == 4 and shape[2] > 1)
+def is_followed_by_relu(head: Head, activations: Tensor, pixels: Tensor, view: LayerView) -> bool:
+    """Whether the head drops negative activations before it does anything else: a ReLU, as a function, follows the layer."""
+    outputs = [head(values, pixels, view) for values in (activations, activations.relu())]
+    tensors = [[tensor for _, tensor in tensors_in(output)] for output in outputs]
+    return bool((activations < 0).any()) and all(torch.equal(one, other) for one, other in zip(*tensors, strict=True))
 
 
 _tracing = threading.Lock()  # torch.fx swaps nn.Module's methods meanwhile, for the whole process
@@ -145,15 +94,18 @@ class _Tracer(fx.Tracer):
     Other threads, whose calls torch.fx sends here too while it traces, get what they would have had.
     """
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: nn.Module, watch: GradModeWatch) -> None:
         super().__init__()
-        self.layer, self.owner = layer, Owner()
+        self.layer, self.watch, self.owner = layer, watch, Owner()
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self.owner.is_calling:
             return forward(*args, **kwargs)
         inside = not self.is_leaf_module(m, "")
-        return super().call_module(m, m.forward if inside else forward, args, kwargs)  # without hooks, which may go again
+        result = super().call_module(m, m.forward if inside else forward, args, kwargs)  # without hooks, which may go again
+        if m is self.layer:
+            self.watch.reach_layer(wanted=True)
+        return result
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         return super().getattr(attr, attr_val, parameter_proxy_cache) if self.owner.is_calling else attr_val
@@ -168,10 +120,13 @@ def _graph_behind(network: nn.Module, name: str) -> _Trace:
     if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
         return nothing  # offloaded: accelerate's hooks bring the weights, and a graph has none
     try:
-        tracer = _Tracer(network.get_submodule(name))
-        with _tracing, tracer.owner:
-            whole = tracer.trace(network)
+        with torch.enable_grad(), GradModeWatch() as watch:
+            tracer = _Tracer(network.get_submodule(name), watch)
+            with _tracing, tracer.owner:
+                whole = tracer.trace(network)
     except Exception:  # somebody's forward may do anything with its input, and fail in any way when that is a symbol
+        return nothing
+    if watch.switched_off is not None:  # a graph does not hold the modes in which it was traced
         return nothing
     calls = [node for node in whole.nodes if node.op == "call_module" and node.target == name]
     if len(calls) != 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -38,6 +38,7 @@ def unchanged_state(module: nn.Module | None = None) -> Iterator[None]:
         stack.enter_context(undrawn_state(module))
         if module is not None:
             stack.enter_context(evaluation_mode(module))
+            stack.callback(_replace_inference_weights(module.modules()))
         yield
 
 
@@ -57,9 +58,14 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 def eval_mode_of_called_modules() -> Iterator[None]:
     """`evaluation_mode` of a network that is not known: of every module that this call runs."""
 
+    seen: set[nn.Module] = set()
+
     def switch(module: nn.Module, _args: Any) -> None:
         if is_compiled(module):
             stack.enter_context(switched_where_compiled(module))
+        if module not in seen:
+            seen.add(module)
+            stack.callback(_replace_inference_weights([module]))
 
     def mend(module: nn.Module, args: Any, output: Any) -> None:
         if isinstance(module, nn.BatchNorm2d):
@@ -70,6 +76,26 @@ def eval_mode_of_called_modules() -> Iterator[None]:
         stack.add(register_module_forward_hook, mend)
         with reads_as_evaluation(None):
             yield
+
+
+def _replace_inference_weights(modules: Iterable[nn.Module]) -> Callable[[], None]:
+    """Put copies in the place of weights made in inference mode, which no graph may hold; returns what puts them back."""
+    replaced: list[tuple[dict[str, Any], str, Tensor]] = []
+    for module in modules:
+        registers: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for tensors in registers:
+            for name, tensor in tensors.items():
+                if tensor is not None and tensor.is_inference():
+                    replaced.append((tensors, name, tensor))
+    for tensors, name, tensor in replaced:
+        copy = tensor.detach().clone()
+        tensors[name] = nn.Parameter(copy, requires_grad=False) if isinstance(tensor, nn.Parameter) else copy
+
+    def put_back() -> None:
+        for tensors, name, tensor in replaced:
+            tensors[name] = tensor
+
+    return put_back
 
 
 def _contiguous_gradient(_module: nn.Module, _args: Any, output: Tensor) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from .grad_modes import GradModeWatch, numpy_errors_explained
 from .layer_view import ActivationSlice, GridView
 from .ownership import OwnedHook, Owner
 
@@ -86,12 +87,16 @@ class LayerTap(HookStack):
 
     def __enter__(self) -> Self:
         super().__enter__()
+        self._wanted = self.wants_leaf or torch.is_grad_enabled()
+        self._watch = self.enter_context(GradModeWatch())
+        self.enter_context(numpy_errors_explained(self.name))
         self.add_to_output(self.layer, self._hook)
         return self
 
     def _hook(self, _module: nn.Module, _args: Any, output: Any) -> Any:
         self.calls += 1
         if self.replace is not None:
+            self._watch.reach_layer(self._wanted)
             return self.view.inject(self.replace, output)
         try:
             taken = self.view.extract(output)
@@ -102,8 +107,13 @@ class LayerTap(HookStack):
             return None
         self.leaf = taken.detach().requires_grad_()
         self._activations = self.leaf.detach()
-        torch.set_grad_enabled(True)  # until the surrounding no_grad() ends
+        self._watch.reach_layer(True)  # until the surrounding no_grad() of the caller ends
         return self.view.inject(self.leaf.clone(), output)
+
+    @property
+    def switched_off(self) -> str | None:
+        """Where the user's forward switched gradients off behind the layer; None if it did not."""
+        return self._watch.switched_off
 
     @property
     def activations(self) -> Tensor:
@@ -245,10 +255,10 @@ def overridden_output(layer: nn.Module, override: Callable[[Any], Any]) -> Itera
     wanted = torch.is_grad_enabled()
 
     def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
-        torch.set_grad_enabled(wanted)  # until no_grad() below ends
+        watch.reach_layer(wanted)  # until no_grad() below ends
         return override(output)
 
-    with torch.no_grad(), HookStack() as stack:
+    with torch.no_grad(), GradModeWatch() as watch, HookStack() as stack:
         stack.add_to_output(layer, hook)
         yield
 

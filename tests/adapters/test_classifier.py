@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from classifiers import CLASSES, NETWORKS, QuadrantClassifier, small_classifier
 from networks import COLOURS, noise_image, quadrant_image
@@ -283,12 +284,6 @@ def test_without_labels_classes_are_numbered_and_imagenets_are_known():
 # ---- what is refused -------------------------------------------------------------------------------------------------
 
 
-def vit():
-    import timm
-
-    return timm.create_model("test_vit", num_classes=CLASSES)
-
-
 class Pair(nn.Sequential):
     def forward(self, pixels):
         return super().forward(pixels), None
@@ -302,14 +297,9 @@ POOL = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     ("make", "options", "message"),
     [
         (
-            vit,
-            {"image_size": 160},
-            r"behind its last grid, 'patch_embed.proj', this VisionTransformer goes on with tokens: pass layer",
-        ),
-        (
             lambda: nn.Sequential(nn.Flatten(), nn.Linear(12288, 3)),
             {},
-            r"no module of this Sequential gives a grid .*pass layer=",
+            "no module of this Sequential gives, once an image, a grid or tokens .*pass layer=",
         ),
         (lambda: nn.Sequential(CONV, POOL), {"labels": ["a"]}, "has 4 outputs, expected a label for each, got 1"),
         (lambda: nn.Sequential(CONV, nn.ReLU()), {}, r"expected logits \(1, classes\) .* got shape \(1, 4, 8, 8\)"),
@@ -325,7 +315,7 @@ def test_bad_networks_are_refused(make, options, message):
 
 
 def test_a_transformers_convolution_can_be_looked_at():
-    model = mc.classifier(vit(), layer="patch_embed.proj", image_size=160)
+    model = mc.classifier(timm.create_model("test_vit", num_classes=CLASSES), layer="patch_embed.proj", image_size=160)
     e = mc.explain(model, noise_image())
     assert e.maps.shape == (1, 10, 10)
     assert e.maps.abs().max() > 0

