@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .adapters.custom_vqa import vqa
     from .adapters.load import load
     from .adapters.word_tokenizer import Words
+    from .core.errors import BrokenFile
     from .core.spans import Span, WordError
     from .methods.spec import METHODS, MethodSpec
     from .results.records import Failure, QuestionWord, SpanExplanation
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "METHODS",
     "SCORES",
+    "BrokenFile",
     "Check",
     "Explanation",
     "Failure",
@@ -64,6 +66,7 @@ _HOMES = {
     "adapters.custom_vqa": ("vqa",),
     "adapters.load": ("load",),
     "adapters.word_tokenizer": ("Words",),
+    "core.errors": ("BrokenFile",),
     "core.spans": ("Span", "WordError"),
     "methods.spec": ("METHODS", "MethodSpec"),
     "results.records": ("Failure", "QuestionWord", "SpanExplanation"),

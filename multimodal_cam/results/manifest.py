@@ -1,0 +1,172 @@
+"""The schema of a saved explanation: what `manifest.json` and `maps.safetensors` hold, and which of it fits together."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.errors import BrokenFile, shown
+from ..core.geometry import Placement
+from ..core.json_object import JSONObject
+from ..core.spans import Span
+from .explanation_data import ExplanationData
+
+FORMAT = 1
+NAMES = ("model", "method", "score", "unit", "layer")  # strings that the manifest stores unchanged
+TENSORS = {  # axes: tokens, alternatives, question's tokens, spans, rows and columns of the grid
+    "token_maps": "thw",
+    "token_scores": "t",
+    "token_log_probs": "t",
+    "token_reliance": "t",
+    "token_changes": "t",
+    "token_unplaced": "t",
+    "token_question": "tq",
+    "alternative_log_probs": "ta",
+    "alternative_scores": "ta",
+    "alternative_maps": "tahw",
+    "span_maps": "shw",
+}
+NEEDED = ("token_scores", "token_log_probs", "token_reliance")
+ADVICE = "bring the file back as it was saved, or explain the photo again"
+
+
+def manifest_of(explanation: ExplanationData) -> dict[str, Any]:
+    """What `manifest.json` says of an explanation, all but the hashes of its files."""
+    phrases = explanation.phrases_so_far
+    return {
+        "format": FORMAT,
+        "text": explanation.text,
+        **{name: getattr(explanation, name) for name in NAMES},
+        "counterfactual": explanation.counterfactual,
+        "image": [explanation.placement.width, explanation.placement.height],
+        "placement": asdict(explanation.placement),
+        "tokens": explanation.tokens,
+        "words": [asdict(word) for word in explanation.words],
+        "phrases": None if phrases is None else [asdict(phrase) for phrase in phrases],
+        "spans": list(explanation.span_maps),
+        "question": explanation.question,
+        "question_words": [asdict(word) for word in explanation.question_spans],
+        "alternatives": explanation.alternatives,
+        "instead_of": dict(explanation.instead_of),
+        "provenance": dict(explanation.provenance),
+    }
+
+
+def tensors_of(explanation: ExplanationData) -> dict[str, Tensor]:
+    """What `maps.safetensors` holds of an explanation."""
+    named = {name: getattr(explanation, name) for name in TENSORS if name != "span_maps"}
+    if explanation.span_maps:
+        named["span_maps"] = torch.stack(list(explanation.span_maps.values()))
+    return {name: value.contiguous() for name, value in named.items() if value is not None}
+
+
+def fields_of(manifest: JSONObject, tensors: dict[str, Tensor], tensor_path: Path) -> dict[str, Any]:
+    """Fields of the explanation, all but its image. Raises BrokenFile where manifest and tensors do not fit."""
+    manifest = _renamed(manifest)
+    tokens, spans = manifest.texts("tokens"), _ranges(manifest)
+    counts = {"t": len(tokens), "s": len(spans)}
+    alternatives = manifest.items("alternatives", "a list of texts for each token", _are_texts, ())
+    if alternatives and (len(alternatives) != len(tokens) or len(set(map(len, alternatives))) > 1):
+        raise manifest.broken("alternatives", f"equally many texts for each of the {len(tokens)} tokens")
+    counts["a"] = len(alternatives[0]) if alternatives else 0
+    _check_tensors(tensors, counts, tensor_path)
+    stacked = tensors.get("span_maps")
+    question_spans = _spans(manifest, "question_words", None)
+    _check_question(manifest, question_spans, tensors.get("token_question"))
+    words = _spans(manifest, "words", len(tokens))
+    if "token_maps" not in tensors and not {(word.start, word.stop) for word in words} <= set(spans):
+        raise manifest.broken("spans", "a range for each word, where there are no maps of tokens")
+    fields = {
+        "text": manifest.text("text"),
+        **{name: manifest.text(name) for name in NAMES},
+        "counterfactual": manifest.flag("counterfactual"),
+        "tokens": tokens,
+        "words": words,
+        "placement": _placement(manifest),
+        "parsed_phrases": None if manifest.values.get("phrases") is None else _spans(manifest, "phrases", len(tokens)),
+        "span_maps": dict(zip(spans, () if stacked is None else stacked, strict=True)),
+        "question": manifest.text_or_none("question"),
+        "question_spans": question_spans,
+        "alternatives": tuple(map(tuple, alternatives)),
+        "instead_of": manifest.text_table("instead_of", {}),
+        "provenance": manifest.text_table("provenance"),
+    }
+    return fields | {name: value for name, value in tensors.items() if name != "span_maps"}
+
+
+def _renamed(manifest: JSONObject) -> JSONObject:
+    """The manifest in today's form. Older versions prefixed the score with the sign and called `n_steps` nodes."""
+    if "counterfactual" in manifest:
+        return manifest
+    score, provenance = manifest.text("score"), manifest.text_table("provenance")
+    if "nodes" in provenance:
+        provenance["n_steps"] = provenance.pop("nodes")
+    changes = {"score": score.removeprefix("-"), "counterfactual": score.startswith("-"), "provenance": provenance}
+    return JSONObject({**manifest.values, **changes}, manifest.path, manifest.advice)
+
+
+def _placement(manifest: JSONObject) -> Placement:
+    entry = manifest.object("placement")
+    width, height, frame = entry.integer("width", 1), entry.integer("height", 1), entry.numbers("frame", 4)
+    if not (frame[0] < frame[2] and frame[1] < frame[3]):
+        raise entry.broken("frame", "x0 < x1 and y0 < y1")
+    if list(manifest.numbers("image", 2)) != [width, height]:
+        raise manifest.broken("image", f"the placement's size, {width} x {height}")
+    return Placement(width, height, (frame[0], frame[1], frame[2], frame[3]))
+
+
+def _spans(manifest: JSONObject, name: str, tokens: int | None) -> tuple[Span, ...]:
+    """Spans of a list; with `tokens`, none reaches beyond them."""
+    found = []
+    for entry in manifest.objects(name, ()):
+        start = entry.integer("start")
+        stop = entry.integer("stop", start + 1)
+        if tokens is not None and stop > tokens:
+            raise entry.broken("stop", f"at most {tokens}, the number of tokens")
+        found.append(Span(entry.text("text"), start, stop, entry.flag("known", True), entry.flag("glued", False)))
+    return tuple(found)
+
+
+def _ranges(manifest: JSONObject) -> list[tuple[int, int]]:
+    tokens = len(manifest.texts("tokens"))
+
+    def is_range(value: Any) -> bool:
+        numbers = isinstance(value, list) and len(value) == 2 and all(type(number) is int for number in value)
+        return numbers and 0 <= value[0] < value[1] <= tokens
+
+    found = manifest.items("spans", f"pairs start, stop within the {tokens} tokens", is_range)
+    return [(start, stop) for start, stop in found]
+
+
+def _check_question(manifest: JSONObject, spans: tuple[Span, ...], shares: Tensor | None) -> None:
+    last = max((span.stop for span in spans), default=0)
+    if spans and (shares is None or shares.shape[1] < last):
+        raise manifest.broken(
+            "question_words", f"spans within the {0 if shares is None else shares.shape[1]} tokens of the question"
+        )
+
+
+def _check_tensors(tensors: dict[str, Tensor], counts: dict[str, int], path: Path) -> None:
+    """Raise BrokenFile for tensors that are missing, unknown, or of another shape or type than the manifest says."""
+    needed = {*NEEDED, *(["span_maps"] if counts["s"] else []), *(["token_maps"] if not counts["s"] else [])}
+    if unknown := tensors.keys() - TENSORS.keys():
+        raise BrokenFile(path, f"tensors from {', '.join(TENSORS)}", shown(sorted(unknown)), ADVICE)
+    if missing := needed - tensors.keys():
+        raise BrokenFile(path, f"tensors {', '.join(sorted(needed))}", f"none of {shown(sorted(missing))}", ADVICE)
+    sizes = dict(counts)
+    for name in sorted(tensors, key=lambda name: list(TENSORS).index(name)):
+        tensor, axes = tensors[name], TENSORS[name]
+        for axis, size in zip(axes, tensor.shape, strict=False):
+            sizes.setdefault(axis, size)
+        wanted = tuple(sizes.get(axis, 0) for axis in axes)
+        if tensor.dtype != torch.float32 or tuple(tensor.shape) != wanted or 0 in tensor.shape[1:]:
+            found = f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+            raise BrokenFile(path, f"{name} as float32 {wanted}", found, ADVICE)
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
