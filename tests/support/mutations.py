@@ -117,7 +117,7 @@ def sample(inputs: list[Any], most: int | None, seed: int = 0) -> list[Any]:
 
 
 def outcome_of(read: Callable[[], object], *, clear: tuple[type[Exception], ...], path: Path, is_right: bool = True) -> str:
-    """What reading gives: "right", "clear" (an error of a `clear` class, in one line, that names a path below `path`), or a fault."""
+    """What reading gives: "right", "clear" (a `clear` error of one line that names a path below `path`), or what is at fault."""
     try:
         read()
     except clear as error:
