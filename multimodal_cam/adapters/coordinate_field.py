@@ -80,7 +80,7 @@ def _first_guess(place: Tensor, along: Tensor, other: Tensor) -> tuple[float, fl
     """Slopes and start by medians: what most of the pixels say."""
     slopes = []
     for axis, at in ((1, along), (0, other)):
-        step = max(1, place.shape[axis] // 6)
+        step = max(1, int((~place.isnan()).any(dim=1 - axis).sum()) // 6)  # of what is photo, and no padding
         n = place.shape[axis] - step
         rise = place.narrow(axis, step, n) - place.narrow(axis, 0, n)
         run = at.narrow(axis, step, n) - at.narrow(axis, 0, n)

@@ -99,7 +99,7 @@ def test_a_random_transform_is_refused_by_every_kind():
     from torchvision.transforms import RandomResizedCrop
 
     for kind in ("classifier", "captioner", "vqa"):
-        with pytest.raises(ValueError, match="moves photos at random .*pass placement="):
+        with pytest.raises(ValueError, match="moves or alters photos at random .*pass placement="):
             explained(kind, noise_image(), preprocess=Compose([RandomResizedCrop(32), ToTensor()]))
 
 

@@ -95,6 +95,13 @@ CROPS = {
     "equalized": lambda: lambda image: TO_TENSOR(ImageOps.equalize(CROPPED(image))),
     "autocontrast": lambda: lambda image: TO_TENSOR(ImageOps.autocontrast(CROPPED(image))),
     "posterized": lambda: lambda image: TO_TENSOR(ImageOps.posterize(CROPPED(image), 2)),
+    "log": lambda: lambda image: torch.log(TO_TENSOR(CROPPED(image)) + 0.01),
+    "logit": lambda: lambda image: torch.logit(TO_TENSOR(CROPPED(image)).clamp(0.01, 0.99)),
+    "black and white": lambda: lambda image: (TO_TENSOR(CROPPED(image)) > 0.5).float(),
+    "half precision": lambda: lambda image: TO_TENSOR(CROPPED(image)).half(),
+    "coordinates beside it": lambda: (
+        lambda image: torch.cat([TO_TENSOR(CROPPED(image)), torch.linspace(0, 1, 112).expand(1, 112, 112)])
+    ),
     "standardized": lambda: standardized,
     "jpeg": lambda: as_jpeg,
 }
@@ -147,6 +154,18 @@ def test_padding_and_other_crops(kind: str, size: tuple[int, int]) -> None:
     assert found(transform, photo(size)) == pytest.approx(frame(*size), abs=0.012)
 
 
+@pytest.mark.parametrize("size", [(900, 100), (60, 500), (40, 30), (3, 900)])
+def test_long_and_small_photos(size: tuple[int, int]) -> None:
+    assert found(lambda image: TO_TENSOR(image.resize((64, 64))), photo(size)) == pytest.approx((0, 0, 1, 1), abs=0.02)
+    if min(size) > 3:
+        frame, wanted = found(functools.partial(letterboxed, side=224), photo(size)), letterbox_frame(*size)
+        longest = max(wanted[2] - wanted[0], wanted[3] - wanted[1])
+        assert frame == pytest.approx(wanted, abs=0.015 * longest)
+    padded = v1.Compose([v1.CenterCrop(600), v1.Resize(200), TO_TENSOR])
+    frame = found(padded, photo((60, 45)))
+    assert frame == pytest.approx((-4.5, -6.167, 5.5, 7.167), abs=0.2)
+
+
 def test_a_photo_that_exif_turns(tmp_path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -177,13 +196,13 @@ REFUSED = {
     "turned by 10": (lambda image: TO_TENSOR(image.rotate(10)), "turns photos"),
     "montage": (montage, "puts parts of them together"),
     "perspective": (perspective, "warps photos"),
-    "random crop": (v1.Compose([v1.RandomCrop(100), TO_TENSOR]), "moves photos at random"),
-    "random resized crop": (v2.Compose([v2.RandomResizedCrop(100), v2.PILToTensor()]), "moves photos at random"),
-    "random flip": (v1.Compose([v1.RandomHorizontalFlip(), TO_TENSOR]), "moves photos at random"),
-    "random turn": (v1.Compose([v1.RandomRotation(20), TO_TENSOR]), "moves photos at random"),
+    "random crop": (v1.Compose([v1.RandomCrop(100), TO_TENSOR]), "moves or alters photos at random"),
+    "random resized crop": (v2.Compose([v2.RandomResizedCrop(100), v2.PILToTensor()]), "moves or alters photos at random"),
+    "random flip": (v1.Compose([v1.RandomHorizontalFlip(), TO_TENSOR]), "moves or alters photos at random"),
+    "random turn": (v1.Compose([v1.RandomRotation(20), TO_TENSOR]), "moves or alters photos at random"),
     "python's random": (
         lambda image: functional.crop(TO_TENSOR(image), random.randrange(50), 0, 100, 100),
-        "moves photos at random",
+        "moves or alters photos at random",
     ),
     "nothing": (lambda image: torch.zeros(3, 20, 20), "it .* so where maps lie"),
 }
