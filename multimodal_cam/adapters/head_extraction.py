@@ -119,6 +119,8 @@ def _graph_behind(network: nn.Module, name: str) -> _Trace:
     nothing: _Trace = None, frozenset()
     if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
         return nothing  # offloaded: accelerate's hooks bring the weights, and a graph has none
+    if "forward" in vars(network):
+        return nothing  # somebody put another forward on the object (autocast around it): torch.fx reads that of the class
     try:
         with torch.enable_grad(), GradModeWatch() as watch:
             tracer = _Tracer(network.get_submodule(name), watch)

@@ -21,6 +21,8 @@ INSIDE = {  # class of a wrapper -> attribute that holds the network
     "ModelEmaV3": "module",
     "DeepSpeedEngine": "module",
     "OptimizedModule": "_orig_mod",
+    "PeftMixedModel": "base_model",
+    "BaseTuner": "model",  # PEFT's layers without PEFT's model around them
 }
 SHARDED = ("FullyShardedDataParallel",)
 PREFIXES = ("_orig_mod.", "module.", "base_model.model.")  # of names within a wrapper
@@ -60,6 +62,12 @@ def refuse_torchscript(network: Any, what: str) -> None:
         )
 
 
+def _refuse_exported(network: Any, what: str) -> None:
+    """Raise ValueError for what `torch.export` wrote down: operations, and no layers among them."""
+    if isinstance(network, torch.export.ExportedProgram) or hasattr(network, "_guards_fn"):
+        raise ValueError(f"{what}: torch.export leaves no layers to look at: pass the nn.Module that it exported")
+
+
 def bare_name(name: str) -> str:
     """The name of a submodule without the wrappers' part: `module.layer4` -> `layer4`."""
     for prefix in PREFIXES:
@@ -97,6 +105,7 @@ def bare_weights(stored: Mapping[str, Any], names: Collection[str]) -> Mapping[s
 def _inside(network: Any, what: str) -> Any:
     """What a known wrapper holds; None for anything else. Raises ValueError for what cannot be looked into."""
     refuse_torchscript(network, what)
+    _refuse_exported(network, what)
     names = _class_names(network)
     if any(name in names for name in SHARDED):
         raise ValueError(f"{what}: the weights of this {type(network).__name__} are sharded: gather them in one plain network")

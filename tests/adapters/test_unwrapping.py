@@ -98,6 +98,25 @@ def lora(network: nn.Module) -> nn.Module:
     return peft.get_peft_model(network, peft.LoraConfig(target_modules=convolutions[:1], r=2))
 
 
+def lora_without_model(network: nn.Module) -> nn.Module:
+    peft = pytest.importorskip("peft")
+    convolutions = [name for name, part in network.named_modules() if isinstance(part, nn.Conv2d)]
+    return peft.LoraModel(network, peft.LoraConfig(target_modules=convolutions[:1], r=2), "default")
+
+
+def lora_mixed(network: nn.Module) -> nn.Module:
+    peft = pytest.importorskip("peft")
+    convolutions = [name for name, part in network.named_modules() if isinstance(part, nn.Conv2d)]
+    return peft.get_peft_model(network, peft.LoraConfig(target_modules=convolutions[:1], r=2), mixed=True)
+
+
+def prepared(network: nn.Module) -> nn.Module:
+    """Another forward on the object, as `Accelerator.prepare` writes it."""
+    own = network.forward
+    network.forward = lambda *args: own(*args)
+    return network
+
+
 def aligned(network: nn.Module) -> nn.Module:
     hooks = pytest.importorskip("accelerate.hooks")
     for module in network.modules():
@@ -130,6 +149,9 @@ WRAPPERS: dict[str, Callable[[nn.Module], nn.Module]] = {
         lightning,
         lightning_without_forward,
         lora,
+        lora_without_model,
+        lora_mixed,
+        prepared,
         aligned,
         offloaded,
         dispatched,
@@ -286,6 +308,30 @@ def test_torchscript_is_refused(script):
     ):
         with pytest.raises(ValueError, match="this is TorchScript"):
             make()
+
+
+def test_what_was_exported_is_refused():
+    pixels = torch.randn(2, 3, 64, 64)
+    program = torch.export.export(small_classifier("untraceable").module.body.eval(), (pixels,))
+    for exported in (program, program.module()):
+        with pytest.raises(ValueError, match="torch.export leaves no layers"):
+            mc.classifier(exported)
+
+
+@pytest.mark.parametrize("name", ["resnet", "sequential"])
+def test_a_forward_put_on_the_network_itself(name):
+    """torch.fx reads that of the class."""
+    network = small_classifier(name).module
+    model = mc.classifier(network, image_size=64)
+    before = mc.explain(model, PHOTO, text="class 2", method="evidence")
+    own = network.forward
+    network.forward = lambda pixels: 3 * own(pixels)
+    for each in (model, mc.classifier(network, image_size=64)):
+        found = mc.explain(each, PHOTO, text="class 2", method="evidence")
+        torch.testing.assert_close(found.maps, 3 * before.maps, rtol=1e-4, atol=1e-5)
+    network.forward = torch.autocast("cpu", torch.bfloat16)(own)
+    found = mc.explain(mc.classifier(network, image_size=64), PHOTO, text="class 2", method="evidence")
+    torch.testing.assert_close(found.maps, before.maps, rtol=0, atol=0.05 * before.maps.abs().max().item())
 
 
 def test_what_is_no_network():
