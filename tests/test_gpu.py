@@ -62,3 +62,56 @@ def test_the_devices_random_state_is_put_back():
     before = torch.cuda.get_rng_state()
     mc.explain(model, noise_image(), text=TEXT, method=lambda a, g: (a * g + 0 * torch.rand(1, device="cuda")).sum(dim=1))
     assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+def test_checksums_see_every_byte():
+    from multimodal_cam.adapters.network_state import checksums
+
+    torch.manual_seed(0)
+    tensors = [torch.randn(5000, 3000), torch.randn(7), torch.randn(11, dtype=torch.bfloat16), torch.tensor(3)]
+    there = [tensor.cuda() for tensor in tensors]
+    known = checksums(there)
+    assert checksums([tensor.clone() for tensor in there]) == known
+    assert checksums(tensors) != known  # another device
+    for tensor in there:
+        tensor.view(-1)[-1] += 1
+        assert checksums(there) != known
+        tensor.view(-1)[-1] -= 1
+    there[0].copy_(there[0].flip(0))
+    assert checksums(there) != known
+
+
+def test_the_check_of_the_weights_is_cheaper_than_a_pass():
+    from time import perf_counter
+
+    from torchvision.models import resnet50
+
+    from multimodal_cam.adapters.network_state import network_state
+
+    network, pixels = resnet50().cuda().eval(), torch.randn(1, 3, 224, 224, device="cuda")
+
+    def seconds(run):
+        run()
+        torch.cuda.synchronize()
+        start = perf_counter()
+        for _ in range(10):
+            run()
+        torch.cuda.synchronize()
+        return perf_counter() - start
+
+    with torch.no_grad():
+        assert seconds(lambda: network_state(network)) < 1.5 * seconds(lambda: network(pixels))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_and_parallel_networks():
+    bare = small_captioner()
+    bare.module.cuda()
+    expected = mc.explain(bare, noise_image(), text=TEXT, method="evidence")
+    for wrap in (torch.compile, torch.nn.DataParallel):
+        encoder = wrap(bare.encoder)
+        with torch.no_grad():
+            encoder(torch.randn(2, 3, 32, 32, device="cuda"))
+        model = mc.captioner(encoder=encoder, decoder=bare.decoder, tokenizer=bare.tokenizer, image_size=32, max_words=8)
+        found = mc.explain(model, noise_image(), text=TEXT, method="evidence")
+        torch.testing.assert_close(found.maps, expected.maps, rtol=1e-3, atol=1e-5)
