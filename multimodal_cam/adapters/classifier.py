@@ -51,6 +51,8 @@ class Classifier(CutNetworkAdapter, OutputsOfAnyKind, LabelChooser):
         blank = self.blank_inputs()
         noise = self.noise_inputs()
         with channels_explained(blank.pixels, preprocessing.transform is not None):
+            with evaluation_mode(self.module), torch.no_grad():  # first: of an output that is no tensor nothing can be said
+                self._checked_scores(self.module(blank.pixels), len(blank.pixels))
             self.tap_layer(self.layers.default(noise) if layer is None else _find_layer(network, layer))
         self._read_outputs()
         with evaluation_mode(self.module), torch.no_grad():
@@ -115,10 +117,14 @@ class Classifier(CutNetworkAdapter, OutputsOfAnyKind, LabelChooser):
 
     def _checked_logits(self, output: Any, rows: int) -> Tensor:
         """The network's output `(rows, classes)` as logits. Raises ValueError for another shape."""
+        return self.outputs.logits(self._checked_scores(output, rows))
+
+    def _checked_scores(self, output: Any, rows: int) -> Tensor:
+        """The network's output `(rows, classes)` as it is. Raises ValueError for another shape."""
         output = _output_tensor(output)
         fewest = 1 if self.outputs.kind == "sigmoid" else 2
         if isinstance(output, Tensor) and output.ndim == 2 and len(output) == rows and output.shape[1] >= fewest:
-            return self.outputs.logits(output)
+            return output
         what = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(
             f"{self.name}: expected logits ({rows}, classes) with two classes or more, got {what}; any other number is "

@@ -198,7 +198,7 @@ def test_the_first_failure_stops_and_leaves_nothing(photo: Path) -> None:
         (["--method", "gradcam"], 2, "choose from attention, eigen_grad_cam, evidence, grad_cam"),
         (["--score", "odds"], 2, "choose from contrast, log_prob, logit"),
         (["--model", "nonsense"], 2, "unknown model 'nonsense'; choose from"),
-        (["--model", "no_such_module:load"], 1, "no_such_module"),
+        (["--model", "no_such_module:load"], 2, "no_such_module"),
         (["--beam", "0"], 2, "--beam"),
         (["--scale", "sentence"], 2, "--scale"),
         (["--on-error", "ignore"], 2, "--on-error"),

@@ -51,10 +51,10 @@ def test_a_model_is_loaded_in_the_numbers_that_are_asked_for(checkpoints, dtype)
 
 def test_by_default_the_numbers_are_the_checkpoints(checkpoints, tmp_path):
     model = mc.load(checkpoints("blip-caption"), device="cpu")
-    assert model.dtype == torch.float32
-    model.model.bfloat16().save_pretrained(tmp_path)
-    model.processor.save_pretrained(tmp_path)
-    assert mc.load(tmp_path, device="cpu").dtype == torch.bfloat16
+    assert model.loaded.dtype == torch.float32
+    model.module.bfloat16().save_pretrained(tmp_path)
+    model.loaded.processor.save_pretrained(tmp_path)
+    assert mc.load(tmp_path, device="cpu").loaded.dtype == torch.bfloat16
 
 
 def test_numbers_are_for_checkpoints(checkpoints):
@@ -66,7 +66,7 @@ def test_numbers_are_for_checkpoints(checkpoints):
         mc.load("nic", device_map="auto")
     model = mc.load(checkpoints("blip-caption"), device="cpu")
     with pytest.raises(ValueError, match="dtype: this model is loaded already"):
-        mc.load(model.model, processor=model.processor, dtype="bfloat16")
+        mc.load(model.module, processor=model.loaded.processor, dtype="bfloat16")
 
 
 def test_numbers_on_the_command_line(checkpoints, tmp_path):
@@ -109,14 +109,14 @@ def test_weights_that_come_when_they_are_needed(accelerate, checkpoints, loaded,
     if way == "device_map":
         model = mc.load(checkpoints(name), device_map={"": "cpu"})
     else:
-        own = type(whole.model).from_pretrained(checkpoints(name))
+        own = type(whole.module).from_pretrained(checkpoints(name))
         if way == "cpu":
             accelerate.cpu_offload(own, execution_device=torch.device("cpu"))
         else:
             accelerate.disk_offload(own, tmp_path, execution_device=torch.device("cpu"))
         assert any(weight.device.type == "meta" for weight in own.parameters())
-        model = mc.load(own, processor=whole.processor)
-    assert model.device == torch.device("cpu")
+        model = mc.load(own, processor=whole.loaded.processor)
+    assert model.loaded.device == torch.device("cpu")
     before = [module.__dict__.get("forward") for module in model.module.modules()]
     for options in ({"method": "evidence", "n_steps": 4}, {"method": "grad_cam"}):
         torch.testing.assert_close(explained(model, case, **options).maps, explained(whole, case, **options).maps)
@@ -129,19 +129,19 @@ def test_a_part_on_the_disk(accelerate, checkpoints, loaded, tmp_path):
     case = case_of("llava")
     whole = loaded(case)
     places = {"model": "cpu", "lm_head": "disk"}
-    own = type(whole.model).from_pretrained(checkpoints("llava"), device_map=places, offload_folder=tmp_path)
-    model = mc.load(own, processor=whole.processor)
+    own = type(whole.module).from_pretrained(checkpoints("llava"), device_map=places, offload_folder=tmp_path)
+    model = mc.load(own, processor=whole.loaded.processor)
     torch.testing.assert_close(explained(model, case).maps, explained(whole, case).maps)
     with pytest.raises(ValueError, match="spread over devices, or quantised, and cannot be moved to 'cpu'"):
-        mc.load(own, processor=whole.processor, device="cpu")
+        mc.load(own, processor=whole.loaded.processor, device="cpu")
 
 
 def test_vilts_embeddings_stay(accelerate, checkpoints, loaded):
     whole = loaded(case_of("vilt"))
-    own = type(whole.model).from_pretrained(checkpoints("vilt"))
+    own = type(whole.module).from_pretrained(checkpoints("vilt"))
     accelerate.cpu_offload(own, execution_device=torch.device("cpu"))
     with pytest.raises(ValueError, match="keep its embeddings in memory"):
-        mc.load(own, processor=whole.processor)
+        mc.load(own, processor=whole.loaded.processor)
 
 
 def test_a_device_or_a_map_of_devices(checkpoints):
@@ -152,9 +152,9 @@ def test_a_device_or_a_map_of_devices(checkpoints):
 def test_weights_that_are_nowhere(checkpoints, loaded):
     whole = loaded(case_of("blip-caption"))
     with torch.device("meta"):
-        empty = type(whole.model)(whole.model.config)
+        empty = type(whole.module)(whole.module.config)
     with pytest.raises(ValueError, match="BlipVisionModel has no weights"):
-        mc.explain(mc.load(empty, processor=whole.processor), noise_image(), text="a dog")
+        mc.explain(mc.load(empty, processor=whole.loaded.processor), noise_image(), text="a dog")
 
 
 # ---- quantised -------------------------------------------------------------------------------------------------------------
@@ -172,9 +172,9 @@ def test_weights_of_eight_bits(torchao, checkpoints, loaded, tmp_path, name):
     case = case_of(name)
     whole = loaded(case)
     packing = TorchAoConfig(torchao.Int8WeightOnlyConfig())
-    own = type(whole.model).from_pretrained(checkpoints(name), quantization_config=packing, device_map="cpu")
+    own = type(whole.module).from_pretrained(checkpoints(name), quantization_config=packing, device_map="cpu")
     own.save_pretrained(tmp_path)
-    whole.processor.save_pretrained(tmp_path)
+    whole.loaded.processor.save_pretrained(tmp_path)
     model = mc.load(tmp_path, device="cpu")
     assert any(type(weight).__name__ == "Int8Tensor" for weight in model.module.parameters())
     for method in ("grad_cam", "evidence"):
@@ -182,7 +182,7 @@ def test_weights_of_eight_bits(torchao, checkpoints, loaded, tmp_path, name):
         assert alike(e.token_maps, explained(whole, case, method=method, n_steps=64).token_maps) > 0.98
     assert (e.completeness.abs() <= torch.maximum(0.01 * e.reliance.abs(), torch.tensor(0.02))).all()
     with pytest.raises(ValueError, match="quantised, and cannot be moved"):
-        mc.load(own, processor=whole.processor, device="cpu")
+        mc.load(own, processor=whole.loaded.processor, device="cpu")
 
 
 @pytest.mark.parametrize("bits", [8, 4])
@@ -194,8 +194,8 @@ def test_bitsandbytes(accelerate, checkpoints, loaded, bits):
     case = case_of("pix2struct")
     whole = loaded(case)
     packing = BitsAndBytesConfig(load_in_8bit=bits == 8, load_in_4bit=bits == 4)
-    own = type(whole.model).from_pretrained(checkpoints(case.name), quantization_config=packing, device_map="cpu")
-    model = mc.load(own, processor=whole.processor)
+    own = type(whole.module).from_pretrained(checkpoints(case.name), quantization_config=packing, device_map="cpu")
+    model = mc.load(own, processor=whole.loaded.processor)
     assert model.preprocess([noise_image()]).pixels.dtype == torch.float32
     e = explained(model, case)
     assert e.maps.any()
@@ -224,7 +224,7 @@ def test_weights_that_give_no_gradient(checkpoints, method):
     case = case_of("llava")
     model = mc.load(checkpoints(case.name), device="cpu")
     model.module.requires_grad_(False)
-    projector = model.model.model.multi_modal_projector
+    projector = model.module.model.multi_modal_projector
     projector.forward = torch.no_grad()(projector.forward)
     with pytest.raises(ValueError, match=r"does not depend on layer 'model.vision_tower.*quantise give no gradient"):
         explained(model, case, method=method)
@@ -252,7 +252,7 @@ def test_too_little_memory_is_told_before_anything_is_loaded(folder, monkeypatch
 def test_what_weights_take(checkpoints, folder):
     """Counted from the heads of the files: as they are loaded, quantised ones as they are stored."""
     settings = json.loads((folder / "config.json").read_text())
-    model = mc.load(checkpoints("blip-caption"), device="cpu").model
+    model = mc.load(checkpoints("blip-caption"), device="cpu").module
     stored = sum(weight.numel() for weight in dict(model.named_parameters()).values())
     assert memory.weights_size(folder, settings) == pytest.approx(4 * stored, rel=0.02)
     assert memory.weights_size(folder, settings, torch.bfloat16) == pytest.approx(2 * stored, rel=0.02)
@@ -262,7 +262,7 @@ def test_what_weights_take(checkpoints, folder):
 
 
 def test_shards_are_counted_once_and_all(checkpoints, folder):
-    model = mc.load(checkpoints("blip-caption"), device="cpu").model
+    model = mc.load(checkpoints("blip-caption"), device="cpu").module
     whole = memory.weights_size(folder, {})
     shutil.copy(folder / "model.safetensors", folder / "consolidated.safetensors")
     assert memory.weights_size(folder, {}) == whole
