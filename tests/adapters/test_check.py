@@ -6,7 +6,8 @@ import functools
 
 import pytest
 import torch
-from networks import noise_image, small_captioner, small_vqa, to_tensor
+from networks import WORDS as WORD_LIST
+from networks import Decoder, Encoder, noise_image, small_captioner, small_vqa, to_tensor
 from PIL import ImageOps
 
 import multimodal_cam as mc
@@ -141,3 +142,83 @@ def test_bundled_models_pass(name):
     found = mc.check(model, photo, question="what is the dog doing?" if model.task == "vqa" else None)
     assert all(one.passed for one in found), "\n".join(map(str, found))
     assert torch.is_grad_enabled()
+
+
+# ---- causes, other layers, encoders that give a vector, networks that were never trained --------------------------------
+
+
+def detail(name, model, **options) -> str:
+    return next(one.detail for one in mc.check(model, PHOTO, **options) if one.name == name)
+
+
+def test_a_failure_names_its_cause():
+    shifted = wrong(lambda right, inputs, ids, a: right(inputs, ids, a).roll(1, dims=1))
+    assert "logits scores the token" in detail(WORDS, shifted, text="a dog runs on grass")
+    flipped = small_captioner(layout="bchw")  # said by hand: what is measured is put upright
+    flipped.layer.last.register_forward_hook(lambda _m, _a, grid: grid.flip(2))
+    assert "the grid is upside down" in detail(PLACES, flipped)
+    mirrored = small_captioner(layout="bchw")
+    mirrored.layer.last.register_forward_hook(lambda _m, _a, grid: grid.flip(3))
+    assert "the grid is mirrored" in detail(PLACES, mirrored)
+    random = wrong(lambda right, inputs, ids, a: torch.nn.functional.dropout(right(inputs, ids, a), 0.5))
+    assert "F.dropout needs training=self.training" in detail(HEAD, random)
+    mixed = wrong(lambda right, inputs, ids, a: (lambda x: x + 0.1 * (x[:1] - x))(right(inputs, ids, a)))
+    assert "rows act on each other" in detail(BATCH, mixed)
+
+
+@pytest.mark.parametrize("layer", ["encoder.first", "encoder.norm"])
+def test_another_layer(layer):
+    assert failed(small_captioner(), layer=layer) == []
+    model = small_captioner()
+    assert failed(model, layer=model.encoder.first) == []
+    turned = small_captioner(layout="bchw")
+    turned.encoder.first.register_forward_hook(lambda _m, _a, grid: grid.flip(2))
+    assert failed(turned, layer=layer) == [PLACES]
+
+
+class VectorEncoder(torch.nn.Module):
+    """`(b, 3, 32, 32)` -> `(b, 6)`, as most Show and Tell encoders."""
+
+    def __init__(self):
+        super().__init__()
+        self.cnn = Encoder()
+
+    def forward(self, pixels):
+        return self.cnn(pixels).mean(dim=(2, 3))
+
+
+class VectorDecoder(Decoder):
+    def __init__(self):
+        super().__init__()
+        self.pool = torch.nn.Identity()
+
+
+def test_an_encoder_that_gives_a_vector():
+    torch.manual_seed(0)
+    parts = {"encoder": VectorEncoder(), "decoder": VectorDecoder()}
+    model = mc.captioner(tokenizer=WORD_LIST, bos=0, eos=1, unk=2, image_size=32, max_words=8, **parts)
+    found = {one.name: one for one in mc.check(model, PHOTO)}
+    assert list(found) == [WORDS, "the layer gives a grid"]
+    assert not found["the layer gives a grid"].passed
+    assert "encoder.cnn" in found["the layer gives a grid"].detail
+    assert failed(model, layer="encoder.cnn") == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_alarm_at_networks_that_were_never_trained(seed):
+    torch.manual_seed(seed)
+    plain = {"tokenizer": WORD_LIST, "bos": 0, "eos": 1, "unk": 2, "image_size": 32, "max_words": 8}
+    assert failed(mc.captioner(encoder=Encoder(), decoder=Decoder(), **plain)) == []
+    squeezed = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, stride=4, padding=1),
+        torch.nn.GroupNorm(1, 8),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(8, 8, 7, stride=4, padding=3),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(8, 3),
+    )
+    assert failed(mc.classifier(squeezed, image_size=32)) == []  # 2 x 2 cells, each of which sees the whole photo
+    with torch.no_grad():
+        squeezed[6].weight.mul_(1e-4)
+    assert failed(mc.classifier(squeezed, image_size=32)) == []  # slopes in the last digits of the logits
