@@ -57,8 +57,8 @@ def reaches_output(run: Callable[[Any], Any], pixels: Any, layer: nn.Module, vie
     if tap.leaf is None or not outputs:
         return False
     weights = [torch.rand(out.shape, generator=torch.Generator().manual_seed(0)).to(out) - 0.5 for out in outputs]
-    finite = [weight * torch.where(out.isfinite(), out, 0) for weight, out in zip(weights, outputs, strict=True)]
     with torch.enable_grad():
+        finite = [weight * torch.where(out.isfinite(), out, 0) for weight, out in zip(weights, outputs, strict=True)]
         (gradient,) = torch.autograd.grad([term.sum() for term in finite], tap.leaf, allow_unused=True)
     return gradient is not None and int(view.cells(gradient).any(dim=-3).sum()) > 1
 
