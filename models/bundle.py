@@ -14,12 +14,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from ..core.errors import BrokenFile, shown
 from ..core.signatures import sha256
+from ..core.tensor_file import read_tensors
 from .bundled_spec import BundledModelSpec
 from .captioner import Captioner
+from .model_config import ADVICE, CONFIG_HASH, ModelConfig, check_config_hash, config_sha256, empty_network, fill, read_config
 from .vocabulary import Vocabulary
 from .vqa_network import VQANetwork
 
@@ -78,6 +80,8 @@ def save_model(
     if answers:
         config["answers"] = answers
     config["training"] = dict(training)
+    config = json.loads(json.dumps(config))  # numbers as the file has them
+    config[CONFIG_HASH] = config_sha256(config)
     partial = folder / "config.partial"
     partial.write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
     os.replace(partial, folder / "config.json")
@@ -89,31 +93,28 @@ def load_model(folder: Path) -> TrainedModel:
 
     Raises:
         FileNotFoundError: `config.json` or `model.safetensors` is missing.
-        ValueError: The model is of no kind in `SPECS`, or the weights, or those of the borrowed encoder, have another hash than
-            `config.json` says.
+        BrokenFile: The config is malformed or was edited, the weights have another hash than it says or do not fit it, or the
+            borrowed encoder is not the one that the network was trained on.
     """
     config, state = _read(folder)
-    if config["kind"] not in SPECS:
-        raise ValueError(f"{folder}: unknown kind of model {config['kind']!r}; choose from {', '.join(SPECS)}")
-    spec = SPECS[config["kind"]]
-    with torch.device("meta"):  # no weights yet: to draw some first would move the user's random state
-        network: Any = spec.network(spec.config(**config["config"]))
-    if "encoder" in config:
-        lender = config["encoder"]
-        _, lent = _read(model_folder(lender["model"]))
-        if (found := encoder_sha256(lent)) != lender["sha256"]:
-            raise ValueError(
-                f"{folder} was trained on the encoder of {lender['model']} with sha256 {lender['sha256']}, there is one with "
-                f"{found}: train again, or bring that one back"
-            )
-        state |= {key: value for key, value in lent.items() if key.startswith("encoder.")}
-    state |= {key: state[twin] for key, twin in network.tied_weights.items()}
-    network.load_state_dict(state, assign=True)
-    for key, twin in network.tied_weights.items():  # each was assigned on its own
-        owner, _, name = key.rpartition(".")
-        setattr(network.get_submodule(owner), name, network.get_parameter(twin))
-    answers = tuple(config.get("answers", ()))
-    return TrainedModel(spec, network.eval(), Vocabulary(tuple(config["vocabulary"])), answers, config["sha256"])
+    network = empty_network(config, folder / "config.json")
+    if config.lender is not None:
+        state |= _borrowed_encoder(folder / "config.json", *config.lender)
+    fill(network, state, folder / "model.safetensors")
+    check_config_hash(folder / "config.json")
+    return TrainedModel(config.spec, network.eval(), config.vocabulary, config.answers, config.sha256)
+
+
+def _borrowed_encoder(path: Path, name: str, expected: str) -> dict[str, Tensor]:
+    """Tensors of the encoder that the config at `path` says another model lends."""
+    lender = model_folder(name)
+    if not (lender / "config.json").is_file():
+        raise BrokenFile(path, "the encoder of a model that is here", f"{shown(name)}, which is not", "bring that one back")
+    _, lent = _read(lender)
+    if (found := encoder_sha256(lent)) != expected:
+        wanted = f"the encoder of {shown(name)}, on which it was trained, with sha256 {shown(expected, 64)}"
+        raise BrokenFile(path, wanted, f"one with {found}", "train again, or bring that one back")
+    return {key: value for key, value in lent.items() if key.startswith("encoder.")}
 
 
 def encoder_sha256(state: Mapping[str, Tensor]) -> str:
@@ -125,22 +126,17 @@ def encoder_sha256(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The folder's `config.json` and its tensors in float32, checked against the hash."""
-    from safetensors.torch import load_file
-
+def _read(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """The folder's config and its tensors in float32, checked against the hash."""
     config_file, weights_file = folder / "config.json", folder / "model.safetensors"
     for file in (config_file, weights_file):
         if not file.is_file():
             raise FileNotFoundError(f"{folder} holds no trained model: {file.name} is missing")
-    config: dict[str, Any] = json.loads(config_file.read_text(encoding="utf-8"))
-    digest = sha256(weights_file)
-    if digest != config["sha256"]:
-        raise ValueError(
-            f"{weights_file} is damaged or not the file that config.json belongs to: expected sha256 {config['sha256']}, "
-            f"got {digest}; fetch it again"
-        )
-    state: dict[str, Tensor] = load_file(weights_file)
+    config = read_config(config_file, SPECS)
+    if (digest := sha256(weights_file)) != config.sha256:
+        expected = f"the file that config.json belongs to, with sha256 {config.sha256}"
+        raise BrokenFile(weights_file, expected, f"a damaged or another one, {digest}", "fetch it again")
+    state = read_tensors(weights_file, ADVICE)
     return config, {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 

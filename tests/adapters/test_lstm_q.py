@@ -144,7 +144,7 @@ def test_another_encoder_than_the_one_it_was_trained_on_is_refused(tmp_path, net
     config = json.loads((tmp_path / "config.json").read_text())
     config["encoder"]["sha256"] = "0" * 64
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="was trained on the encoder of .* with sha256 0000.*: train again"):
+    with pytest.raises(ValueError, match="expected the encoder of .*, on which it was trained, with sha256 .0000.*: train again"):
         mc.load(tmp_path)
 
 

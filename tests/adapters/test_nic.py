@@ -177,7 +177,7 @@ def test_damaged_weights_are_refused(tmp_path, network):
     save_model(network, Vocabulary(("<eos>", "<bos>", "<unk>", *WORDS)), tmp_path, training={})
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="damaged or not the file that config.json belongs to: expected sha256"):
+    with pytest.raises(ValueError, match="expected the file that config.json belongs to, with sha256"):
         mc.load(tmp_path)
     weights.unlink()
     with pytest.raises(FileNotFoundError, match="model.safetensors is missing"):
