@@ -43,7 +43,8 @@ def explain_score(
 
     Returns:
         Maps of the scores' shape and the grid behind it, `(b, h, w)` or `(b, m, h, w)`: signed, raw, float32, on the CPU.
-        `geometry.place` draws a map on an image.
+        `geometry.place` draws a map on an image; `adapters.transform_placement.TransformPlacement(transform)(width, height)` says
+        where the pixels of your transform lie on it.
 
     Raises:
         ValueError: The scores have another shape or do not depend on `layer`; or `layer` outputs no grid, does not run, or runs

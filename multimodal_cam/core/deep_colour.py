@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,17 +10,30 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+_log = logging.getLogger("multimodal_cam")
+
 OTHER_BYTE = {";16B": ";16L", ";16L": ";16B", ";16N": ";16B"}  # raw modes that take the other one of two bytes
 
 
 def has_deep_colour(image: Image.Image) -> bool:
-    """Whether an opened, not yet loaded file has 16 bits for each colour."""
+    """Whether an opened, not yet loaded file has 16 bits for each colour (and transparency)."""
+    raw_mode = _raw_mode(image)
+    if raw_mode.startswith("LA"):
+        _log.warning("16-bit grey with transparency: its upper 8 bits are read (save it without transparency for all of them)")
+        return False
+    return image.mode in ("RGB", "RGBA") and bool(raw_mode)
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """Pillow's name of how 16-bit values lie in a file; empty for other files."""
     tiles: Any = getattr(image, "tile", None)
-    return image.mode == "RGB" and bool(tiles) and any(end in str(tiles[0][3]) for end in OTHER_BYTE)
+    args = tiles[0][3] if tiles else ""
+    first = str(args[0] if isinstance(args, tuple) and args else args)
+    return first if any(end in first for end in OTHER_BYTE) else ""
 
 
 def deep_colour(path: Path) -> np.ndarray:
-    """The colours `(H, W, 3)` of such a file, uint16."""
+    """The colours `(H, W, 3)` of such a file, uint16; with transparency `(H, W, 4)`."""
     import numpy as np
     from PIL import Image
 

@@ -59,10 +59,15 @@ def load_image(source: ImageSource, *, raw: bool = False) -> Image.Image:
     )
 
 
-def _from_values(values: np.ndarray, name: str, raw: bool, bits: int | None = None) -> Image.Image:
+def _from_values(values: np.ndarray, name: str, raw: bool, bits: int | None = None, has_alpha: bool = False) -> Image.Image:
+    """The image that draws `values`; the fourth band of those with `has_alpha` is their opacity."""
     from PIL import Image
 
-    image = Image.fromarray(drawn(values, name, bits)).convert("RGB")
+    image = Image.fromarray(drawn(values[..., :3] if has_alpha else values, name, bits)).convert("RGB")
+    if has_alpha:
+        opacity = values[..., 3] / max(int(values[..., 3].max()), 1)
+        image.putalpha(Image.fromarray((opacity * 255).round().astype("uint8")))
+        image = _on_white(image, name)
     return with_stored_values(image, values) if raw else image
 
 
@@ -103,7 +108,8 @@ def _read(path: Path, name: str, raw: bool) -> Image.Image:
         turn = _turn(image, name)
         with _damage_said(repr(name)):
             values = deep_colour(path)
-        return _from_values(values if turn is None else _turned(values, turn), repr(name), raw, file_bits(image))
+        values = values if turn is None else _turned(values, turn)
+        return _from_values(values, repr(name), raw, file_bits(image), has_alpha=values.shape[2] == 4)
 
 
 def _check_path(path: Path, name: str) -> None:

@@ -162,6 +162,22 @@ def test_16_bit_colours_are_read_whole(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(np.asarray(image), colours / 257, atol=0.51)
 
 
+def test_16_bit_colours_with_transparency(tmp_path: Path, caplog) -> None:
+    cv2 = pytest.importorskip("cv2")
+    colours = np.full((4, 5, 4), 2048, np.uint16)
+    colours[..., 3] = 65535
+    colours[0, 0, 3] = 0
+    cv2.imwrite(str(tmp_path / "photo.png"), colours)
+    image = load_image(tmp_path / "photo.png", raw=True)
+    assert (image.getpixel((1, 1)), image.getpixel((0, 0))) == ((128,) * 3, (255,) * 3)
+    assert (stored_values(image) == colours).all()
+    assert "read as 12-bit" in caplog.text
+    assert "composited on white" in caplog.text
+    (tmp_path / "grey.png").write_bytes(png(4, 3, bits=16, color=4, value=0x8040))
+    assert load_image(tmp_path / "grey.png").mode == "RGB"
+    assert "its upper 8 bits are read" in caplog.text
+
+
 def test_grey_arrays_and_tensors() -> None:
     grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
     for source in (grey, grey[..., None], torch.from_numpy(grey), torch.from_numpy(grey)[None]):
