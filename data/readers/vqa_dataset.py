@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...core.image_paths import open_image
 from .question_record import OnSkip, Question
 
 T = TypeVar("T")
@@ -79,7 +80,7 @@ def read_attention(path: Path | str, size: tuple[int, int] = (14, 14)) -> NDArra
     rows, columns = size
     with Path(path).open("rb") as file:
         try:
-            grey = Image.open(file).convert("F")
+            grey = open_image(file).convert("F")
         except (OSError, SyntaxError) as error:  # Pillow raises the latter for broken PNG chunks
             raise ValueError(f"{path}: expected an attention map as a picture ({error})") from None
     cells = np.asarray(grey.resize((columns, rows), Image.Resampling.BOX), dtype=np.float64)

@@ -6,6 +6,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .image_paths import open_image
+
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
@@ -35,9 +37,8 @@ def _raw_mode(image: Image.Image) -> str:
 def deep_colour(path: Path) -> np.ndarray:
     """The colours `(H, W, 3)` of such a file, uint16; with transparency `(H, W, 4)`."""
     import numpy as np
-    from PIL import Image
 
-    with Image.open(path) as upper, Image.open(path) as lower:
+    with open_image(path) as upper, open_image(path) as lower:
         other: Any = lower
         other.tile = [tile._replace(args=_other_byte(tile.args)) for tile in other.tile]
         colours: np.ndarray = (np.asarray(upper).astype(np.uint16) << 8) | np.asarray(lower)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .deep_colour import deep_colour, has_deep_colour
 from .dicom import is_dicom, read_dicom
+from .image_paths import FORMATS, check_path, open_image
 from .stored_values import drawn, file_bits, stored_values, with_stored_values
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 178_956_970  # where Pillow refuses too: 1.3 times a 12,000 x 11,000 photo
 ORIENTATION = 0x0112  # the EXIF tag
-URL = re.compile(r"[a-z][a-z0-9+.-]+:/|data:", re.IGNORECASE)
 
 _log = logging.getLogger("multimodal_cam")
 _lock = threading.Lock()
@@ -41,8 +40,9 @@ def load_image(source: ImageSource, *, raw: bool = False) -> Image.Image:
 
     With `raw`, `stored_values` of the image are those of the source, upright, with as many bands as there are.
 
-    Raises FileNotFoundError or IsADirectoryError for such paths, TypeError for what is no photo at all, and
-    ValueError for URLs, damaged files, wrong arrays, and more than `MAX_PIXELS` pixels.
+    Files are opened as one of `FORMATS` only, whatever they are called. Raises FileNotFoundError or IsADirectoryError for such
+    paths, TypeError for what is no photo at all, and ValueError for URLs, base64, other formats, damaged files, wrong arrays, and
+    more than `MAX_PIXELS` pixels or `image_paths.MAX_BYTES` bytes.
     """
     from PIL import Image
 
@@ -93,13 +93,13 @@ def _read(path: Path, name: str, raw: bool) -> Image.Image:
     """The image in a file; `name` is the path as it was given."""
     from PIL import Image
 
-    _check_path(path, name)
+    check_path(path, name)
     if is_dicom(path):
         values, shown = read_dicom(path, name)
         image = Image.fromarray(shown).convert("RGB")
         return with_stored_values(image, values) if raw else image
     with _damage_said(repr(name)), _quiet():
-        opened = Image.open(path)
+        opened = open_image(path)
     with opened as image:
         _say_frames(image, name)
         if not has_deep_colour(image):
@@ -110,20 +110,6 @@ def _read(path: Path, name: str, raw: bool) -> Image.Image:
             values = deep_colour(path)
         values = values if turn is None else _turned(values, turn)
         return _from_values(values, repr(name), raw, file_bits(image), has_alpha=values.shape[2] == 4)
-
-
-def _check_path(path: Path, name: str) -> None:
-    if path.is_dir():
-        raise IsADirectoryError(f"{name!r} is a directory: give its photos, for example sorted(Path({name!r}).glob('*.jpg'))")
-    if not path.exists():
-        if URL.match(name):
-            raise ValueError(f"{name!r} is a URL, and this library fetches nothing: download the file and give its path")
-        where = "" if path.is_absolute() else f" in {Path.cwd()}"
-        raise FileNotFoundError(f"there is no file {name!r}{where}: check the path")
-    if not path.is_file():
-        raise ValueError(f"{name!r} is no regular file: give the path of an image file")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{name!r} is empty (0 bytes): copy or download it again")
 
 
 def _say_frames(image: Image.Image, name: str) -> None:
@@ -266,7 +252,9 @@ def _damage_said(name: str) -> Iterator[None]:
     except Image.DecompressionBombError:
         raise ValueError(f"{name} {_too_large()}") from None
     except UnidentifiedImageError:
-        raise ValueError(f"{name} is no image that Pillow can read: save it as JPEG or PNG (HEIC photos too)") from None
+        raise ValueError(
+            f"{name} is no image that Pillow can read as {', '.join(FORMATS)}: save it as JPEG or PNG (HEIC photos too)"
+        ) from None
     except Exception as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) is not None:
             raise  # the machine's fault, not the photo's
