@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,66 +12,102 @@ from torch import Tensor, nn
 from .adapters.unwrapping import refuse_torchscript
 from .core.call_scope import eval_mode_of_called_modules, unchanged_state
 from .core.gradients import ProductLog, score_gradients
-from .core.hooks import LayerTap, ReadoutTap
+from .core.hooks import ReadoutTap
+from .core.layout_measurement import has_pictures, rows_and_size
 from .core.module_claims import exclusive
+from .core.score_rows import ScoreRows
+from .core.scored_layer import ScoredLayer, find_module, run_with
 from .methods.path import integrated_gradients, mean_gradients
 from .methods.spec import CamMethod, MethodSpec, find_method
 
 
 def explain_score(
     fn: Callable[..., Tensor],
-    layer: nn.Module,
-    inputs: Tensor | Sequence[Any],
+    layer: nn.Module | str,
+    inputs: Tensor | Sequence[Any] | Mapping[str, Any],
     *,
     method: str | CamMethod = "grad_cam",
-    baseline: Tensor | Sequence[Any] | None = None,
+    baseline: Tensor | Sequence[Any] | Mapping[str, Any] | None = None,
     n_steps: int = 16,
+    layout: str | None = None,
+    call: int | Literal["all"] | None = None,
 ) -> Tensor:
     """One map for each score: where in `layer`'s grid the numbers come from that `fn(*inputs)` returns.
 
     All gradients come from one forward pass, in one batched product. Modules are in evaluation mode while they run; nothing else
-    of the network is touched, no `.grad` either.
+    of the network is touched, no `.grad` either. The layer's axes are measured the first time: nine passes up to the layer.
 
     Args:
         fn: Runs the network once and returns a score for each of `b` images, `(b,)`, or several, `(b, m)`; a plain number is one
-            image's. The scores of a row may depend on that image only.
-        layer: A module that outputs `(b, c, h, w)` once in a forward pass.
-        inputs: The arguments of `fn`; a tensor is its only one.
+            image's. The scores of a row may depend on that image, or clip of frames, only.
+        layer: A module that outputs a grid or tokens, or its dotted name in the network that `fn` runs.
+        inputs: The arguments of `fn`: a tensor is its only one, a dict holds them by name.
         method: A name of `METHODS`, or a function `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`.
         baseline: For `evidence`: the inputs that stand for nothing (a black screen, a mean image). The maps add up to
-            `fn(*inputs) - fn(*baseline)`.
+            `fn(*inputs) - fn(*baseline)`, but for what tokens without a place (CLS) add.
         n_steps: Steps of the path of `evidence`, one forward pass each.
+        layout: What the layer's axes are (`channels_last`, `tokens`, `regions`, or letters such as `bhwc`, `b1+nc`, `bcthw`);
+            `tchw` for rows that are the frames of one clip. None: they are measured, by changing parts of the pixels.
+        call: Which run is explained of a layer that runs several times, from 0 (siamese networks: the first or second image);
+            `"all"` for the maps of each, stacked.
 
     Returns:
         Maps of the scores' shape and the grid behind it, `(b, h, w)` or `(b, m, h, w)`: signed, raw, float32, on the CPU.
+        Frames and 3-D layers give `(..., t, h, w)`, regions `(..., r)`, `call="all"` `(calls, ...)`.
         `geometry.place` draws a map on an image; `adapters.transform_placement.TransformPlacement(transform)(width, height)` says
         where the pixels of your transform lie on it.
 
     Raises:
-        ValueError: The scores have another shape or do not depend on `layer`; or `layer` outputs no grid, does not run, or runs
-            more than once.
+        ValueError: The scores have another shape, do not depend on `layer` or hang together over rows; or `layer` outputs no
+            grid, does not run, or runs more than once.
     """
-    refuse_torchscript(layer, "layer")
     spec = _method(method, baseline)
     if n_steps < 1:
         raise ValueError(f"n_steps: expected 1 or more, got {n_steps}")
+    with unchanged_state(), eval_mode_of_called_modules():
+        module = find_module(fn, layer, inputs) if isinstance(layer, str) else layer
+        refuse_torchscript(module, "layer")
+        with exclusive(module):
+            if call != "all":
+                return _maps(ScoredLayer.of(fn, module, inputs, layout, call), inputs, spec, baseline, n_steps)
+            first = ScoredLayer.of(fn, module, inputs, layout, 0)
+            each = [replace(first, call=i) for i in range(_runs(first, inputs))]
+            maps = [_maps(one, inputs, spec, baseline, n_steps) for one in each]
+    if len({one.shape for one in maps}) > 1:
+        shapes = ", ".join(str(tuple(one.shape)) for one in maps)
+        raise ValueError(f'call="all": the maps of the runs differ in size, {shapes}: explain them one by one, call=0 and so on')
+    return torch.stack(maps)
+
+
+def _runs(scored: ScoredLayer, inputs: Any) -> int:
+    """How often the layer runs."""
+    with torch.no_grad(), scored.tap() as tap:
+        run_with(scored.fn, inputs)
+    return tap.calls
+
+
+def _maps(scored: ScoredLayer, inputs: Any, spec: MethodSpec, baseline: Any, n_steps: int) -> Tensor:
+    """Maps of the scores' shape and the grid behind it."""
     log = ProductLog(
         "fn: the gradient of the scores is not finite: check the weights and the inputs",
-        f"fn: the scores do not depend on the layer, {type(layer).__name__}: choose one that they come from",
+        f"fn: the scores do not depend on the layer, {scored.name}: choose one that they come from",
     )
-    with exclusive(layer), unchanged_state(), eval_mode_of_called_modules():
-        activations, scores, leaf = _run(fn, layer, inputs)
-        if spec.kind == "path":
-            start, _, _ = _run(fn, layer, baseline)
-            gradients = _path_gradients(fn, layer, inputs, activations, start, n_steps, log)
-            maps = integrated_gradients(activations, start, gradients)
-        else:
-            gradients = _gradients(scores, leaf, log)
-            rows = activations.to(gradients.dtype).expand_as(gradients)
-            maps = spec.maps(rows.flatten(0, 1), gradients.flatten(0, 1)).view(*gradients.shape[:2], *activations.shape[2:])
+    activations, scores, leaf = scored.run(inputs)
+    rows = ScoreRows.of(scores, leaf, images=rows_and_size(inputs)[0] if has_pictures(inputs) else None, frames=scored.frames)
+    cells = scored.view.cells(activations)
+    if spec.kind == "path":
+        start, _, _ = scored.run(baseline)
+        gradients = _path_gradients(scored, inputs, activations, start, n_steps, log)
+        begin = scored.view.cells(start.expand_as(activations))
+        maps = integrated_gradients(cells, begin, scored.view.cells(gradients))
+    else:
+        gradients = scored.view.cells(_gradients(scores, leaf, log))
+        at = cells.to(gradients.dtype).expand_as(gradients)
+        maps = spec.maps(at.flatten(0, 1), gradients.flatten(0, 1)).view(*gradients.shape[:2], *cells.shape[-2:])
     log.require_dependence()
-    shape = (*scores.shape, *activations.shape[2:])
-    return maps.transpose(0, 1).reshape(shape).detach().to("cpu", torch.float32, copy=True)
+    maps = rows.by_image(maps.flatten(2))
+    shape = (*scores.shape, *([rows.each] if rows.frames else []), *scored.grid_shape(cells, activations))
+    return maps.reshape(shape).detach().to("cpu", torch.float32, copy=True)
 
 
 def _method(method: str | CamMethod, baseline: Any) -> MethodSpec:
@@ -81,36 +118,15 @@ def _method(method: str | CamMethod, baseline: Any) -> MethodSpec:
     return spec
 
 
-def _run(fn: Callable[..., Tensor], layer: nn.Module, inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """The layer's activations `(b, c, h, w)`, the scores, and the leaf in the layer's place that they come from."""
-    with torch.no_grad(), LayerTap(layer, type(layer).__name__, leaf=True) as tap:
-        scores = fn(*_arguments(inputs))
-    activations = tap.activations
-    assert tap.leaf is not None
-    b = len(activations)
-    if not isinstance(scores, Tensor):
-        raise ValueError(f"fn: expected a tensor of scores, got {type(scores).__name__}")
-    if scores.shape[:1] != (b,) and (scores.ndim or b != 1) or scores.ndim > 2:
-        raise ValueError(
-            f"fn: expected scores ({b},) or ({b}, m), one row for each row of the layer's output, got {tuple(scores.shape)}"
-        )
-    if not scores.requires_grad:
-        raise ValueError(
-            "fn: the scores do not depend on the layer in a way that can be differentiated: return what is computed from it, "
-            "before argmax, detach, item or numpy"
-        )
-    return activations, scores, tap.leaf
-
-
 def _path_gradients(
-    fn: Callable[..., Tensor], layer: nn.Module, inputs: Any, activations: Tensor, start: Tensor, n_steps: int, log: ProductLog
+    scored: ScoredLayer, inputs: Any, activations: Tensor, start: Tensor, n_steps: int, log: ProductLog
 ) -> Tensor:
-    """Mean gradients `(m, b, c, h, w)` from `start` to `activations`: the whole network runs for each step, overridden there."""
+    """Mean gradients `(m, r, ...)` from `start` to `activations`: the whole network runs for each step, overridden there."""
 
     def gradients_at(points: Tensor) -> tuple[Tensor]:
         leaf = points[0].detach().requires_grad_()
-        with torch.enable_grad(), LayerTap(layer, replace=leaf.clone()):  # a clone: what follows may write on it
-            return (_gradients(fn(*_arguments(inputs)), leaf, log),)
+        with torch.enable_grad(), scored.tap(replace=leaf.clone()):  # a clone: what follows may write on it
+            return (_gradients(run_with(scored.fn, inputs), leaf, log),)
 
     (gradients,) = mean_gradients(
         gradients_at, activations, start.expand_as(activations), n_steps=n_steps, steps_at_once=lambda: 1
@@ -118,12 +134,9 @@ def _path_gradients(
     return gradients
 
 
-def _arguments(inputs: Any) -> Sequence[Any]:
-    return (inputs,) if isinstance(inputs, Tensor) else inputs
-
-
 def _gradients(scores: Tensor, leaf: Tensor, log: ProductLog) -> Tensor:
-    """The gradient of each score `(m, b, c, h, w)`, at least float32."""
+    """The gradient of each score `(m, r, ...)`, at least float32, summed over the images, each of which has rows of its own."""
+    images = len(scores) if scores.ndim else 1
     with ReadoutTap(None) as cut:
-        (gradients,) = score_gradients(scores.reshape(len(leaf), -1, 1), leaf, cut, log.checked, log)
+        (gradients,) = score_gradients(scores.reshape(images, -1, 1), leaf, cut, log.checked, log)
     return gradients[:, 0]

@@ -17,6 +17,8 @@ from .layer_layout import LayerLayout
 
 FOLLOWS = 0.12  # correlation of index and strip from which an axis follows the photo
 LOCATED = 0.55  # correlation of the tokens' measured and expected places
+BY_CHANCE = 0.8  # as much of that may a few channels follow by chance
+UNBALANCED = 0.3  # a grid that follows one direction follows the other, too, by more than this share
 MAX_UNPLACED = 16  # tokens without a place (CLS, registers) on one side of the grid
 OFF_SHAPE = 1.5  # |log| by which a grid's proportions may differ from the pixels'
 
@@ -95,15 +97,18 @@ def _grid_axes(responses: Responses, axes: list[int]) -> tuple[int, int] | None:
     across = {axis: abs(responses.follows(axis, "across")) for axis in axes}
     h, w = max(down, key=lambda axis: down[axis]), max(across, key=lambda axis: across[axis])
     single = [axis for axis in axes if responses.shape[axis] == 1]
-    limit_down, limit_across = max(FOLLOWS, down[h] / 2), max(FOLLOWS, across[w] / 2)
     if down[h] < FOLLOWS and across[w] > LOCATED and len(single) == 1:
-        h, limit_down, limit_across = single[0], FOLLOWS, FOLLOWS
+        h = single[0]
     elif across[w] < FOLLOWS and down[h] > LOCATED and len(single) == 1:
-        w, limit_down, limit_across = single[0], FOLLOWS, FOLLOWS
-    elif down[h] < FOLLOWS or across[w] < FOLLOWS:
+        w = single[0]
+    elif min(down[h], across[w]) < max(FOLLOWS, UNBALANCED * max(down[h], across[w])):
         return None
-    clear = h != w and all(down[axis] <= limit_down for axis in axes if axis != h)
-    return (h, w) if clear and all(across[axis] <= limit_across for axis in axes if axis != w) else None
+    if h == w or down[w] > max(FOLLOWS, down[h] / 2) or across[h] > max(FOLLOWS, across[w] / 2):
+        return None  # an attention matrix follows one direction along both of its axes
+    limit = FOLLOWS if single and (h in single or w in single) else BY_CHANCE
+    rest = [axis for axis in axes if axis not in (h, w)]
+    clear = all(down[axis] <= max(FOLLOWS, limit * down[h]) and across[axis] <= max(FOLLOWS, limit * across[w]) for axis in rest)
+    return (h, w) if clear else None
 
 
 def _grid_layout(responses: Responses, batch: int, axes: list[int]) -> LayerLayout | None:
@@ -135,7 +140,7 @@ def _token_layout(responses: Responses, batch: int, axes: list[int], pixel_size:
     """Tokens, if one axis follows the photo and its tokens have places that make a grid."""
     strength = {axis: max(responses.follows(axis, "down"), responses.follows(axis, "across")) for axis in axes}
     c, n = sorted(axes, key=lambda axis: strength[axis])
-    if strength[n] < FOLLOWS or strength[c] > max(FOLLOWS, strength[n] / 2):
+    if strength[n] < FOLLOWS or strength[c] > max(FOLLOWS, BY_CHANCE * strength[n]):
         return None
     y, x = (_places(responses.energy[direction][n]) for direction in ("down", "across"))
     best, best_score = None, LOCATED

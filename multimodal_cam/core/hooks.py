@@ -65,6 +65,7 @@ class LayerTap(HookStack):
     Args:
         leaf: The network continues from a leaf with a graph, `tap.leaf`.
         replace: The network continues from this tensor instead of the layer's output.
+        call: The run that is tapped of a layer that runs several times, from 0; None: it runs once.
         view: Extracts the activations from the output; `(b, c, h, w)` by default.
 
     Raises ValueError, while the network runs, for an output that the view cannot read.
@@ -78,9 +79,11 @@ class LayerTap(HookStack):
         leaf: bool = False,
         replace: Tensor | None = None,
         view: ActivationSlice | None = None,
+        call: int | None = None,
     ) -> None:
         super().__init__()
         self.layer, self.name, self.wants_leaf, self.replace, self.view = layer, name, leaf, replace, view or GridView()
+        self.call = call
         self.calls = 0
         self.leaf: Tensor | None = None
         self._activations: Tensor | None = None
@@ -95,6 +98,8 @@ class LayerTap(HookStack):
 
     def _hook(self, _module: nn.Module, _args: Any, output: Any) -> Any:
         self.calls += 1
+        if self.call not in (None, self.calls - 1):
+            return None
         if self.replace is not None:
             self._watch.reach_layer(self._wanted)
             return self.view.inject(self.replace, output)
@@ -120,7 +125,7 @@ class LayerTap(HookStack):
         """The activations, detached. Raises ValueError if the layer did not run exactly once."""
         if self.calls == 0:
             raise ValueError(f"layer {self.name!r} never ran: choose one that this model uses")
-        if self.calls != 1 or self._activations is None:
+        if (self.calls != 1 and self.call is None) or self._activations is None:
             raise ValueError(
                 f"layer {self.name!r} ran {self.calls} times in one forward pass, expected once: choose a layer that "
                 "the model runs once per image"

@@ -52,12 +52,12 @@ class _Record:
 
 
 def measure_layers(
-    run: Callable[[Any], Any], inputs: Any, layers: Collection[nn.Module], *, call: int = 0
+    run: Callable[[Any], Any], inputs: Any, layers: Collection[nn.Module], *, call: int = 0, folded: bool = False
 ) -> dict[nn.Module, MeasuredLayer]:
     """Layouts of the outputs of `layers` when `run(inputs)` runs the network: nine passes, after the first up to the layers only.
 
     `inputs` are a tensor of pixels, or any structure that holds some: `(b, 3, H, W)`, `(b, H, W, 3)` or frames of those.
-    `call` says which of a layer's runs is measured.
+    `call` says which of a layer's runs is measured; `folded` whether a layer may have several rows an image, such as frames.
     """
     pictures = [path for path, tensor in tensors_in(inputs) if _is_picture(tensor)]
     records = {layer: _Record() for layer in layers}
@@ -72,7 +72,7 @@ def measure_layers(
         for direction, changed in _changes(inputs, flat, pictures) if ran else ():
             _pass(run, changed, {layer: records[layer] for layer in ran}, call, _noting(direction), stop_at=last)
     rows, size = rows_and_size(inputs)
-    return {layer: _measured(record, rows, size) for layer, record in records.items()}
+    return {layer: _measured(record, rows, size, folded) for layer, record in records.items()}
 
 
 def rows_and_size(inputs: Any) -> tuple[int, tuple[int, int]]:
@@ -89,10 +89,12 @@ def has_pictures(inputs: Any) -> bool:
     return any(_is_picture(tensor) for _, tensor in tensors_in(inputs))
 
 
-def _measured(record: _Record, rows: int, size: tuple[int, int]) -> MeasuredLayer:
+def _measured(record: _Record, rows: int, size: tuple[int, int], folded: bool) -> MeasuredLayer:
     layouts = []
     for path, responses in record.responses.items():
         layout = find_layout(responses, rows, size)
+        if layout is None and folded and responses.shape[0] % rows == 0:
+            layout = find_layout(responses, responses.shape[0], size)
         if layout is None and responses.undecided:
             layout = layout_by_size(responses.shape, rows, size)
         if layout is not None:
