@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..core.spans import Span
@@ -27,17 +28,19 @@ class PretrainedTokenizer:
     def encode(self, text: str, unknown: Unknown = "error") -> list[int]:
         ids: list[int] = self.text.tokenizer(text, add_special_tokens=self.special_tokens).input_ids
         if unknown == "error":
-            refuse_unknown((span.text for span in self.spans(ids) if not span.known), ())
+            refuse_unknown((span.text for span in self.spans(ids, text) if not span.known), ())
         return ids
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         return self.text.tokens(ids)
 
     def spans(self, ids: Sequence[int], text: str | None = None) -> list[Span]:
-        if text is not None and not self.special_tokens:
-            return self.text.spans(ids, text, "")
-        decoded, ranges = self.text.decode_with_ranges(ids)
-        return self.text.mark_unknown(word_spans(decoded, ranges), ids)
+        own = ids if text is None else self.text.ids(text)
+        shift = next((k for k in range(len(ids) - len(own) + 1) if list(ids[k : k + len(own)]) == list(own)), None)
+        if shift is None:  # the text is not what these ids say
+            own, text, shift = ids, None, 0
+        found = self.text.spans(own, text, "")
+        return [replace(span, start=span.start + shift, stop=span.stop + shift) for span in found]
 
 
 class CodecTokenizer:

@@ -13,6 +13,10 @@ from transformers import (
     RegNetForImageClassification,
     ResNetConfig,
     ResNetForImageClassification,
+    SwinConfig,
+    SwinForImageClassification,
+    ViTConfig,
+    ViTForImageClassification,
     ViTImageProcessor,
 )
 
@@ -59,6 +63,21 @@ def test_a_folder_is_the_loaded_network(name, tmp_path):
         probabilities = model(**processor(PHOTO, return_tensors="pt")).logits.softmax(-1)[0]
     assert dict(found[0].answers) == pytest.approx(dict(zip(LABELS.values(), probabilities.tolist(), strict=True)), rel=1e-4)
     assert all(one.passed for one in mc.check(adapters[0], PHOTO))
+
+
+@pytest.mark.parametrize("name", ["vit", "swin"])
+def test_transformers_give_a_map_of_their_tokens(name):
+    torch.manual_seed(0)
+    if name == "vit":
+        sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16, "patch_size": 16}
+        model = ViTForImageClassification(ViTConfig(image_size=64, id2label=LABELS, **sizes))
+    else:
+        sizes = {"patch_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4}
+        model = SwinForImageClassification(SwinConfig(image_size=64, id2label=LABELS, **sizes))
+    e = mc.explain(mc.load(model.eval(), processor=ViTImageProcessor(size={"height": 64, "width": 64})), PHOTO)
+    assert {text for text, _ in e.answers} == set(LABELS.values())
+    assert tuple(e.maps.shape[1:]) == ((4, 4) if name == "vit" else (8, 8))
+    assert e.maps.abs().max() > 0
 
 
 def test_a_crop_of_the_processor_is_where_the_map_lies():

@@ -28,6 +28,14 @@ class AnySizeEncoder(nn.Module):
         return nn.functional.adaptive_avg_pool2d(self.last(pixels).relu(), 4)
 
 
+class VectorDecoder(Decoder):
+    """Reads a vector `(b, 6)`, which its encoder has pooled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.Identity()
+
+
 def small_cnn(channels: int = 3) -> nn.Module:
     return nn.Sequential(nn.Conv2d(channels, 6, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3))
 
@@ -47,6 +55,7 @@ def names_of_the_page(folder: Path) -> dict[str, Any]:
         "four_band_cnn": small_cnn(4),
         "encoder": AnySizeEncoder(),
         "decoder": Decoder(),
+        "vector_decoder": VectorDecoder(),
         "words": list(WORDS),
         "head": vqa.head,
         "answers": list(vqa.labels.names),
