@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from ..core.cudnn_switch import without_cudnn
 from ..core.geometry import squeeze
 from ..core.hooks import LayerTap
 from ..core.layer_layout import AxesView
@@ -197,5 +198,5 @@ class CutNetworkAdapter(EncoderAdapter):
 def differentiable_rnn(head: nn.Module, device: torch.device) -> AbstractContextManager[Any]:
     """Context without cuDNN for a `head` with RNNs: its kernels have no backward pass in evaluation mode, PyTorch's own do."""
     if device.type == "cuda" and any(isinstance(part, nn.RNNBase) for part in head.modules()):
-        return torch.backends.cudnn.flags(enabled=False)
+        return without_cudnn()
     return nullcontext()

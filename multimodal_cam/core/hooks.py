@@ -42,14 +42,14 @@ class HookStack(ExitStack):
         with _registering:
             self.callback(register(OwnedHook(self.owner, hook), **options).remove)
 
-    def add_to_output(self, layer: nn.Module, hook: Callable[..., Any]) -> None:
+    def add_to_output(self, layer: nn.Module, hook: Callable[..., Any], **options: Any) -> None:
         """A forward hook on what the layer gives in the end: behind the user's hooks, so that what these change counts.
 
         It comes before those of transformers, which collect hidden states: some heads read those.
         """
         with _registering:
             theirs = [key for key, other in layer._forward_hooks.items() if _is_of_transformers(other)]
-            self.add(layer.register_forward_hook, hook)
+            self.add(layer.register_forward_hook, hook, **options)
             keys = list(layer._forward_hooks)
             for key in keys[keys.index(theirs[0]) : -1] if theirs else []:
                 layer._forward_hooks.move_to_end(key)  # type: ignore[attr-defined]
@@ -255,6 +255,14 @@ def hooks_around(modules: Iterable[nn.Module], before: Callable[..., Any], after
 
 
 @contextmanager
+def final_output_hook(layer: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
+    """Run `hook(module, args, kwargs, output)` on what the layer gives in the end, behind the user's hooks."""
+    with HookStack() as stack:
+        stack.add_to_output(layer, hook, with_kwargs=True)
+        yield
+
+
+@contextmanager
 def overridden_output(layer: nn.Module, override: Callable[[Any], Any]) -> Iterator[None]:
     """`layer` gives `override(output)`; the graph, where one is wanted, begins there: what runs before the layer builds none."""
     wanted = torch.is_grad_enabled()
@@ -269,9 +277,9 @@ def overridden_output(layer: nn.Module, override: Callable[[Any], Any]) -> Itera
 
 
 def has_foreign_hooks(module: nn.Module) -> bool:
-    """Whether somebody else's forward hooks are on this module."""
+    """Whether the user's forward hooks are on this module: neither ours nor those of transformers, which change nothing."""
     hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
-    return not all(isinstance(hook, OwnedHook) for hook in hooks)
+    return not all(isinstance(hook, OwnedHook) or _is_of_transformers(hook) for hook in hooks)
 
 
 class ReplacedForward:

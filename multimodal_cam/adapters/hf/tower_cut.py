@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...core.hooks import forward_hooks, replaced_forward
+from ...core.hooks import final_output_hook, forward_hooks, has_foreign_hooks, replaced_forward
 from .token_views import TokenView
 
 Recording = dict[nn.Module, list[tuple[Any, int, int]]]  # of each module: outputs in order, with their numbers of rows and images
@@ -39,22 +39,20 @@ class TowerCut:
         return key in self._recordings
 
     def run_to_layer(self, key: Hashable, rows: int, run: Callable[[], Any]) -> Any:
-        """The layer's output when `run()` runs the tower on `rows` images; what is behind the layer does not run, nor its hooks.
+        """The layer's output when `run()` runs the tower on `rows` images; what is behind the layer does not run.
 
         Records the shapes of all outputs up to the layer's own. Raises ValueError where the tower does not run the layer.
         """
         before: Recording = {}
-        own = self.layer.forward
 
         def note(module: nn.Module, args: Any, options: dict[str, Any], output: Any) -> None:
             before.setdefault(module, []).append((_without_values(output), _count_rows(args, options, rows), rows))
 
-        def stop(*args: Any, **options: Any) -> Any:
-            output = own(*args, **options)
-            note(self.layer, args, options, output)
+        def stop(module: nn.Module, args: Any, options: dict[str, Any], output: Any) -> None:
+            note(module, args, options, output)
             raise LayerReached(output)
 
-        with forward_hooks(self._modules_before, note, with_kwargs=True), replaced_forward(self.layer, stop):
+        with forward_hooks(self._modules_before, note, with_kwargs=True), final_output_hook(self.layer, stop):
             try:
                 run()
             except LayerReached as reached:
@@ -70,10 +68,14 @@ class TowerCut:
         """
         with ExitStack() as stack:
             for module, outputs in self._recordings[key].items():
-                forward = _replaying_forward(outputs, activations)
-                if module is self.layer:
-                    forward = _injecting_forward(forward, outputs[0], activations, view)
-                stack.enter_context(replaced_forward(module, forward))
+                if module is not self.layer:
+                    stack.enter_context(replaced_forward(module, _replaying_forward(outputs, activations)))
+            outputs = self._recordings[key][self.layer]
+            if has_foreign_hooks(self.layer):  # they have had their say in the activations: here they may look at a copy
+                final = _injecting_forward(outputs, activations, view)
+                stack.enter_context(final_output_hook(self.layer, lambda _, args, options, __: final(*args, **options)))
+                activations = activations.detach().clone()
+            stack.enter_context(replaced_forward(self.layer, _injecting_forward(outputs, activations, view)))
             yield
 
 
@@ -110,11 +112,10 @@ def _replaying_forward(outputs: list[tuple[Any, int, int]], like: Tensor) -> Cal
     return forward
 
 
-def _injecting_forward(
-    forward: Callable[..., Any], seen: tuple[Any, int, int], activations: Tensor, view: TokenView
-) -> Callable[..., Any]:
-    """The same with `activations` injected; `seen` says how many rows of the layer are one image."""
-    _, recorded, images = seen
+def _injecting_forward(outputs: list[tuple[Any, int, int]], activations: Tensor, view: TokenView) -> Callable[..., Any]:
+    """The recorded forward with `activations` injected."""
+    forward = _replaying_forward(outputs, activations)
+    _, recorded, images = outputs[0]
 
     def inject(*args: Any, **options: Any) -> Any:
         copies = _count_rows(args, options, len(activations) * recorded // images) * images // recorded // len(activations)
