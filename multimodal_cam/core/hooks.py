@@ -45,18 +45,19 @@ class HookStack(ExitStack):
     def add_to_output(self, layer: nn.Module, hook: Callable[..., Any], **options: Any) -> None:
         """A forward hook on what the layer gives in the end: behind the user's hooks, so that what these change counts.
 
-        It comes before those of transformers, which collect hidden states: some heads read those.
+        It comes before those of transformers, which collect hidden states that some heads read, and before our own of outer
+        contexts, which see what the inner ones make of the output.
         """
         with _registering:
-            theirs = [key for key, other in layer._forward_hooks.items() if _is_of_transformers(other)]
+            behind = [key for key, other in layer._forward_hooks.items() if not _is_users(other)]
             self.add(layer.register_forward_hook, hook, **options)
             keys = list(layer._forward_hooks)
-            for key in keys[keys.index(theirs[0]) : -1] if theirs else []:
+            for key in keys[keys.index(behind[0]) : -1] if behind else []:
                 layer._forward_hooks.move_to_end(key)  # type: ignore[attr-defined]
 
 
-def _is_of_transformers(hook: Callable[..., Any]) -> bool:
-    return getattr(hook, "__module__", "").startswith("transformers.")
+def _is_users(hook: Callable[..., Any]) -> bool:
+    return not isinstance(hook, OwnedHook) and not getattr(hook, "__module__", "").startswith("transformers.")
 
 
 class LayerTap(HookStack):
@@ -279,7 +280,7 @@ def overridden_output(layer: nn.Module, override: Callable[[Any], Any]) -> Itera
 def has_foreign_hooks(module: nn.Module) -> bool:
     """Whether the user's forward hooks are on this module: neither ours nor those of transformers, which change nothing."""
     hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
-    return not all(isinstance(hook, OwnedHook) or _is_of_transformers(hook) for hook in hooks)
+    return any(map(_is_users, hooks))
 
 
 class ReplacedForward:
