@@ -16,12 +16,12 @@ FAR = 0.03  # of the frame's width or height: what an edge may lie beside the me
 
 
 def check_placement(stated: Placement, photo: PhotoValues, process: Callable[[PhotoValues], Tensor]) -> tuple[bool, str]:
-    """Whether `stated` is right for a photo whose pixels `(1, c, H, W)` `process` gives, and what was measured.
+    """Whether `stated` is right for a photo whose pixels `(1, ..., c, H, W)` `process` gives, and what was measured.
 
     Where nothing can be measured, the photo's own pixels have to look like the stated part of it.
     """
     made = process(photo)
-    if made.ndim != 4 or len(made) != 1:
+    if made.ndim < 4 or made.shape[:-3].numel() != 1:
         return True, f"not measured: {tuple(made.shape)} is not one picture of the photo"
     pixels = pixels_of(made)
     try:

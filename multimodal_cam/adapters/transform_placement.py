@@ -235,9 +235,9 @@ def _same_state(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Context with a random state of its own; afterwards it is what it was."""
+    """Context in which the CPU's random numbers begin at `seed`; afterwards all random states are what they were."""
     state = _random_state()
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs, too
     np.random.seed(seed)
     random.seed(seed)
     try:
