@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +13,7 @@ from .data_commands import data
 from .evaluation_commands import evaluate
 from .listing_commands import layers, methods, models
 from .output import print_diagnostic
+from .process import tidy_process
 from .study_commands import study
 from .training_commands import train
 from .vqa_command import vqa
@@ -54,9 +54,8 @@ app.add_typer(study, name="study")
 
 def main() -> None:
     """The entry point `multimodal-cam`."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # file names may hold anything
-    app(prog_name="multimodal-cam")
+    with tidy_process():
+        app(prog_name="multimodal-cam")
 
 
 def _print_version(wanted: bool) -> None:
