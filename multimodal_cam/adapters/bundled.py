@@ -22,6 +22,7 @@ from ..models.sat.network import SAT
 from ..models.vocabulary import UNK, Vocabulary, split_question, split_words
 from ..models.vqa_network import VQANetwork
 from .contract import Unknown, refuse_questions, refuse_unknown
+from .followed_part import FollowedPart
 from .inputs import Inputs, deduplicate_images, pad_ids
 from .labels import LabelChooser, Labels
 
@@ -30,7 +31,7 @@ class BundledAdapter:
     """Images through a bundled network. The tapped layer is `project`, the last spatial layer."""
 
     network: Captioner | VQANetwork
-    head_input_layer: nn.Module | None = None
+    head_input_layer = FollowedPart()
 
     def __init__(self, network: Captioner | VQANetwork, vocabulary: Vocabulary, name: str, sha256: str) -> None:
         self.network, self.vocabulary, self.name = network, vocabulary, name
@@ -67,11 +68,12 @@ class CaptionerAdapter(BundledAdapter):
     default_score: str = "logit"
     default_method: str = "evidence"
     n_alternatives: int = 0
+    readout = FollowedPart()
     network: Captioner
 
     def __init__(self, network: Captioner, vocabulary: Vocabulary, name: str, sha256: str = "") -> None:
         super().__init__(network, vocabulary, name, sha256)
-        self.readout: nn.Module | None = network.readout
+        self.readout = network.readout
 
     @classmethod
     def from_trained(cls, trained: TrainedModel, name: str) -> Self:
@@ -133,12 +135,13 @@ class AnswerAdapter(BundledAdapter, LabelChooser):
     """A `VQANetwork`, its vocabulary and its answers."""
 
     task = "vqa"
+    question_layer = FollowedPart()
     network: VQANetwork
 
     def __init__(self, network: VQANetwork, vocabulary: Vocabulary, labels: Labels, name: str, sha256: str = "") -> None:
         super().__init__(network, vocabulary, name, sha256)
         self.labels = labels
-        self.question_layer: nn.Module | None = network.embedding
+        self.question_layer = network.embedding
 
     @classmethod
     def from_trained(cls, trained: TrainedModel, name: str) -> Self:

@@ -14,6 +14,7 @@ from ..core.geometry import Placement
 from ..core.spans import Span
 from .contract import Unknown, refuse_questions
 from .encoder_input import EncoderAdapter, differentiable_rnn
+from .followed_part import FollowedPart
 from .image_preprocessing import ImagePreprocessing
 from .inputs import PAD, Inputs, pad_ids
 from .measured_layers import Layouts
@@ -43,6 +44,8 @@ class CustomCaptioner(EncoderAdapter, OutputsOfAnyKind):
     task = "captioning"
     default_score: str = "log_prob"
     default_method: str = "grad_cam"
+    head_input_layer = FollowedPart()
+    readout = FollowedPart()
     n_alternatives: int = 0
 
     def __init__(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..core.geometry import Placement
 from ..core.spans import Span
 from .encoder_input import EncoderAdapter, differentiable_rnn
+from .followed_part import FollowedPart
 from .image_preprocessing import ImagePreprocessing
 from .inputs import Inputs, pad_ids
 from .labels import LabelChooser, Labels, label_names
@@ -23,6 +24,8 @@ from .word_tokenizer import Tokenizer, Words, tokenizer_of
 class CustomVQA(EncoderAdapter, OutputsOfAnyKind, LabelChooser):
     """See `vqa`."""
 
+    head_input_layer = FollowedPart()
+    question_layer = FollowedPart()
     task = "vqa"
 
     def __init__(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...core.random_state import drawing
 from ...core.spans import Span
 from ..contract import Unknown
+from ..followed_part import FollowedPart
 from ..inputs import Inputs
 from .family_spec import FamilySpec
 from .generation import cut_at_stop, generation_options, samples
@@ -30,6 +31,8 @@ class HuggingFace:
 
     default_method: str = "grad_cam"
     head_input_layer: nn.Module | None = None
+    readout = FollowedPart()
+    question_layer = FollowedPart()
 
     def __init__(
         self, model: Any, processor: Any, name: str, spec: FamilySpec, provenance: Mapping[str, str] | None = None
@@ -39,8 +42,8 @@ class HuggingFace:
         self.loaded = loaded = LoadedModel(model, processor, name, spec, *spec.vision_tower_and_layer(model))
         self.module: nn.Module = model
         self.tower, self.layer = loaded.tower, loaded.layer
-        self.readout: nn.Module | None = spec.readout(model)
-        self.question_layer: nn.Module | None = spec.question_layer(model)
+        self.readout = spec.readout(model)
+        self.question_layer = spec.question_layer(model)
         self.question_before_layer: bool = spec.capabilities.question_before_layer
         self.questions = PromptQuestions(loaded)
         self.images = (ImageInput if spec.tiling is None else TiledInput)(loaded, self.questions)

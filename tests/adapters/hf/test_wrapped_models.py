@@ -111,6 +111,19 @@ def test_the_map_of_lora_is_that_of_the_merged_model(case, loaded):
     assert_same(found, merged, tolerance=1e-3 * max(scale, 1))
 
 
+IN_PLACE = [
+    pytest.param(case, marks=[] if case.name == "blip-caption" else [pytest.mark.slow]) for case in CASES if not case.slow
+]
+
+
+@pytest.mark.parametrize("case", IN_PLACE)
+def test_lora_put_into_a_model_that_is_loaded_already(case, checkpoints):
+    model = mc.load(checkpoints(case.name), device="cpu")
+    explained(model, case)
+    adapted = lora(model.module)
+    assert_same(explained(model, case), explained(mc.load(adapted, processor=model.loaded.processor), case))
+
+
 @pytest.mark.parametrize("case", FAMILIES)
 def test_a_folder_with_an_adapter(case, loaded, checkpoints, tmp_path):
     """Its `adapter_config.json` names the base model, by a path of its own or beside it."""
