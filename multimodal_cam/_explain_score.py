@@ -104,7 +104,9 @@ def _maps(scored: ScoredLayer, inputs: Any, spec: MethodSpec, baseline: Any, n_s
         gradients = scored.view.cells(_gradients(scores, leaf, log))
         at = cells.to(gradients.dtype).expand_as(gradients)
         maps = spec.maps(at.flatten(0, 1), gradients.flatten(0, 1)).view(*gradients.shape[:2], *cells.shape[-2:])
-    log.require_dependence()
+    if not log.depends:
+        reason = scored.lost_gradient(inputs)
+        raise ValueError(log.independent if reason is None else f"fn: {reason}")
     maps = rows.by_image(maps.flatten(2))
     shape = (*scores.shape, *([rows.each] if rows.frames else []), *scored.grid_shape(cells, activations))
     return maps.reshape(shape).detach().to("cpu", torch.float32, copy=True)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.call_scope import evaluation_mode
+from ..core.call_scope import unchanged_state
 from ..core.layer_layout import LAYOUT_CHOICES, AxesView, LayerLayout, parse_layout
 from ..core.layer_view import GridView, LayerView
 from ..core.layout_measurement import MeasuredLayer, has_pictures, measure_layers, rows_and_size
@@ -80,7 +80,7 @@ class MeasuredLayers:
 
         Grids and tokens count; pooling that ends in vectors is passed over. Raises ValueError when there is none.
         """
-        with evaluation_mode(self.encoder):
+        with unchanged_state(self.encoder):
             for layer, found in working_layers(self.encode, inputs.pixels[:1], list(self.encoder.modules())):
                 self.measured[layer] = found
                 return layer

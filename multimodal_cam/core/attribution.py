@@ -17,6 +17,7 @@ from ..adapters.inputs import Inputs
 from ..adapters.network_state import steady_networks
 from ..methods import MethodSpec
 from .forward_pass import AttributionRequest, CutModel, ForwardPass, ScoredTokens, run_forward
+from .gradient_diagnosis import lost_gradient_reason
 from .gradients import ProductLog, wide
 from .layer_view import LayerView
 from .path_attribution import attribute_question, integrate_path
@@ -96,7 +97,7 @@ def attribute(
     else:
         gradients = view.cells(forward.reduced[0])
     if kind != "attention":
-        log.require_dependence()
+        _require_dependence(model, log)
     columns, embeddings, log_prob = forward.columns, forward.question_embeddings, log_prob_of(adapter)
     scores = torch.stack([column.scores(forward.logits) for column in columns])
     log_probs = torch.stack([ScoredTokens(column.ids, log_prob).scores(forward.logits) for column in columns])
@@ -114,6 +115,13 @@ def attribute(
         question=None if embeddings is None else attribute_question(model, forward, embeddings, log),
         notes={"products": "batched" if log.batched else "looped"},
     )
+
+
+def _require_dependence(model: CutModel, log: ProductLog) -> None:
+    """Raises ValueError if all gradients were zero, with the line of the user's forward that cuts them, where one does."""
+    if not log.depends:
+        reason = lost_gradient_reason(model.tap(leaf=True), lambda: model.adapter.logits(model.inputs, model.ids))
+        raise ValueError(log.independent if reason is None else reason)
 
 
 def _attention_maps(model: CutModel, forward: ForwardPass) -> Tensor:

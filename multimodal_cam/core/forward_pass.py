@@ -13,6 +13,7 @@ from ..adapters.contract import ReadsQuestions, ReadsQuestionsInPrompts, TaskAda
 from ..adapters.inputs import Inputs
 from ..methods import MethodSpec
 from ..scores import ScoreFn, ScoreSpec, contrast_with, most_likely_others, reversed_sign
+from .grad_modes import numpy_errors_explained
 from .gradients import ProductLog, score_gradients, wide
 from .hooks import LayerTap, ReadoutTap
 from .layer_view import GridView, LayerView
@@ -52,7 +53,8 @@ class CutModel:
         """Logits `(copies b, t, v)` from activations of the layer, `copies` times the batch."""
         ids = self.ids.repeat(copies, 1)
         if self.from_adapter_layer:
-            return self.adapter.logits(self.inputs, ids, activations.clone())  # heads may write on their input in place
+            with numpy_errors_explained(self.request.layer_name):
+                return self.adapter.logits(self.inputs, ids, activations.clone())  # heads may write on their input in place
         with self.tap(replace=activations):
             return self.adapter.logits(self.inputs.repeat(copies), ids)
 

@@ -24,6 +24,8 @@ from torch.utils import checkpoint
 PACKAGES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))  # frames of these are not the user's
 BLOCKS = (torch.no_grad, torch.enable_grad, torch.set_grad_enabled, torch.inference_mode)
 
+CHECKPOINT_GENERATORS = ("_checkpoint_without_reentrant_generator", "_checkpoint_without_reentrant_generator_impl")  # by version
+
 _lock = threading.Lock()
 _saved: list[tuple[Any, str, Any]] = []  # (holder, name, its own value) of everything that is wrapped now
 _watching = 0
@@ -77,6 +79,11 @@ class GradModeWatch:
 _watches = _Watches()
 
 
+def is_own_frame(frame: FrameType) -> bool:
+    """Whether this package runs there."""
+    return frame.f_code.co_filename.startswith(PACKAGES[1])
+
+
 def user_place(at: FrameType | TracebackType | None) -> str:
     """`file:line` of the innermost frame of the user's own code."""
     place = "an unknown line"
@@ -118,9 +125,9 @@ def _install() -> None:
             _replace(block_class, "__enter__", _entering(block_class.__enter__))
             _replace(block_class, "__exit__", _exiting(block_class.__exit__))
         _replace(checkpoint, "CheckpointFunction", _checkpoint_function(checkpoint.CheckpointFunction))
-        without_reentrant = getattr(checkpoint, "_checkpoint_without_reentrant_generator", None)
-        if without_reentrant is not None:
-            _replace(checkpoint, "_checkpoint_without_reentrant_generator", _checkpoint_generator(without_reentrant))
+        for name in CHECKPOINT_GENERATORS:
+            if hasattr(checkpoint, name):
+                _replace(checkpoint, name, _checkpoint_generator(getattr(checkpoint, name)))
 
 
 def _uninstall() -> None:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from .grad_modes import user_place
+from .grad_modes import is_own_frame, user_place
 from .hooks import LayerTap
+from .output_parts import tensors_in
 
 # what takes a value out of its graph, as people write it
 CUTS: dict[Any, str] = {
@@ -39,7 +40,8 @@ class _CutRecorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         how = CUTS.get(func)
-        if how is not None and self.first is None and any(isinstance(arg, Tensor) and arg.requires_grad for arg in args[:1]):
+        cut = how is not None and self.first is None and any(isinstance(arg, Tensor) and arg.requires_grad for arg in args[:1])
+        if cut and not is_own_frame(sys._getframe(1)):  # taps detach, too
             self.first = f"{user_place(sys._getframe())} ({how})"
         return func(*args, **(kwargs or {}))
 
@@ -47,13 +49,15 @@ class _CutRecorder(TorchFunctionMode):
 def lost_gradient_reason(tap: LayerTap, run: Callable[[], Any]) -> str | None:
     """Why what `run()` returns has no gradient at the layer of `tap`, made with `leaf=True`; None if nothing is found.
 
-    Runs the network once more.
+    Runs the network once more. A result that does have a gradient, of zeros, has lost none.
     """
     try:
         with torch.no_grad(), tap, _CutRecorder() as cuts:
-            run()
+            result = run()
     except (RuntimeError, ValueError) as error:
         return str(error) if "leaves PyTorch" in str(error) else None
+    if _reaches(result, tap):
+        return None
     where = f"layer {tap.name!r}"
     if tap.switched_off is not None:
         return (
@@ -63,3 +67,12 @@ def lost_gradient_reason(tap: LayerTap, run: Callable[[], Any]) -> str | None:
     if cuts.first is not None:
         return f"your forward cuts the gradient behind {where}, at {cuts.first}: choose a layer after that line"
     return None
+
+
+def _reaches(result: Any, tap: LayerTap) -> bool:
+    """Whether a graph leads from the result to the leaf of `tap`, be its gradient zero or not."""
+    outputs = [tensor for _, tensor in tensors_in(result) if tensor.requires_grad]
+    if tap.leaf is None or not outputs:
+        return False
+    seeds = [torch.ones_like(output) for output in outputs]
+    return torch.autograd.grad(outputs, tap.leaf, seeds, allow_unused=True)[0] is not None
