@@ -1,7 +1,7 @@
 """`python tests/benchmarks/run.py [SELECTION...]`: measures, prints plain lines, keeps them in
 docs/benchmarks.md.
 
-Selections: speed, scaling, vqa, classifiers, language, captions, localisation, answers, study, gpu; none means all. A
+Selections: speed, scaling, soak, vqa, classifiers, language, captions, localisation, answers, study, gpu; none means all. A
 line is a name, then pairs of quantity and value: `nic grad_cam ratio 1.42`.
 """
 
@@ -19,12 +19,14 @@ from language import MEMORY_SECTION as LANGUAGE_MEMORY_SECTION
 from measuring import Section, write
 from quality import CAPTIONS_SECTION, LOCALISATION_SECTION
 from scaling import MEMORY_SECTION, THROUGHPUT_SECTION
+from soaking import SOAK_SECTION
 from speed import FORWARD_SECTION, RIVALS_SECTION
 from studying import PERTURBING_SECTION, RAY_SECTION, STUDY_SECTION
 
 SELECTIONS: dict[str, dict[str, Section]] = {
     "speed": {"rivals": RIVALS_SECTION, "forward": FORWARD_SECTION},
     "scaling": {"throughput": THROUGHPUT_SECTION, "memory": MEMORY_SECTION},
+    "soak": {"soak": SOAK_SECTION},
     "vqa": {"five-answers": COST_SECTION, "many-questions": QUESTIONS_SECTION},
     "classifiers": {"classes": CLASSES_SECTION, "classes-forward": CLASSES_FORWARD_SECTION},
     "language": {"language": LANGUAGE_SECTION, "language-memory": LANGUAGE_MEMORY_SECTION},
