@@ -148,7 +148,7 @@ def bands_to_pixels(values: np.ndarray) -> torch.Tensor:
     pixels = torch.from_numpy(np.ascontiguousarray(values).astype(np.float32))
     pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
     size = CenterCrop(32)(Resize(40)(pixels))
-    return size / (65535 if values.dtype == np.uint16 else 255 if values.dtype == np.uint8 else 1) - 0.5
+    return size / (4095 if values.dtype == np.uint16 else 255 if values.dtype == np.uint8 else 1) - 0.5
 
 
 class AnyBandsEncoder(nn.Module):
