@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import options as o
-from .explanation_output import OutputOptions, explain_in_batches, print_text, print_words, write_explanations
+from .explanation_output import Batch, OutputOptions, print_text, print_words, write_explanations
 
 
 def caption(
@@ -26,25 +26,40 @@ def caption(
     unknown: Annotated[
         o.UnknownWords, typer.Option(help="Words of --text outside the model's vocabulary.")
     ] = o.UnknownWords.error,
-    on_error: o.OnFailure = o.OnError.fail,
+    on_error: o.OnFailure = o.OnError.skip,
     overwrite: o.Overwrite = False,
+    format: o.Format = o.OutputFormat.html,
+    figure: o.Figure = True,
     device: o.Device = "auto",
     dtype: o.ModelDType = None,
     batch_size: o.BatchSize = 32,
+    engine: o.Engine = o.EngineName.local,
+    workers: o.Workers = 1,
 ) -> None:
     """Caption photos and show where each word came from.
 
-    Prints the captions; writes index.html and, for every photo, figure.png and its maps. Folders are searched
-    recursively for .jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif .dcm. Exit code 1 if a photo failed.
+    Prints the captions; writes index.html and, for every photo, a page, figure.png and its maps, as they come: whatever
+    ends the command, repeating it goes on. Folders are searched recursively for .jpg .jpeg .png .webp .gif .bmp .tif .tiff
+    .avif .dcm. Exit code 1 if a photo failed, 130 after Ctrl-C.
     """
-    from multimodal_cam.core.files import photos_in
+    from multimodal_cam.batch.batch_settings import BatchSettings, photo_items
 
     options = o.attribution_options(method, score, layer, n_steps)
-    options |= o.drop_none(text=text, beam=beam, unknown=unknown.value, batch_size=batch_size)
-    paths = photos_in(photos)
+    options |= o.drop_none(text=text, beam=beam, unknown=unknown.value)
+    items = photo_items(photos)
+    settings = BatchSettings(
+        "caption",
+        model,
+        {"device": device, "dtype": dtype},
+        options,
+        format=format.value,
+        figure=figure,
+        scale=scale.value,
+        phrases=phrases,
+        batch_size=batch_size,
+    )
     write_explanations(
-        lambda: explain_in_batches(o.load_model(model, device, dtype=dtype), paths, **options),
-        len(paths),
-        print_words if len(paths) == 1 else print_text,
-        OutputOptions(out, as_json, overwrite, scale, on_error, phrases),
+        Batch(settings, items, photos, lambda: o.load_model(model, device, dtype=dtype)),
+        OutputOptions(out, as_json, overwrite, on_error, engine, workers),
+        print_words if len(items) == 1 else print_text,
     )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options as o
-from .explanation_output import OutputOptions, explain_in_batches, print_answers, print_text, write_explanations
+from .explanation_output import Batch, OutputOptions, print_answers, print_text, write_explanations
 
 if TYPE_CHECKING:
-    from multimodal_cam import Explanation, Failure
+    from multimodal_cam import TaskAdapter
 
 
 def classify(
@@ -33,31 +32,45 @@ def classify(
     as_json: o.JsonOnly = False,
     n_steps: o.Steps = 16,
     scale: o.MapScale = o.Scale.caption,
-    on_error: o.OnFailure = o.OnError.fail,
+    on_error: o.OnFailure = o.OnError.skip,
     overwrite: o.Overwrite = False,
+    format: o.Format = o.OutputFormat.html,
+    figure: o.Figure = True,
     device: o.Device = "auto",
     batch_size: o.BatchSize = 32,
+    engine: o.Engine = o.EngineName.local,
+    workers: o.Workers = 1,
 ) -> None:
     """Classify photos and show the evidence for the class and for its alternatives.
 
-    Prints the classes; writes index.html and, for every photo, figure.png and its maps. efficientnet_lite0
-    needs no network; weights of timm's and torchvision's models are downloaded on first use.
+    Prints the classes; writes index.html and, for every photo, a page, figure.png and its maps, as they come: whatever
+    ends the command, repeating it goes on. efficientnet_lite0 needs no network; weights of timm's and torchvision's models
+    are downloaded on first use. Exit code 1 if a photo failed, 130 after Ctrl-C.
     """
-    from multimodal_cam.core.files import photos_in
+    from multimodal_cam.batch.batch_settings import BatchSettings, photo_items
 
     options = o.attribution_options(method, score, layer, n_steps)
-    options |= o.drop_none(text=text, instead_of=instead_of, counterfactual=counterfactual, batch_size=batch_size)
-    paths = photos_in(photos)
+    options |= o.drop_none(text=text, instead_of=instead_of, counterfactual=counterfactual)
+    items = photo_items(photos)
+    settings = BatchSettings(
+        "classify",
+        model,
+        {"device": device, "weights": weights},
+        options,
+        format=format.value,
+        figure=figure,
+        scale=scale.value,
+        batch_size=batch_size,
+    )
 
-    def explain() -> Iterator[tuple[str, Explanation | Failure]]:
+    def load_classifier() -> TaskAdapter:
         adapter = o.load_model(model, device, weights=weights)
         if adapter.task != "classification":
             raise typer.BadParameter(f"{adapter.name} is no classifier but for {adapter.task}", param_hint="--model")
-        return explain_in_batches(adapter, paths, **options)
+        return adapter
 
     write_explanations(
-        explain,
-        len(paths),
-        print_answers if len(paths) == 1 else print_text,
-        OutputOptions(out, as_json, overwrite, scale, on_error),
+        Batch(settings, items, photos, load_classifier),
+        OutputOptions(out, as_json, overwrite, on_error, engine, workers),
+        print_answers if len(items) == 1 else print_text,
     )

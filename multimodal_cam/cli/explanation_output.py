@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,100 +11,112 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from .options import OnError, Scale
+from .options import EngineName, OnError
 from .output import print_diagnostic, print_json, print_line, print_table, progress_bar
 
 if TYPE_CHECKING:
-    from multimodal_cam import Explanation, Failure, TaskAdapter
+    from multimodal_cam import TaskAdapter
+    from multimodal_cam.batch.batch_folder import BatchFolder
+    from multimodal_cam.batch.batch_run import BatchProgress
+    from multimodal_cam.batch.batch_settings import BatchItem, BatchSettings
+
+DEFAULT_FOLDER = "multimodal-cam-out"
+LISTED = 20  # failures that are listed at the end; results.jsonl has all of them
 
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """Options of a command that say where its explanations go."""
+    """Options of a command that say where its explanations go, and how they are worked through."""
 
     out: Path | None
     as_json: bool
     overwrite: bool
-    scale: Scale
-    on_error: OnError = OnError.fail
-    phrases: bool = False
+    on_error: OnError
+    engine: EngineName
+    workers: int
 
 
-def write_explanations(
-    explain: Callable[[], Iterator[tuple[str, Explanation | Failure]]],
-    total: int,
-    print_record: Callable[[dict[str, Any]], None],
-    options: OutputOptions,
-) -> None:
-    """Prints explanations as they come and, unless only JSON is wanted, writes their report folder.
+@dataclass(frozen=True)
+class Batch:
+    """What a command is asked for: settings, items, photos and questions as they were written, and how its model is loaded."""
+
+    settings: BatchSettings
+    items: Sequence[BatchItem]
+    asked: Sequence[str]
+    load_model: Callable[[], TaskAdapter]
+
+
+def write_explanations(batch: Batch, output: OutputOptions, print_record: Callable[[dict[str, Any]], None]) -> None:
+    """Print explanations as they come and, unless only JSON is wanted, write them to a folder.
 
     Args:
-        explain: starts the work and yields pairs of a photo's path and its explanation; called once the folder can be written.
-        total: number of these pairs.
-        print_record: prints one JSON record for people.
+        print_record: Prints one JSON record for people.
     """
-    from multimodal_cam.core.drafts import unused
-    from multimodal_cam.core.publication import new_folder
-    from multimodal_cam.core.signatures import foreign_names
-    from multimodal_cam.render.report_folder import Report
-    from multimodal_cam.results.json_records import record
+    from multimodal_cam.batch.batch_run import BatchEngine, BatchProgress, run_batch
 
-    target = options.out or unused(Path("multimodal-cam-out"))
-    print_result = print_json if options.as_json else print_record
+    print_result = print_json if output.as_json else print_record
+    engine = BatchEngine(output.engine.value, output.workers, output.on_error is OnError.stop)
     with ExitStack() as stack:
-        report = None
-        if options.out or not options.as_json:
-            folder = stack.enter_context(new_folder(target, "report", overwrite=options.overwrite))
-            taken = foreign_names(target) if target.is_dir() else ()
-            report = Report(folder.draft, scale=options.scale.value, phrases=options.phrases, taken=taken)
-        results = explain()
-        advance = stack.enter_context(progress_bar("explaining", total))
-        failures: list[tuple[str, Failure]] = []
-        for done, (path, result) in enumerate(results, start=1):
-            print_result(record(path, result, phrases=options.phrases))
-            failures += _skipped(path, result, options.on_error)
-            if report is not None:
-                report.add(path, result)
-            advance(done)
-        if report is not None and len(failures) < total:
-            report.finish()
-        elif report is not None:
-            _exit_with_failures(failures, total)
-    if report is not None:
-        print_line(str(folder.path / "index.html"), sys.stderr if options.as_json else sys.stdout)
-    if failures:
-        _exit_with_failures(failures, total)
+        folder, model = _open(batch, output, stack)
+        left = batch.items if folder is None else folder.left(batch.items)
+        progress = BatchProgress(len(batch.items), len(batch.items) - len(left))
+        _say_what_is_done(progress, folder)
+        try:
+            advance = stack.enter_context(progress_bar("explaining", len(batch.items)))
+            advance(progress.done)
+            for record in run_batch(batch.settings, left, model, folder, engine, progress):
+                print_result(record)
+                advance(progress.done + len(progress.failures))
+        finally:
+            place = folder and folder.close(batch.items, finished=progress.finished)
+            if not progress.finished:
+                _say_what_stays(progress, folder)
+    if place is not None:
+        print_line(str(place), sys.stderr if output.as_json else sys.stdout)
+    if progress.failures:
+        _exit_with_failures(progress)
 
 
-def _skipped(path: str, result: Explanation | Failure, on_error: OnError) -> list[tuple[str, Failure]]:
-    """The result with its photo if it is a failure, else nothing; raises the failure's error with `--on-error raise`."""
-    from multimodal_cam import Failure
+def _open(batch: Batch, output: OutputOptions, stack: ExitStack) -> tuple[BatchFolder | None, TaskAdapter]:
+    """The folder of the batch, None where only JSON is wanted, and the model; a folder that is refused costs no loading."""
+    from multimodal_cam.batch.batch_folder import BatchFolder, batch_folder
+    from multimodal_cam.batch.batch_run import unfinished_or_unused
+    from multimodal_cam.batch.batch_settings import run_record
 
-    if not isinstance(result, Failure):
-        return []
-    if on_error is OnError.fail:
-        raise result.error
-    return [(path, result)]
-
-
-def explain_in_batches(
-    model: TaskAdapter, photos: Sequence[str], *, batch_size: int = 32, **options: Any
-) -> Iterator[tuple[str, Explanation | Failure]]:
-    """Explains photos batch by batch, so that no more than a batch is in memory; a photo that fails gives a Failure."""
-    from multimodal_cam import explain
-
-    for start in range(0, len(photos), batch_size):
-        batch = list(photos[start : start + batch_size])
-        yield from zip(batch, explain(model, batch, batch_size=batch_size, on_error="skip", **options), strict=True)
+    growing = None if output.out is None else stack.enter_context(batch_folder(output.out))
+    model = batch.load_model()
+    if growing is None and output.as_json:
+        return None, model
+    run = run_record(batch.settings, model, batch.asked)
+    if growing is None:
+        growing = stack.enter_context(batch_folder(unfinished_or_unused(Path(DEFAULT_FOLDER), run)))
+    return BatchFolder(growing, run, overwrite=output.overwrite), model
 
 
-def _exit_with_failures(failures: list[tuple[str, Failure]], total: int) -> NoReturn:
-    """Lists the failed photos and their errors; exit code 1."""
+def _say_what_is_done(progress: BatchProgress, folder: BatchFolder | None) -> None:
+    if progress.done == progress.total:
+        print_diagnostic(f"{progress.done} of {progress.total} are there already: nothing is left to do")
+    elif progress.done and folder is not None:
+        print_diagnostic(f"{progress.done} of {progress.total} are in {str(folder.path)!r} already: going on with the others")
+
+
+def _say_what_stays(progress: BatchProgress, folder: BatchFolder | None) -> None:
+    if folder is not None and progress.done:
+        print_diagnostic(
+            f"stopped: {progress.done} of {progress.total} are in {str(folder.path)!r}; the same command goes on from there"
+        )
+
+
+def _exit_with_failures(progress: BatchProgress) -> NoReturn:
+    """List the failed items and their errors; exit code 1."""
     from multimodal_cam.core.errors import message
 
-    print_diagnostic(f"{len(failures)} of {total} photos failed:")
-    for path, failure in failures:
-        print_diagnostic(f"  {path}: {message(failure.error)}")
+    what = "questions" if progress.failures[0][0].question else "photos"
+    print_diagnostic(f"{len(progress.failures)} of {progress.total} {what} failed:")
+    for item, error in progress.failures[:LISTED]:
+        print_diagnostic(f"  {item.image}{f' ({item.question})' if item.question else ''}: {message(error)}")
+    if len(progress.failures) > LISTED:
+        print_diagnostic(f"  and {len(progress.failures) - LISTED} more, whose errors are in results.jsonl")
     raise typer.Exit(1)
 
 
@@ -112,9 +124,10 @@ def _exit_with_failures(failures: list[tuple[str, Failure]], total: int) -> NoRe
 
 
 def print_text(record: dict[str, Any]) -> None:
-    """One line: photo and text. Failures are listed at the end instead."""
+    """One line: photo, question and text. Failures are listed at the end instead."""
     if "text" in record:
-        print_line(f"{record['image']}: {record['text']}")
+        asked = f"{record['question']} " if "question" in record else ""
+        print_line(f"{record['image']}: {asked}{record['text']}")
 
 
 def print_words(record: dict[str, Any]) -> None:

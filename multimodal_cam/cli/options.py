@@ -27,8 +27,19 @@ class UnknownWords(StrEnum):
 
 
 class OnError(StrEnum):
-    fail = "raise"
     skip = "skip"
+    stop = "stop"
+
+
+class OutputFormat(StrEnum):
+    html = "html"
+    json = "json"
+    parquet = "parquet"
+
+
+class EngineName(StrEnum):
+    local = "local"
+    ray = "ray"
 
 
 class DType(StrEnum):
@@ -50,7 +61,9 @@ Device = Annotated[str, typer.Option(help="auto (cuda, else mps, else cpu), cpu,
 ModelDType = Annotated[
     DType | None, typer.Option("--dtype", help="Number format of a Hugging Face model's weights [default: as saved].")
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Photos in a batch.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Photos in a batch; a run that is killed loses at most one for each worker.")]
+Engine = Annotated[EngineName, typer.Option(help="local (this machine) or ray (Ray Data, see docs/scale.md).")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes, or Ray actors, that work at once; each loads the model.")]
 
 # ---- score, method, layer ----------------------------------------------------------------------------------
 
@@ -61,12 +74,23 @@ Steps = Annotated[int, typer.Option(min=1, help="Integration steps of the method
 
 # ---- where results go --------------------------------------------------------------------------------------
 
-Out = Annotated[Path | None, typer.Option(help="Output folder [default: a new ./multimodal-cam-out].")]
+Out = Annotated[
+    Path | None, typer.Option(help="Output folder; repeating the command goes on there [default: a new ./multimodal-cam-out].")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 JsonOnly = Annotated[bool, typer.Option("--json", help="Print one JSON object a line; write no files unless --out is given.")]
 MapScale = Annotated[Scale, typer.Option(help="Colour scale of the PNG: shared by the caption, or one for each word.")]
-OnFailure = Annotated[OnError, typer.Option("--on-error", help="Stop at a photo that fails, or skip it.")]
+OnFailure = Annotated[
+    OnError, typer.Option("--on-error", help="Skip a photo that fails and list it at the end, or stop; what is done stays.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier report in --out.")]
+Format = Annotated[
+    OutputFormat,
+    typer.Option(
+        "--format", help="html: a page and a saved explanation a photo; json: records alone; parquet: a table with the maps."
+    ),
+]
+Figure = Annotated[bool, typer.Option("--figure/--no-figure", help="Draw a PNG of each explanation (html).")]
 
 # ---- data files --------------------------------------------------------------------------------------------
 

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-
-
-class Engine(StrEnum):
-    local = "local"
-    ray = "ray"
-
 
 StudyFolder = Annotated[Path, typer.Option(file_okay=False, help="Folder of the study; repeating the command resumes it.")]
 Entities = Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="Flickr30k Entities: phrases and boxes.")]
@@ -36,8 +29,6 @@ Canvas = Annotated[
 Models = Annotated[str, typer.Option(help="Names separated by commas.")]
 Methods = Annotated[str, typer.Option(help="Names separated by commas; attention is skipped for models without it.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Measure only the first photos.")]
-EngineName = Annotated[Engine, typer.Option(help="local (this machine) or ray (Ray Data, see docs/scale.md).")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes, or Ray actors, that work at once; each loads its own models.")]
 ShardSize = Annotated[int, typer.Option(min=1, help="Photos in a unit of work; an interrupted run loses at most one unit.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the shuffled weights and of the bootstrap.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be measured; write nothing.")]

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from . import options as o
-from .explanation_output import OutputOptions, print_answers, write_explanations
-
-if TYPE_CHECKING:
-    from multimodal_cam import Explanation
+from .explanation_output import Batch, OutputOptions, print_answers, print_text, write_explanations
 
 
 def vqa(
-    photo: Annotated[str, typer.Argument(metavar="PHOTO", help="The photo.")],
+    photo: Annotated[str, typer.Argument(metavar="PHOTO", help="The photo, or a folder of photos.")],
     questions: Annotated[list[str], typer.Argument(metavar="QUESTION...", help="One or more questions, each in quotes.")],
     answer: Annotated[str | None, typer.Option(help="Explain this answer instead of the model's own.")] = None,
     instead_of: Annotated[str | None, typer.Option(help="Explain why the answer and not this one.")] = None,
@@ -28,23 +24,39 @@ def vqa(
     as_json: o.JsonOnly = False,
     n_steps: o.Steps = 16,
     scale: o.MapScale = o.Scale.caption,
+    on_error: o.OnFailure = o.OnError.skip,
     overwrite: o.Overwrite = False,
+    format: o.Format = o.OutputFormat.html,
+    figure: o.Figure = True,
     device: o.Device = "auto",
     dtype: o.ModelDType = None,
+    batch_size: o.BatchSize = 32,
+    engine: o.Engine = o.EngineName.local,
+    workers: o.Workers = 1,
 ) -> None:
-    """Ask questions about a photo, and show the evidence for the answers and for their alternatives.
+    """Ask questions about a photo, or each photo of a folder, and show the evidence for the answers and their alternatives.
 
-    Prints the answers; writes index.html and, for every question, figure.png and its maps. Several questions
-    share one pass of the backbone.
+    Prints the answers; writes index.html and, for every photo and question, a page, figure.png and its maps, as they come:
+    whatever ends the command, repeating it goes on. Several questions share one pass of the backbone. Exit code 1 if a photo
+    failed, 130 after Ctrl-C.
     """
-    import multimodal_cam as mc
+    from multimodal_cam.batch.batch_settings import BatchSettings, photo_items
 
     options = o.attribution_options(method, score, layer, n_steps)
     options |= o.drop_none(text=answer, instead_of=instead_of, counterfactual=counterfactual)
-
-    def explain() -> Iterator[tuple[str, Explanation]]:
-        adapter = o.load_model(model, device, dtype=dtype)
-        for explanation in mc.explain(adapter, photo, question=list(questions), **options):
-            yield photo, explanation
-
-    write_explanations(explain, len(questions), print_answers, OutputOptions(out, as_json, overwrite, scale))
+    items = photo_items([photo], questions)
+    settings = BatchSettings(
+        "vqa",
+        model,
+        {"device": device, "dtype": dtype},
+        options,
+        format=format.value,
+        figure=figure,
+        scale=scale.value,
+        batch_size=batch_size,
+    )
+    write_explanations(
+        Batch(settings, items, [photo, *questions], lambda: o.load_model(model, device, dtype=dtype)),
+        OutputOptions(out, as_json, overwrite, on_error, engine, workers),
+        print_answers if len(items) == len(questions) else print_text,
+    )

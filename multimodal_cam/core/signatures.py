@@ -73,8 +73,12 @@ def append_entries(folder: Path, entries: Mapping[str, str | None]) -> None:
     lines = "".join(
         json.dumps({"name": name} | ({"sha256": digest} if digest else {})) + "\n" for name, digest in entries.items()
     )
-    with (folder / SIGNATURE).open("a", encoding="utf-8") as file:
-        file.write(lines)
+    with (folder / SIGNATURE).open("ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":  # half a line, of a full disk
+                lines = "\n" + lines
+        file.write(lines.encode())
 
 
 def own_files(folder: Path) -> dict[str, str | None]:

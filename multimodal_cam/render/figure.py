@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import zip_longest
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
@@ -22,20 +25,31 @@ from .overlay import overlay, shrink
 from .remarks import aim, heading, note, percent, remarks, shortened, signed, source
 
 COLUMNS = 5
-SIDE = 480  # pixels: sharp at the size of a panel, small in a file
+SIDE = 480  # pixels: sharp in print, small in a file
+SCREEN_SIDE = 280  # pixels: a panel has 264 at the figure's own resolution
 LINE = 20  # characters of a question under each column
 SHADED = 0.5  # a smaller share is never a strong shade
 INK, MUTED = "#1c2024", "#60666e"
 
 
-def figure(explanation: ExplanationData, *, scale: Scale = "caption") -> Figure:
+def figure_png(explanation: ExplanationData, *, scale: Scale = "caption") -> bytes:
+    """The figure as a PNG file, for a screen: its panels have no more pixels than it shows, and it is packed fast."""
+    canvas = FigureCanvasAgg(figure(explanation, scale=scale, side=SCREEN_SIDE))
+    canvas.draw()  # type: ignore[no-untyped-call]
+    file = io.BytesIO()
+    pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]  # type: ignore[no-untyped-call]
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", compress_level=3)
+    return file.getvalue()
+
+
+def figure(explanation: ExplanationData, *, scale: Scale = "caption", side: int = SIDE) -> Figure:
     """The photo and one overlay per word, in rows; under each word the nats that the photo added to it.
 
     Of a question, one overlay per answer, each over its probability, and under them what the question's words add to the score.
-    `scale` as in `Explanation.heatmap`: one for the whole caption or all answers, or each its own. Belongs to no pyplot
-    state: save it with `savefig`.
+    `scale` as in `Explanation.heatmap`: one for the whole caption or all answers, or each its own. `side` is the longer side
+    of a panel's photo in pixels. Belongs to no pyplot state: save it with `savefig`.
     """
-    small = shrink(explanation, SIDE)
+    small = shrink(explanation, side)
     panels = [(small.image, "photo", ""), *_overlays(small, scale)]
     rows = math.ceil(len(panels) / COLUMNS)
     columns = math.ceil(len(panels) / rows)  # rows of nearly equal length

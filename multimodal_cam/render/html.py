@@ -35,11 +35,11 @@ COLUMNS = {
 }
 
 
-def page(explanations: Sequence[ExplanationData], title: str | None = None) -> str:
+def page(explanations: Sequence[ExplanationData], title: str | None = None, *, index: str | None = None) -> str:
     """A whole HTML document: per explanation the photo, its caption as words to point at, and their maps.
 
     Of a question there are its words and the answers to choose from. The document forbids itself every request
-    (Content-Security-Policy) and every script but its own.
+    (Content-Security-Policy) and every script but its own. `index` is the address of a page of many explanations to go back to.
     """
     kinds = {_kind(explanation) for explanation in explanations} or {"word"}
     script, style = _script(kinds), _asset("page.css")
@@ -50,6 +50,7 @@ def page(explanations: Sequence[ExplanationData], title: str | None = None) -> s
         "base-uri 'none'; form-action 'none'",
         style=style,
         script=script,
+        index=f'<p><a href="{escape(index)}">All explanations</a></p>' if index else "",
         sections="\n".join(_sections(explanations)),
         data=_json(
             {

@@ -21,6 +21,7 @@ from multimodal_cam.cli.app import app
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
 PATHS = os.pathsep.join(str(Path(__file__).parents[1] / name) for name in ("cli", "support"))
 MODEL = ["--model", "test_cli:tiny"]
+HIDDEN = {".multimodal-cam", ".multimodal-cam.lock"}  # signature and lock
 
 
 def tiny() -> Any:
@@ -93,7 +94,7 @@ def test_one_photo_gets_a_table_a_page_and_a_picture(photo: Path) -> None:
     assert [line.split()[0] for line in lines[2:-2]] == [word.text for word in e.words]
     assert lines[-1] == str(Path("multimodal-cam-out") / "index.html")
     written = Path(lines[-1]).parent
-    assert {path.name for path in written.iterdir()} == {".multimodal-cam", "index.html", "results.jsonl", "dog"}
+    assert {path.name for path in written.iterdir()} == {*HIDDEN, "run.json", "index.html", "results.jsonl", "dog"}
     assert (written / "dog" / "figure.png").is_file()
     assert mc.Explanation.load(written / "dog").text == e.text
     assert run("caption", photo, *MODEL).stdout.splitlines()[-1] == str(Path("multimodal-cam-out-2") / "index.html")
@@ -180,11 +181,15 @@ def test_when_all_photos_fail_nothing_is_written() -> None:
     assert list(Path().iterdir()) == []
 
 
-def test_the_first_failure_stops_and_leaves_nothing(photo: Path) -> None:
-    done = run("caption", photo, "nowhere.jpg", *MODEL, "--out", "out")
+def test_the_first_failure_stops_and_what_is_done_stays(photo: Path) -> None:
+    done = run("caption", photo, "nowhere.jpg", "neither.jpg", *MODEL, "--out", "out", "--on-error", "stop")
     assert done.exit_code == 1
+    assert "stopped: 1 of 3 are in 'out'; the same command goes on from there" in done.stderr
     assert "error: there is no file 'nowhere.jpg'" in done.stderr.splitlines()[-1]
-    assert list(Path().iterdir()) == []
+    assert mc.Explanation.load(Path("out", "dog")).text == mc.explain(tiny(), photo).text
+    done = run("caption", "nowhere.jpg", *MODEL, "--out", "alone")
+    assert (done.exit_code, done.stderr.startswith("error: there is no file")) == (1, True)
+    assert not Path("alone").exists()
 
 
 @pytest.mark.parametrize(
@@ -230,8 +235,15 @@ def test_a_folder_without_photos_and_one_that_is_taken(photo: Path) -> None:
 
 def test_overwrite_replaces_a_report(photo: Path) -> None:
     for _ in range(2):
-        assert run("caption", photo, *MODEL, "--out", "out", "--overwrite").exit_code == 0
-    assert run("caption", photo, *MODEL, "--out", "out").exit_code == 1
+        done = run("caption", photo, *MODEL, "--out", "out", "--overwrite")
+        assert (done.exit_code, "already" in done.stderr) == (0, False)
+    Path("out", "mine.txt").touch()
+    refused = run("caption", photo, *MODEL, "--out", "out", "--score", "logit")
+    assert refused.exit_code == 1
+    assert "'out' holds results of other settings (settings: score: there None, now logit): choose" in refused.stderr
+    assert run("caption", photo, *MODEL, "--out", "out", "--score", "logit", "--overwrite").exit_code == 0
+    assert mc.Explanation.load(Path("out", "dog")).score == "logit"
+    assert Path("out", "mine.txt").exists()
 
 
 @pytest.mark.usefixtures("photo")

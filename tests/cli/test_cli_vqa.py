@@ -33,7 +33,7 @@ def test_an_answer_gets_a_table_a_page_and_a_picture(photo: Path) -> None:  # no
     assert lines[7].startswith("the photo adds ")
     written = Path(lines[-1]).parent
     assert QUESTION in (written / "index.html").read_text()
-    assert mc.Explanation.load(written / "dog").answers == e.answers
+    assert mc.Explanation.load(written / "dog-what-colour-is-top-left").answers == e.answers
 
 
 def test_several_questions_as_json(photo: Path) -> None:  # noqa: F811
