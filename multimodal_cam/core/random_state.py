@@ -36,7 +36,8 @@ def drawing(module: nn.Module | None = None) -> Iterator[None]:
 def undrawn_state(module: nn.Module | None = None) -> Iterator[None]:
     """A whole call, whose forwards seldom draw in evaluation mode: afterwards the random state is what it was.
 
-    Where another thread ran in the meantime, a change of that state may be its, and is left alone.
+    Where another thread ran in the meantime, a change of that state may be its, and is left alone. One that began and ended
+    meanwhile is not seen.
     """
     others, outer = _times_of_others(), _call.get()
     before = _states(module)

@@ -96,8 +96,8 @@ def _slope(memory: list[tuple[int, float]]) -> float:
 SOAK_SECTION = Section(
     "Many threads",
     f"{CALLS} calls of `explain` in {THREADS} threads, in turns our captioner (`grad_cam`, a text of six words) and our VQA "
-    "model, on four photos, while another thread predicts with the captioner's network without a pause. `equal`: calls whose maps "
-    "are, bit for bit, those of one thread alone; `predictions-equal`: the same of the predictions; `growth`: megabytes of "
+    "model, on four photos, while another thread predicts with the captioner's network without a pause. `equal`: calls whose "
+    "maps are, bit for bit, those of one thread alone; `predictions-equal`: the same of the predictions; `growth`: megabytes of "
     "resident memory that 100 calls add, after the first 100. Calls on one model come one after the other: threads make nothing "
     "faster here.",
     soak,
