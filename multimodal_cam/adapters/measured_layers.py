@@ -41,9 +41,9 @@ class MeasuredLayers:
         logits: Callable[[Inputs, Tensor], Tensor],
     ) -> None:
         self.module, self.encoder, self.encode, self.logits = module, encoder, encode, logits
-        self.tapped = parse_layout(layouts) if isinstance(layouts, str) else None
+        self.tapped = _photo_layout(layouts) if isinstance(layouts, str) else None
         named = {} if layouts is None or isinstance(layouts, str) else layouts
-        self.named = {name: parse_layout(layout) for name, layout in named.items()}
+        self.named = {name: _photo_layout(layout) for name, layout in named.items()}
         self.measured: dict[nn.Module, MeasuredLayer] = {}
         self._read: set[nn.Module] = set()
 
@@ -57,7 +57,7 @@ class MeasuredLayers:
         if found.calls != 1:
             return GridView()  # the tap says how often it ran
         layouts = found.layouts if given is None else _as_given(given, found)
-        if len(layouts) != 1:
+        if len(layouts) != 1 or "t" in layouts[0].axes:
             raise ValueError(self._refusal(inputs, layer, given))
         view = AxesView(layouts[0], rows_and_size(inputs.pixels)[1])
         if "n" in view.layout.axes:
@@ -132,14 +132,25 @@ class MeasuredLayers:
         if given is not None:
             return f"layer {self._name(layer)!r} gives {what}, expected {given.shape_words} once, as layout= says"
         if len(found.layouts) > 1:
-            what += f", {len(found.layouts)} grids: expected one"
-        else:
-            what += ", expected a grid (b, c, h, w), (b, h, w, c) or tokens (b, n, c) that follow the photo"
+            single = ", ".join(map(repr, self.suggestions(inputs))) or "a layer that gives one of them"
+            return f"layer {self._name(layer)!r} gives {what}, {len(found.layouts)} grids: expected one: choose {single}"
+        what += ", expected a grid (b, c, h, w), (b, h, w, c) or tokens (b, n, c) that follow the photo"
         if not has_pictures(inputs.pixels):
             what += f" (its input {tuple(inputs.pixels.shape)} is no photo, which could be measured)"
         works = [repr(name) for name in self.suggestions(inputs)]
         advice = f"choose {', '.join(works)}" if works else "choose another layer"
         return f"layer {self._name(layer)!r} gives {what}: {advice}, or say by layout= what its axes are ({LAYOUT_CHOICES})"
+
+
+def _photo_layout(layout: str) -> LayerLayout:
+    """A layout from its name or letters. Raises ValueError for one whose cells have no place on a photo."""
+    parsed = parse_layout(layout)
+    if not {"r", "t"}.isdisjoint(parsed.axes):
+        raise ValueError(
+            f"layout={layout!r}: regions and frames have no place on one photo, so that no map of them can be drawn; "
+            "explain_score(..., layout=...) gives a value for each region, and maps over frames"
+        )
+    return parsed
 
 
 def _as_given(given: LayerLayout, found: MeasuredLayer) -> tuple[LayerLayout, ...]:

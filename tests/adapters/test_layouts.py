@@ -120,6 +120,41 @@ def test_a_layout_said_by_hand_is_taken():
         captioner("bhwc", layout="bhwx")
 
 
+@pytest.mark.parametrize("layout", ["regions", "bcthw"])
+def test_regions_and_frames_have_no_place_on_a_photo(layout):
+    with pytest.raises(ValueError, match="regions and frames have no place on one photo.*explain_score"):
+        captioner("twin", layout=layout)
+
+
+def test_encoders_of_other_libraries():
+    torch.manual_seed(0)
+    network = timm.create_model("test_vit", num_classes=0)
+
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, pixels):
+            return self.network.forward_features(pixels)
+
+    class Decoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out = nn.Linear(64, 4)
+
+        def forward(self, features, ids):
+            return self.out(features[:, 1:].mean(dim=1))[:, None].expand(-1, ids.shape[1], -1)
+
+    model = mc.captioner(encoder=Encoder(), decoder=Decoder(), tokenizer=list(COLOURS), image_size=160)
+    e = mc.explain(model, noise_image(), text="red", method="evidence")
+    assert e.maps.shape == (1, 10, 10)
+    passed = {check.name: check.passed for check in mc.check(model, noise_image(), text="red")}
+    assert passed["the head is the rest of the network"]
+    assert passed["slopes are finite differences"]
+    assert passed["two photos at once are each alone"]
+
+
 # ---- transformers, by autograd by hand --------------------------------------------------------------------------------------
 
 
