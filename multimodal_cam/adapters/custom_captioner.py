@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..core.geometry import Placement
 from ..core.spans import Span
 from .contract import Unknown, refuse_questions
+from .embedding_limits import embedding_limits
 from .encoder_input import EncoderAdapter, differentiable_rnn
 from .followed_part import FollowedPart
 from .image_preprocessing import ImagePreprocessing
@@ -138,7 +139,7 @@ class CustomCaptioner(EncoderAdapter, OutputsOfAnyKind):
         self._sized = True
 
     def _outputs(self, features: Any, ids: Tensor) -> Tensor:
-        with differentiable_rnn(self.decoder, ids.device):
+        with differentiable_rnn(self.decoder, ids.device), embedding_limits(self.name, self.decoder, text=ids):
             outputs: Tensor = self.decoder(features, ids)
         if outputs.ndim != 3 or outputs.shape[:2] != ids.shape:
             raise ValueError(

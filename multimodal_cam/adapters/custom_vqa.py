@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..core.geometry import Placement
 from ..core.spans import Span
+from .embedding_limits import embedding_limits
 from .encoder_input import EncoderAdapter, differentiable_rnn
 from .followed_part import FollowedPart
 from .image_preprocessing import ImagePreprocessing
@@ -80,7 +81,7 @@ class CustomVQA(EncoderAdapter, OutputsOfAnyKind, LabelChooser):
         assert inputs.question_ids is not None
         features = self.features(inputs, activations)
         question = inputs.question_ids.repeat(len(ids) // len(inputs), 1)
-        with differentiable_rnn(self.head, question.device):
+        with differentiable_rnn(self.head, question.device), embedding_limits(self.name, self.head, question=question):
             outputs: Tensor = self.head(features, question)
         logits = self.outputs.logits(self._checked(outputs, len(ids)))
         return logits[:, None].expand(-1, ids.shape[1], -1)

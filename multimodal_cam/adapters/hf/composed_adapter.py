@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...core.random_state import drawing
 from ...core.spans import Span
 from ..contract import Unknown
+from ..embedding_limits import embedding_limits
 from ..followed_part import FollowedPart
 from ..inputs import Inputs
 from .family_spec import FamilySpec
@@ -88,7 +89,8 @@ class HuggingFace:
         return self.images.baseline_inputs(inputs)
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
-        return self.head.logits(inputs, ids, activations)
+        with embedding_limits(self.name, self.module, question=inputs.question_ids, text=ids):
+            return self.head.logits(inputs, ids, activations)
 
     # ---- text --------------------------------------------------------------------------------------------------------------
 
@@ -99,7 +101,8 @@ class HuggingFace:
         """
         if self.spec.labels is None:
             options = generation_options(self.loaded, options)
-            with drawing(self.module) if samples(self.loaded, options) else nullcontext():
+            limits = embedding_limits(self.name, self.module, question=inputs.question_ids)
+            with limits, drawing(self.module) if samples(self.loaded, options) else nullcontext():
                 return cut_at_stop(self.loaded, self.head.generate(inputs, **options))
         if options:
             raise TypeError(f"{self.name} chooses a label, it does not decode: {', '.join(options)} has no meaning here")
