@@ -17,6 +17,7 @@ class WithPositions(Decoder):
     def __init__(self):
         super().__init__()
         self.positions = nn.Embedding(5, 16)
+        nn.init.constant_(self.readout.bias[1:2], -1e3)  # never says its end
 
     def forward(self, features, ids):
         places = self.positions(torch.arange(ids.shape[1]))
