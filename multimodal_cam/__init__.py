@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._explain import explain
     from ._explain_score import explain_score
+    from ._explain_stream import explain_stream
     from ._explanation import Explanation
     from .adapters.check import Check, check
     from .adapters.classifier import classifier
@@ -51,6 +52,7 @@ __all__ = [
     "classifier",
     "explain",
     "explain_score",
+    "explain_stream",
     "load",
     "vqa",
 ]
@@ -58,6 +60,7 @@ __all__ = [
 _HOMES = {
     "_explain": ("explain",),
     "_explain_score": ("explain_score",),
+    "_explain_stream": ("explain_stream",),
     "_explanation": ("Explanation",),
     "adapters.check": ("Check", "check"),
     "adapters.classifier": ("classifier",),

@@ -86,6 +86,8 @@ def _hint(source: object) -> str:
         return ": PIL.Image.open(file) makes an image of it"
     if isinstance(source, (list, tuple)):
         return ": give one photo here"
+    if hasattr(source, "__iter__") or hasattr(source, "__getitem__"):
+        return ": explain_stream() takes generators, datasets and other iterables, and yields results as they come"
     return ""
 
 
