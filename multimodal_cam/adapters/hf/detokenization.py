@@ -6,16 +6,19 @@ token's range. A character of several tokens (an emoji in byte-level BPE) belong
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
 
+from ...core.graphemes import split_graphemes
 from ...core.spans import Span
 
 Range = tuple[int, int]  # characters start to stop of a text
 REPLACEMENT_CHARACTER = "\ufffd"  # decoders write it for an incomplete character
 # marks that belong to a word between letters or digits (don't, T-shirt); full stop and comma between digits only (3.5, 1,000)
 WORD_INNER_MARKS = "'’-‐.,"
-MODIFIERS = "\u200d\ufe0f\ufe0e" + "".join(map(chr, range(0x1F3FB, 0x1F400)))
+SPACELESS = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")  # Thai, Lao, Burmese, Khmer: words are the tokenizer's
+LONGEST_GRAPHEME = 64  # code points: far more than a family of emoji has
 
 
 def token_ranges(
@@ -61,7 +64,7 @@ def word_spans(text: str, tokens: Sequence[Range | None]) -> list[Span]:
 
 
 def split_words(text: str) -> list[Range]:
-    """Ranges of words: letters and digits together, contractions whole, punctuation marks and ideographs one by one."""
+    """Ranges of words: letters and digits together, contractions whole; marks, ideographs and Thai letters one by one."""
     found: list[Range] = []
     i = 0
     while i < len(text):
@@ -72,9 +75,8 @@ def split_words(text: str) -> list[Range]:
         if _letter(text[i]):
             while stop < len(text) and (_letter(text[stop]) or _joins(text, stop)):
                 stop += 1
-        elif not _ideograph(text[i]):
-            while stop < len(text) and (text[stop] in MODIFIERS or text[stop - 1] == "\u200d"):
-                stop += 1
+        elif not _ideograph(text[i]):  # a flag, a joined emoji, a Thai letter with its marks: whole
+            stop = i + len(split_graphemes(text[i : i + LONGEST_GRAPHEME])[0])
         found.append((i, stop))
         i = stop
     return found
@@ -89,7 +91,9 @@ def _joins(text: str, i: int) -> bool:
 
 def _letter(character: str) -> bool:
     """Whether a character is a letter, a combining mark or a digit; ideographs and kana, written without spaces, are not."""
-    return (character == "_" or unicodedata.category(character)[0] in "LMN") and not _ideograph(character)
+    if _ideograph(character) or SPACELESS.match(character):
+        return False
+    return character == "_" or unicodedata.category(character)[0] in "LMN"
 
 
 def _ideograph(character: str) -> bool:
