@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .classifier import Classifier, classifier
-from .hf.stored_weights import loading_options, require_weights
+from .hf.config_check import check_config
+from .hf.stored_weights import load_weights, require_weights
 
 if TYPE_CHECKING:
     import torch
@@ -20,8 +20,7 @@ def is_image_classifier(model: Any) -> bool:
     """Whether a network, or a folder that `save_pretrained` wrote, is one of transformers' image classifiers."""
     if not isinstance(model, Path):
         return MARK in type(model).__name__
-    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    return any(MARK in name for name in config.get("architectures") or [])
+    return any(MARK in name for name in check_config(model).get("architectures") or [])
 
 
 def adapt_image_classifier(network: nn.Module, processor: Any, name: str) -> Classifier:
@@ -67,8 +66,6 @@ def load_image_classifier(
         raise FileNotFoundError(f"{folder} holds no weights (*.safetensors): download or save them there, too")
     options |= {"local_files_only": True}
     given = {} if dtype is None else {"dtype": dtype}
-    network, report = library.AutoModelForImageClassification.from_pretrained(
-        folder, use_safetensors=not pickled, **loading_options(folder), **given, **options
-    )
+    network, report = load_weights(library.AutoModelForImageClassification, folder, pickled=pickled, **given, **options)
     require_weights(folder, network, report)
     return adapt_image_classifier(network, library.AutoImageProcessor.from_pretrained(folder, **options), name)

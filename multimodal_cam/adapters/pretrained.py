@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ def timm_model(name: str, weights: Path | None = None) -> Classifier:
     from timm import data
 
     timm_data: Any = data
-    if not timm.is_model(name.partition(".")[0]):
+    if not re.fullmatch(r"\w+(\.\w+)?", name) or not timm.is_model(name.partition(".")[0]):  # no hub's name, no scheme
         raise _unknown_model("timm", name, timm.list_models())
     with _fetch_errors("timm", name, weights), drawing():
         network: Any = timm.create_model(name, pretrained=weights is None)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from ..unwrapping import unwrapped_pretrained
-from .checkpoint import HUB_NAME, TOKENIZER_FILES
+from .checkpoint import HUB_NAME, TOKENIZER_FILES, downloaded
 
 CONFIG = "adapter_config.json"
 
@@ -35,7 +35,7 @@ def base_of(folder: Path) -> str:
         if place.is_dir():
             return str(place)
     if HUB_NAME.fullmatch(named) and not Path(named).is_absolute():
-        return str(named)
+        return str(downloaded(named, f"the base model that {folder} names"))
     raise FileNotFoundError(
         f"{folder} holds an adapter of {named!r}, which is not there: bring the base model here, and write its folder into "
         f"base_model_name_or_path in {CONFIG}"

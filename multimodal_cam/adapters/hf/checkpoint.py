@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from . import broken_versions
+from .config_check import check_config, model_class_of
 from .memory import check_memory
-from .stored_weights import loading_options, require_weights
+from .stored_weights import load_weights, require_weights
 
 if TYPE_CHECKING:
     from .composed_adapter import HuggingFace
@@ -49,7 +50,7 @@ def is_checkpoint(folder: Path) -> bool:
     """Whether transformers wrote the folder: its `config.json` names a model type."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(config, dict) and "model_type" in config
 
@@ -87,7 +88,7 @@ def load_folder(
     from .family_registry import family_of
 
     _check_version()
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = check_config(folder)
     broken_versions.check(config.get("architectures") or [], _transformers_version())
     model_class = _model_class(config, str(folder), trust_remote_code)
     with _explained_by_version(config, folder, unknown=model_class is None):
@@ -103,9 +104,7 @@ def load_folder(
     given = {option: value for option, value in (("dtype", dtype), ("device_map", device_map)) if value is not None}
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
     with _explained_by_version(config, folder, unknown=True):
-        model, report = model_class.from_pretrained(
-            folder, use_safetensors=not pickled, **loading_options(folder), **given, **options
-        )
+        model, report = load_weights(model_class, folder, pickled=pickled, **given, **options)
         processor = _processor(folder, options)
     require_weights(folder, model, report)
     commit = getattr(model.config, "_commit_hash", None)
@@ -121,7 +120,7 @@ def _model_class(config: dict[str, Any], where: str, trust_remote_code: bool) ->
     import transformers
 
     names = config.get("architectures") or []
-    found = next((getattr(transformers, name) for name in names if hasattr(transformers, name)), None)
+    found = model_class_of(transformers, names)
     remote = [name for name in AUTO_CLASSES if name in config.get("auto_map", {})]
     if found is not None or not remote:
         return found
@@ -229,6 +228,22 @@ def fetch(name: str, *, trust_remote_code: bool = False, pickled: bool = False) 
         return Path(snapshot_download(name, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise OSError(f"{name!r} cannot be fetched from the hub ({str(error).splitlines()[0]}): {advice}") from error
+
+
+def downloaded(name: str, what: str) -> Path:
+    """The folder of a hub's `owner/name` that was fetched earlier; a file's word is no reason to ask the hub.
+
+    Raises FileNotFoundError where it was not.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except LocalEntryNotFoundError:
+        raise FileNotFoundError(
+            f"{name!r}, {what}, is not on this machine, and only what you name yourself is fetched: run `hf download {name}` first"
+        ) from None
 
 
 def _reachable(endpoint: str) -> bool:

@@ -10,6 +10,9 @@ from typing import Any
 
 import torch
 
+from ...core.errors import BrokenFile, shown
+from ...core.json_object import read_object
+
 MARGIN = 1.2  # what a photo and its words need comes on top of the weights
 STORED = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}  # bytes of a number, by the name that safetensors has for its type
 CGROUPS = (  # limit, what is used, and what of that can be had back, in Linux's two ways of containers
@@ -90,7 +93,9 @@ def _files(folder: Path) -> list[Path]:
     if whole.is_file():
         return [whole]
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(read_object(index, "fetch it again").text_table("weight_map").values()))
+        if outside := [name for name in names if "/" in name or "\\" in name]:
+            raise BrokenFile(index, "names of files beside it", shown(outside), "fetch it again")
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise FileNotFoundError(f"{folder} lacks weights that its index names, {', '.join(missing)}: download them, too")
@@ -99,17 +104,25 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _tensors(file: Path) -> Iterator[dict[str, Any]]:
-    """What a file's head says of each tensor."""
+    """What a file's head says of each tensor. Raises BrokenFile for what is cut off, or no safetensors file."""
     size = file.stat().st_size
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         if not 0 < length <= size - 8:
-            raise ValueError(f"{file} is no safetensors file, it has {size} bytes: a pointer of Git LFS, or half a download?")
-        head = json.loads(opened.read(length))
-    tensors = [tensor for name, tensor in head.items() if name != "__metadata__"]
-    end = max((tensor["data_offsets"][1] for tensor in tensors), default=0)
+            raise BrokenFile(
+                file,
+                "a safetensors file",
+                f"{size} bytes that are none",
+                "a pointer of Git LFS, or half a download? Fetch it again",
+            )
+        head = opened.read(length)
+    try:
+        tensors = [tensor for name, tensor in json.loads(head).items() if name != "__metadata__"]
+        end = max((int(tensor["data_offsets"][1]) for tensor in tensors), default=0)
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        raise BrokenFile(file, "the head of a safetensors file", f"something else ({error})", "fetch it again") from error
     if 8 + length + end > size:
-        raise ValueError(f"{file} has {size} of its {8 + length + end} bytes: half a download? Fetch it again")
+        raise BrokenFile(file, f"{8 + length + end} bytes", f"{size}", "half a download? Fetch it again")
     yield from tensors
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from PIL.Image import Image
 
 from ..contract import refuse_questions
+from .template_limit import bounded_render
 
 if TYPE_CHECKING:
     from .loaded_model import LoadedModel
@@ -64,8 +65,8 @@ class JointPrompt:
         if not self.chat_template or not getattr(processor, "chat_template", None):
             return self.template(processor, asked)
         content = [{"type": "image"}, {"type": "text", "text": asked}]
-        chat: str = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
-        return chat
+        turn = [{"role": "user", "content": content}]
+        return bounded_render(lambda: processor.apply_chat_template(turn, add_generation_prompt=True), loaded.name)
 
     def process(self, loaded: LoadedModel, image: Image, question: str | None, **options: Any) -> dict[str, Any]:
         text = self.text(loaded, question)
