@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,7 @@ from ._contrast import contrast_tokens, replacements
 from ._explanation import Explanation
 from .adapters.contract import ReadsQuestions, TaskAdapter, Unknown, group_by_batch_key, layer_view_of, reads_raw
 from .adapters.inputs import PAD, Inputs
+from .core.added_steps import STEPS, add_steps, unfinished
 from .core.attribution import TokenMaps, attribute
 from .core.forward_pass import AttributionRequest, rows_of_tap
 from .core.geometry import Placement
@@ -31,6 +33,17 @@ if TYPE_CHECKING:
 
 OnError = Literal["raise", "skip"]
 Row = tuple["ImageSource", str | None, str | None]  # image, text, question
+
+
+@dataclass(frozen=True)
+class _AskedGroup:
+    """Rows that were explained together: what it takes to explain one of them again."""
+
+    images: list[Image]
+    questions: list[str]  # one for each row, or none at all
+    ids: Tensor  # (b, t)
+    contrasts: Tensor | None  # (b, t)
+    activations: Tensor | None  # (b, ...)
 
 
 @dataclass(frozen=True)
@@ -70,10 +83,26 @@ class BatchExplainer:
             words = [model.spans(row, text) for row, text in zip(tokens, texts, strict=True)]
             contrasts = None if self.instead_of is None else contrast_tokens(model, ids, words, self.instead_of)
             maps = attribute(model, inputs, ids, self.request, contrast_ids=contrasts, activations=activations)
+            if self.request.adds_steps and self.request.method.kind == "path":
+                asked = _AskedGroup([images[i] for i in group], questions, ids, contrasts, activations)
+                maps = add_steps(maps, partial(self._explain_row, asked))
             for row, i in enumerate(group):
                 _, text, question = rows[i]
                 found[i] = self._explanation((images[i], text, question), words[row], inputs.placements[row], maps, row)
         return [found[i] for i in range(len(rows))]
+
+    def _explain_row(self, asked: _AskedGroup, row: int, n_steps: int) -> TokenMaps:
+        """Row `row` of a group once more, alone and in `n_steps`."""
+        one = slice(row, row + 1)
+        inputs = self.model.preprocess(asked.images[one], asked.questions[one] or None)
+        return attribute(
+            self.model,
+            inputs,
+            asked.ids[one],
+            replace(self.request, n_steps=n_steps),
+            contrast_ids=None if asked.contrasts is None else asked.contrasts[one],
+            activations=None if asked.activations is None else asked.activations[one],
+        )
 
     def _ids(self, inputs: Inputs, texts: Sequence[str | None]) -> tuple[Tensor, Tensor | None]:
         """The ids to explain; generating them also gives the activations, if the layer ran once."""
@@ -127,7 +156,11 @@ class BatchExplainer:
             token_question=None if found.question is None else _result(found.question[:t, i, : question_spans[-1].stop]),
             **(self._alternatives(found, i, t) if len(found.ids) > 1 else {}),
             instead_of={word.text: other for word, other in replaced.items()},
-            provenance=_versions() | self.model.provenance | found.notes | {"n_steps": str(request.n_steps)},
+            provenance=_versions()
+            | self.model.provenance
+            | found.notes
+            | {"n_steps": str(request.n_steps)}
+            | _added_steps_note(found, i, words),
         )
 
     def _alternatives(self, found: TokenMaps, i: int, t: int) -> dict[str, Any]:
@@ -149,6 +182,18 @@ class BatchExplainer:
             * (1.0 if span.known else torch.nan)
             for span in spans
         }
+
+
+def _added_steps_note(found: TokenMaps, i: int, words: Sequence[Span]) -> dict[str, str]:
+    """Which words of row `i` needed more steps than the others, and which still do not add up."""
+    if found.steps is None:
+        return {}
+    most = {word: int(found.steps[i, word.start : word.stop].max()) for word in words}
+    added = [f"{word.text} {steps}" for word, steps in most.items() if steps > STEPS]
+    missing = unfinished(found)[i]
+    short = [word.text for word in words if bool(missing[word.start : word.stop].any())]
+    notes = {"n_steps_added": ", ".join(added)} if added else {}
+    return notes | ({"incomplete": ", ".join(short)} if short else {})
 
 
 def _result(tensor: Tensor) -> Tensor:

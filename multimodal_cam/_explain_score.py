@@ -104,7 +104,7 @@ def _maps(scored: ScoredLayer, inputs: Any, spec: MethodSpec, baseline: Any, n_s
         gradients = scored.view.cells(_gradients(scores, leaf, log))
         at = cells.to(gradients.dtype).expand_as(gradients)
         maps = spec.maps(at.flatten(0, 1), gradients.flatten(0, 1)).view(*gradients.shape[:2], *cells.shape[-2:])
-    if not log.depends:
+    if log.is_lost(reads_leaf=lambda: _rows_that_read(scored, inputs, activations, scores, log)):
         reason = scored.lost_gradient(inputs)
         raise ValueError(log.independent if reason is None else f"fn: {reason}")
     maps = rows.by_image(maps.flatten(2))
@@ -118,6 +118,19 @@ def _method(method: str | CamMethod, baseline: Any) -> MethodSpec:
     if spec.kind == "path" and baseline is None:
         raise ValueError("evidence is counted from something: pass baseline=, the inputs that stand for nothing")
     return spec
+
+
+def _rows_that_read(scored: ScoredLayer, inputs: Any, activations: Tensor, scores: Tensor, log: ProductLog) -> Tensor:
+    """Whether the scores of each of the layer's rows are others for a layer of zeros: their slope may be 0 all the same.
+
+    One answer for all where images have several rows, some of which may be no part of any score.
+    """
+    with torch.no_grad(), scored.tap(replace=torch.zeros_like(activations)):
+        changed = run_with(scored.fn, inputs) != scores
+    if len(activations) == (len(scores) if scores.ndim else 1):
+        return changed.reshape(len(activations), -1).any(dim=1)
+    assert log.depends is not None
+    return changed.any() | log.depends.any()
 
 
 def _path_gradients(

@@ -175,3 +175,9 @@ def test_bad_methods_are_refused(network, pixels):
         mc.explain_score(network, network.layer4, pixels, method="evidence")
     with pytest.raises(ValueError, match="n_steps: expected 1 or more, got 0"):
         mc.explain_score(network, network.layer4, pixels, method="evidence", baseline=pixels, n_steps=0)
+
+
+def test_a_flat_score_has_a_map_of_zeros(network, pixels):
+    without = network.fc.bias.sum().item()
+    found = mc.explain_score(lambda x: (network(x).sum(dim=1) - without).abs().clamp(max=1e-4), network.layer4, pixels)
+    assert found.eq(0).all()

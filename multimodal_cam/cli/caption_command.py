@@ -21,7 +21,7 @@ def caption(
     as_json: o.JsonOnly = False,
     phrases: Annotated[bool, typer.Option("--phrases", help="Also give maps of noun phrases.")] = False,
     beam: Annotated[int | None, typer.Option(min=1, help="Width of the beam search [default: 3].")] = None,
-    n_steps: o.Steps = 16,
+    n_steps: o.StepsOrMore = None,
     scale: o.MapScale = o.Scale.caption,
     unknown: Annotated[
         o.UnknownWords, typer.Option(help="Words of --text outside the model's vocabulary.")

@@ -71,6 +71,12 @@ Method = Annotated[str | None, typer.Option(help=f"{', '.join(METHODS)}: see `mu
 Score = Annotated[str | None, typer.Option(help=f"{', '.join(SCORES)}.")]
 Layer = Annotated[str | None, typer.Option(help="Dotted name of the layer to explain.")]
 Steps = Annotated[int, typer.Option(min=1, help="Integration steps of the method evidence.")]
+StepsOrMore = Annotated[
+    int | None,
+    typer.Option(
+        "--n-steps", min=1, help="Integration steps of the method evidence [default: 16, more for words that do not add up]."
+    ),
+]
 
 # ---- where results go --------------------------------------------------------------------------------------
 
@@ -125,7 +131,7 @@ def check_choice(option: str, value: str | None, choices: Iterable[str]) -> None
         raise typer.BadParameter(f"unknown {value!r}; choose from {', '.join(sorted(choices))}", param_hint=option)
 
 
-def attribution_options(method: str | None, score: str | None, layer: str | None, n_steps: int) -> dict[str, Any]:
+def attribution_options(method: str | None, score: str | None, layer: str | None, n_steps: int | None) -> dict[str, Any]:
     """Keyword arguments of `explain` that are common to all tasks; raises a usage error for unknown names."""
     check_choice("--method", method, METHOD_NAMES)
     check_choice("--score", score, SCORES)

@@ -22,7 +22,7 @@ def vqa(
     layer: o.Layer = None,
     out: o.Out = None,
     as_json: o.JsonOnly = False,
-    n_steps: o.Steps = 16,
+    n_steps: o.StepsOrMore = None,
     scale: o.MapScale = o.Scale.caption,
     on_error: o.OnFailure = o.OnError.skip,
     overwrite: o.Overwrite = False,

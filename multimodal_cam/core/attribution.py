@@ -7,6 +7,7 @@ of a batch; everything else is head.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +17,7 @@ from ..adapters.contract import HasAttention, TaskAdapter, layer_view_of, log_pr
 from ..adapters.inputs import Inputs
 from ..adapters.network_state import steady_networks
 from ..methods import MethodSpec
-from .forward_pass import AttributionRequest, CutModel, ForwardPass, ScoredTokens, run_forward
+from .forward_pass import AttributionRequest, CutModel, ForwardPass, ScoredTokens, rows_that_read_layer, run_forward
 from .gradient_diagnosis import lost_gradient_reason
 from .gradients import ProductLog, wide
 from .layer_view import LayerView
@@ -27,6 +28,8 @@ INDEPENDENT = (
     "the text does not depend on layer {!r}: its gradient is zero everywhere; "
     "choose a layer that the head reads (weights that some libraries quantise give no gradient at all)"
 )
+
+NO_RELIANCE = "the model's logits for the blank photo are not finite, so nobody can say what the photo added: reliance is NaN"
 
 
 @dataclass
@@ -49,6 +52,7 @@ class TokenMaps:
     changes: Tensor | None = None  # (b, t), path methods only
     unplaced: Tensor | None = None  # (b, t), path methods only; None if every activation has a place
     question: Tensor | None = None  # (t, b, q): what each token of the question adds to the score
+    steps: Tensor | None = None  # (b, t): steps of the path of each token, if some were added
     notes: dict[str, str] = field(default_factory=dict)
 
     def span_map(self, row: int, tokens: slice, method: MethodSpec, column: int = 0) -> Tensor:
@@ -76,7 +80,7 @@ def attribute(
         contrast_ids: Tokens `(b, t)` that the explained ones are compared with, `PAD` for the likeliest other one.
         activations: Activations of `layer`, if they are known already: the backbone then does not run.
 
-    Raises ValueError if the gradient is not finite, or zero everywhere.
+    Raises ValueError if the gradient is not finite, or if a row's logits do not depend on the layer.
     """
     own_layer = request.layer is adapter.layer
     view = layer_view_of(adapter, inputs, request.layer)
@@ -97,31 +101,41 @@ def attribute(
     else:
         gradients = view.cells(forward.reduced[0])
     if kind != "attention":
-        _require_dependence(model, log)
+        _require_dependence(model, forward, log)
     columns, embeddings, log_prob = forward.columns, forward.question_embeddings, log_prob_of(adapter)
     scores = torch.stack([column.scores(forward.logits) for column in columns])
     log_probs = torch.stack([ScoredTokens(column.ids, log_prob).scores(forward.logits) for column in columns])
+    reliance = log_probs[0] - ScoredTokens(ids, log_prob).scores(logits_without_photo)
     return TokenMaps(
         view,
         view.cells(forward.activations),
         ids=torch.stack([column.ids for column in columns]),
         scores=scores,
         log_probs=log_probs,
-        reliance=log_probs[0] - ScoredTokens(ids, log_prob).scores(logits_without_photo),
+        reliance=reliance,
         maps=maps,
         gradients=gradients,
         unplaced=unplaced,
         changes=scores[0] - columns[0].scores(logits_without_photo) if kind == "path" else None,
         question=None if embeddings is None else attribute_question(model, forward, embeddings, log),
-        notes={"products": "batched" if log.batched else "looped"},
+        notes={"products": "batched" if log.batched else "looped"} | _blank_photo_note(reliance),
     )
 
 
-def _require_dependence(model: CutModel, log: ProductLog) -> None:
-    """Raises ValueError if all gradients were zero, with the line of the user's forward that cuts them, where one does."""
-    if not log.depends:
+def _require_dependence(model: CutModel, forward: ForwardPass, log: ProductLog) -> None:
+    """Raises ValueError for a photo whose logits do not depend on the layer, with the line of the user's forward that cuts them, where one does."""
+    explained = (model.ids >= 0).any(dim=1)
+    if log.is_lost(explained, lambda: rows_that_read_layer(model, forward.activations)):
         reason = lost_gradient_reason(model.tap(leaf=True), lambda: model.adapter.logits(model.inputs, model.ids))
         raise ValueError(log.independent if reason is None else reason)
+
+
+def _blank_photo_note(reliance: Tensor) -> dict[str, str]:
+    """Note and warning that the reliance is unknown, if it is."""
+    if not reliance.isnan().any():
+        return {}
+    warnings.warn(NO_RELIANCE, stacklevel=2)
+    return {"reliance": NO_RELIANCE}
 
 
 def _attention_maps(model: CutModel, forward: ForwardPass) -> Tensor:

@@ -30,6 +30,7 @@ class AttributionRequest:
     n_steps: int = 16
     counterfactual: bool = False
     n_alternatives: int = 0
+    adds_steps: bool = False  # whether tokens whose evidence does not add up get more steps than `n_steps`
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,18 @@ def run_forward(model: CutModel, contrast_ids: Tensor | None, activations: Tenso
             reduced = score_gradients(scores, leaf, cut, to_maps if method.linear else log.checked, log)
     embeddings = None if question_tap is None else question_tap.activations
     return ForwardPass(activations, logits.detach(), columns, reduced, embeddings)
+
+
+def rows_that_read_layer(model: CutModel, activations: Tensor) -> Tensor:
+    """Whether any logit of each row `(b,)` has a gradient at the layer, be the explained scores as flat as they may."""
+    leaf = activations.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = wide(model.logits_from(leaf))
+    if not logits.requires_grad:
+        return torch.zeros(len(leaf), dtype=torch.bool, device=leaf.device)
+    weights = torch.arange(1.0, logits.numel() + 1, device=logits.device).sin().view_as(logits)  # no two logits cancel
+    (gradient,) = torch.autograd.grad(logits, leaf, weights.to(logits), allow_unused=True)
+    return leaf.new_zeros(len(leaf)).bool() if gradient is None else gradient.flatten(1).ne(0).any(dim=1)
 
 
 def _linear_maps(model: CutModel, cells: Tensor, log: ProductLog, gradients: Tensor) -> tuple[Tensor]:

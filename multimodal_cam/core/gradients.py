@@ -28,7 +28,7 @@ class ProductLog:
     not_finite: str
     independent: str
     batched: bool = True  # every product so far ran batched
-    depends: bool = False  # some gradient was not zero
+    depends: Tensor | None = None  # (b,): rows in which some gradient was not zero; None before the first product
     graph_numel: int = 0  # numbers that the graph of one pass keeps; 0: not known yet
 
     def checked(self, gradients: Tensor) -> tuple[Tensor]:
@@ -44,12 +44,28 @@ class ProductLog:
         found = gradients if maps is None else maps
         if not found.isfinite().all():
             raise ValueError(self.not_finite)
-        self.depends = self.depends or bool(found.any()) or bool(gradients.any())
+        known = self.depends
+        rows = _any_by_row(found) if known is None else known | _any_by_row(found)
+        if maps is not None and not rows.all():
+            rows = rows | _any_by_row(gradients)
+        self.depends = rows
 
-    def require_dependence(self) -> None:
-        """Raises ValueError if all gradients were zero."""
-        if not self.depends:
-            raise ValueError(self.independent)
+    def is_lost(self, explained: Tensor | None = None, reads_leaf: Callable[[], Tensor] = lambda: torch.tensor(False)) -> bool:
+        """Whether the gradients of a row of the batch were all zero because it does not depend on the leaf.
+
+        A gradient may be zero although the leaf is read: that of the log-probability of a token with p = 1 is. `reads_leaf` says
+        for each row whether it is, by other scores; it is called only if there is a row in doubt. `explained` `(b,)`: rows with
+        tokens.
+        """
+        if self.depends is None:
+            return True
+        doubtful = ~self.depends if explained is None else ~self.depends & explained
+        return bool(doubtful.any()) and bool((doubtful & ~reads_leaf().to(doubtful.device)).any())
+
+
+def _any_by_row(gradients: Tensor) -> Tensor:
+    """Whether anything is not zero in each row `(b,)` of gradients or maps `(m, b, ...)`."""
+    return (gradients != 0).flatten(2).any(dim=2).any(dim=0)
 
 
 def score_gradients(scores: Tensor, leaf: Tensor, cut: ReadoutTap, reduction: Reduction, log: ProductLog) -> tuple[Tensor, ...]:

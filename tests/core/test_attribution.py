@@ -6,7 +6,8 @@ import pytest
 import torch
 from attributions import Attribution
 from captum.attr import LayerGradCam, LayerIntegratedGradients
-from networks import FusedDecoder, noise_image, planted_captioner, quadrant_image, small_captioner
+from networks import WORDS, FusedDecoder, noise_image, planted_captioner, quadrant_image, small_captioner
+from PIL import Image
 from torch import nn
 
 import multimodal_cam as mc
@@ -274,3 +275,84 @@ def test_a_score_that_mixes_positions_is_refused():
 
     with pytest.raises(ValueError, match="its own position"):
         mc.explain(small_captioner(), noise_image(), text=TEXT, score=sliding)
+
+
+class Saturated(nn.Module):
+    """Says word 3 with p = 1 in float32, if the photo's first channel is not negative; reads nothing of a darker photo."""
+
+    def forward(self, features, ids):
+        seen = features.mean(dim=(1, 2, 3))
+        logits = torch.stack([seen, seen * 2, -seen, 200 + seen, *[seen] * (len(WORDS) - 4)], dim=-1).relu()
+        return logits[:, None].expand(-1, ids.shape[1], -1)
+
+
+class BrightnessEncoder(nn.Module):
+    def forward(self, pixels):
+        return nn.functional.avg_pool2d(pixels, 8)
+
+
+def saturated_captioner():
+    return mc.captioner(
+        encoder=BrightnessEncoder(), decoder=Saturated(), tokenizer=WORDS, bos=0, eos=1, unk=2, image_size=32, max_words=2
+    )
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "layer_cam", "evidence"])
+def test_a_word_of_probability_one_has_a_map_of_zeros(method):
+    found = mc.explain(saturated_captioner(), noise_image(), text=WORDS[3], method=method, score="log_prob")
+    assert found.log_probs.eq(0).all()
+    assert found.maps.eq(0).all()
+    assert mc.explain(saturated_captioner(), noise_image(), text=WORDS[3], method=method, score="logit").maps.any()
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "evidence"])
+def test_a_photo_that_fails_alone_fails_beside_another(method):
+    class Unread(Saturated):
+        def forward(self, features, ids):
+            return super().forward(features * (features.mean(dim=(1, 2, 3), keepdim=True) > 0), ids)  # dark ones: not at all
+
+    model = mc.captioner(encoder=BrightnessEncoder(), decoder=Unread(), tokenizer=WORDS, image_size=32)
+    dark, light = (Image.new("RGB", (40, 40), (value,) * 3) for value in (20, 220))
+    options = {"text": WORDS[3], "method": method, "score": "logit", "n_steps": 4}
+    for photos in ([dark], [light, dark]):
+        with pytest.raises(ValueError, match="does not depend on layer"):
+            mc.explain(model, photos, **options)
+    found = mc.explain(model, [light, dark], on_error="skip", **options)
+    assert found[0].maps.any()
+    assert isinstance(found[1], mc.Failure)
+
+
+def test_steps_are_added_where_a_word_does_not_add_up_and_nowhere_else():
+    model = small_captioner()
+    with torch.no_grad():
+        for parameter in model.module.parameters():
+            parameter.mul_(2)  # a steep network: 16 steps are too few
+    texts = [TEXT, "dog ball grass on"]
+    few, enough = (
+        mc.explain(model, [noise_image(), noise_image(1)], text=texts, method="evidence", **o) for o in ({"n_steps": 16}, {})
+    )
+    added = 0
+    for before, after in zip(few, enough, strict=True):
+        allowed = (0.02 * before.token_changes.abs()).clamp(0.001, 0.02)
+        bad = before.completeness.abs() > allowed
+        assert torch.equal(before.token_maps[~bad], after.token_maps[~bad])
+        assert (after.completeness.abs() <= allowed).all() or after.provenance["incomplete"]
+        assert after.completeness[bad].abs().sum() <= 0.5 * before.completeness[bad].abs().sum()
+        named = after.provenance.get("n_steps_added", "")
+        assert [word.text for word, is_bad in zip(before.words, bad, strict=True) if is_bad] == [
+            part.split()[0] for part in named.split(", ") if part
+        ]
+        added += int(bad.sum())
+    assert added  # else this tests nothing
+
+
+def test_a_blank_photo_without_numbers_is_said():
+    class Normalising(BrightnessEncoder):
+        def forward(self, pixels):
+            return super().forward((pixels - pixels.mean()) / pixels.std())  # 0 / 0 without a photo
+
+    model = mc.captioner(encoder=Normalising(), decoder=Saturated(), tokenizer=WORDS, image_size=32)
+    with pytest.warns(UserWarning, match="blank photo are not finite"):
+        found = mc.explain(model, noise_image(), text=WORDS[4], method="grad_cam", score="logit")
+    assert found.reliance.isnan().all()
+    assert "reliance is NaN" in found.provenance["reliance"]
