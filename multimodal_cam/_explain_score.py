@@ -126,7 +126,7 @@ def _rows_that_read(scored: ScoredLayer, inputs: Any, activations: Tensor, score
     One answer for all where images have several rows, some of which may be no part of any score.
     """
     with torch.no_grad(), scored.tap(replace=torch.zeros_like(activations)):
-        changed = run_with(scored.fn, inputs) != scores
+        changed: Tensor = run_with(scored.fn, inputs) != scores
     if len(activations) == (len(scores) if scores.ndim else 1):
         return changed.reshape(len(activations), -1).any(dim=1)
     assert log.depends is not None

@@ -65,7 +65,7 @@ class ProductLog:
 
 def _any_by_row(gradients: Tensor) -> Tensor:
     """Whether anything is not zero in each row `(b,)` of gradients or maps `(m, b, ...)`."""
-    return (gradients != 0).flatten(2).any(dim=2).any(dim=0)
+    return (gradients != 0).reshape(*gradients.shape[:2], -1).any(dim=2).any(dim=0)
 
 
 def score_gradients(scores: Tensor, leaf: Tensor, cut: ReadoutTap, reduction: Reduction, log: ProductLog) -> tuple[Tensor, ...]:

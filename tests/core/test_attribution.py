@@ -351,7 +351,7 @@ def test_a_blank_photo_without_numbers_is_said():
         def forward(self, pixels):
             return super().forward((pixels - pixels.mean()) / pixels.std())  # 0 / 0 without a photo
 
-    model = mc.captioner(encoder=Normalising(), decoder=Saturated(), tokenizer=WORDS, image_size=32)
+    model = mc.captioner(encoder=Normalising(), decoder=Saturated(), tokenizer=WORDS, image_size=32, layout="channels_first")
     with pytest.warns(UserWarning, match="blank photo are not finite"):
         found = mc.explain(model, noise_image(), text=WORDS[4], method="grad_cam", score="logit")
     assert found.reliance.isnan().all()
