@@ -65,7 +65,7 @@ def _load(network: nn.Module, name: str) -> None:
     files = getattr(module, f"Efficientnet{variant.capitalize()}ModelFile")
     source = torch.load(files.get_model_file_path(), map_location="cpu", weights_only=True)
     own = network.state_dict()
-    tensors = list(source.values())[: len(own)]
+    tensors = [tensor.contiguous() for tensor in list(source.values())[: len(own)]]  # some are stored transposed
     for (key, target), tensor in zip(own.items(), tensors, strict=True):
         if target.shape != tensor.shape:
             raise ValueError(f"{package} does not fit {name}: {key} is {target.shape}, got {tensor.shape}")
