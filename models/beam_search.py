@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..core.decoding_options import check_decoding
 from .vocabulary import BOS, EOS, UNK
 
 State = tuple[Tensor, ...]  # whatever a decoder remembers: tensors of one row a beam
@@ -21,6 +22,7 @@ def beam_search(step: Step, state: State, *, max_words: int, beam: int = 3, leng
     included. Finished beams compete by `log p / length ** length_penalty` (Wu et al., 2016). `<unk>` and `<bos>` are never said,
     and a caption has at least one word.
     """
+    check_decoding({"beam": beam, "length_penalty": length_penalty})
     b, device = len(state[0]), state[0].device
     rows = torch.arange(b, device=device)[:, None] * beam  # where each image's beams start
     state = tuple(part.repeat_interleave(beam, dim=0) for part in state)

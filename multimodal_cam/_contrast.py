@@ -12,6 +12,13 @@ from .adapters.inputs import PAD
 from .core.spans import Span, find, sentence
 
 
+def check_instead_of(instead_of: object) -> None:
+    """Raise TypeError for what is neither a word nor a table of words."""
+    words = instead_of.values() if isinstance(instead_of, Mapping) else [instead_of]
+    if instead_of is not None and not all(isinstance(word, str) for word in words):
+        raise TypeError(f"instead_of: expected a word, or {{WORD: OTHER}} with words, got {instead_of!r}")
+
+
 def contrast_tokens(
     model: TaskAdapter, ids: Tensor, words: Sequence[Sequence[Span]], instead_of: str | Mapping[str, str]
 ) -> Tensor:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard, Unpack, overload
 
 from torch import nn
 
+from ._contrast import check_instead_of
 from ._explain_batch import BatchExplainer, OnError
 from ._explanation import Explanation
 from .adapters.contract import HasAttention, TaskAdapter, Unknown, score_of
 from .adapters.layer_choice import resolve_layer
 from .core.call_scope import unchanged_state
+from .core.decoding_options import check_decoding
 from .core.forward_pass import AttributionRequest
 from .methods.spec import METHODS, CamMethod, find_method
 from .results.records import Failure
@@ -145,6 +147,8 @@ def explain(
     if single and (several := next((x for x in (question, text) if _is_list(x)), None)) is not None:
         single, sources = False, [*sources] * len(several)
     texts, questions = _one_each("text", text, len(sources)), _one_each("question", question, len(sources))
+    check_decoding(generation)
+    check_instead_of(instead_of)
     if instead_of is not None and score not in (None, "contrast"):
         given = score if isinstance(score, str) else score_name(score)
         raise ValueError(f"instead_of explains a difference of logits, score='contrast': leave score={given!r} out")
@@ -201,6 +205,8 @@ def _one_each(what: str, given: str | Sequence[str] | None, count: int) -> list[
         if one is not None and not (isinstance(one, str) and one.strip()):
             hint = "; leave it out to let the model speak" if what == "text" else ""
             raise ValueError(f"{what}: expected words, got {one!r}{hint}")
+        if one is not None and any("\ud800" <= character <= "\udfff" for character in one):
+            raise ValueError(f"{what}: expected text, got bytes that are no UTF-8 in {one!r}")
     return each
 
 

@@ -87,7 +87,7 @@ def _box(x: float, y: float, w: float, h: float, *, width: int, height: int) -> 
 def _load(path: Path, *wanted: str) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not whole JSON ({error}): fetch it again") from None
     missing = [key for key in wanted if not isinstance(found, dict) or key not in found]
     if missing:

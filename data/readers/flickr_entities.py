@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...core.json_object import read_utf8
 from ...models.vocabulary import split_words
 
 Box = tuple[float, float, float, float]
@@ -61,7 +62,7 @@ def read_entities(folder: Path, image: str) -> tuple[Sentence, ...]:
         if not path.is_file():
             raise FileNotFoundError(f"no Flickr30k Entities annotation for {image}: {path} is missing")
     boxes = _read_boxes(annotations)
-    lines = sentences.read_text(encoding="utf-8").splitlines()
+    lines = read_utf8(sentences).splitlines()
     return tuple(
         _read_sentence(line, boxes, f"{sentences}, line {number}") for number, line in enumerate(lines, start=1) if line.strip()
     )

@@ -183,7 +183,7 @@ def _read_json(path: Path) -> Any:
     with path.open(encoding="utf-8") as file:
         try:
             return json.load(file, object_hook=_only_the_answer)
-        except ValueError as error:  # no JSON or no UTF-8
+        except (ValueError, RecursionError) as error:  # no JSON or no UTF-8
             raise ValueError(f"{path}: expected a whole JSON file, this one is cut short or broken ({error})") from None
 
 

@@ -212,7 +212,9 @@ def _photos_with_boxes(
         raise typer.BadParameter("--instances needs COCO's --captions captions_*.json", param_hint="--captions")
     items = [StudyPhoto(image, texts, things) for image, texts, things in read_coco(captions, instances)]
     if split is not None:
-        wanted = set(split.read_text(encoding="utf-8").split())
+        from multimodal_cam.core.json_object import read_utf8
+
+        wanted = set(read_utf8(split).split())
         items = [item for item in items if item.image in wanted]
     return items, files
 

@@ -103,6 +103,15 @@ def read_json(path: Path, advice: str) -> Any:
         raise BrokenFile(path, "JSON", f"something else ({error})", advice) from error
 
 
+def read_utf8(path: Path) -> str:
+    """The text in a file. Raises BrokenFile for bytes that are no UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise BrokenFile(path, "UTF-8", f"other bytes in line {line}", "save the file as UTF-8") from None
+
+
 def read_object(path: Path, advice: str) -> JSONObject:
     """The JSON object in a file. Raises BrokenFile as `read_json` does."""
     return JSONObject(read_json(path, advice), path, advice)

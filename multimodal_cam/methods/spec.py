@@ -42,7 +42,8 @@ class MethodSpec:
     def maps(self, activations: Tensor, gradients: Tensor) -> Tensor:
         """Maps `(m, h, w)`, signed and raw, from activations and gradients `(m, c, h, w)`.
 
-        Raises TypeError for a method that is no function of gradients.
+        Raises TypeError for a method that is no function of gradients, or gives no tensor, and ValueError for a function of the
+        user's whose maps have another shape, or numbers that are not finite.
         """
         function = self.function
         if isinstance(function, str):
@@ -50,7 +51,22 @@ class MethodSpec:
             function = getattr(importlib.import_module(f"multimodal_cam.methods.{module}"), name)
         if not callable(function):
             raise TypeError(f"{self.name} is not computed from gradients at one point: use explain(method={self.name!r})")
-        return function(activations, gradients)
+        maps = function(activations, gradients)
+        if callable(self.function):
+            _check_maps(self.name, maps, activations)
+        return maps
+
+
+def _check_maps(name: str, maps: Tensor, activations: Tensor) -> None:
+    m, _, h, w = activations.shape
+    if not hasattr(maps, "isfinite"):
+        raise TypeError(f"method {name}: expected a tensor of maps {(m, h, w)}, got {type(maps).__name__}")
+    if tuple(maps.shape) != (m, h, w):
+        raise ValueError(
+            f"method {name}: expected maps (m, h, w), here {(m, h, w)}, got {tuple(maps.shape)}: sum over the channels"
+        )
+    if not bool(maps.isfinite().all()):
+        raise ValueError(f"method {name}: expected finite numbers, got NaN or infinity: guard what you divide by")
 
 
 _SPECS = (

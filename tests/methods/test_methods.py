@@ -83,3 +83,21 @@ def test_aliases_and_functions_of_the_users():
         find_method("gradcam", ["gradient"])
     with pytest.raises(TypeError, match="attention is not computed from gradients"):
         SPECS["attention"].maps(A, G)
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "words"),
+    [
+        (lambda a, g: a * g, ValueError, r"expected maps \(m, h, w\), here .*: sum channels"),
+        (lambda a, g: (a * g).sum(), ValueError, r"got \(\)"),
+        (lambda a, g: (a * g).sum(dim=1)[:, :1], ValueError, "expected maps"),
+        (lambda a, g: (a * g).sum(dim=1) * float("nan"), ValueError, "expected finite numbers, got NaN"),
+        (lambda a, g: (a * g).sum(dim=1) / 0.0, ValueError, "expected finite numbers"),
+        (lambda a, g: None, TypeError, "expected a tensor of maps"),
+        (lambda a, g: (a * g).sum(dim=1).tolist(), TypeError, "got list"),
+    ],
+)
+def test_a_function_of_the_users_gives_finite_maps(function, error, words):
+    activations = torch.rand(2, 3, 4, 5)
+    with pytest.raises(error, match=f"method <lambda>: .*{words}|method <lambda>: {words}"):
+        find_method(function).maps(activations, torch.rand_like(activations))

@@ -207,10 +207,14 @@ def test_words_share_the_photo_out_among_its_cells():
         ("image,caption\na.jpg", "line 2: expected 'image,caption', got 'a.jpg'"),
         ("image,caption\n,a dog", "line 2"),
         ("image,caption\n", "holds no captions"),
+        ('image,caption\na.jpg,"a dog\nb.jpg,a cat\n', "one caption a line behind line 1, got unexpected end of data"),
+        ('image,caption\na.jpg,"a dog\n' + "b.jpg,a cat\n" * 50 + 'c.jpg,a "cat"\n', "behind line 1, got"),
+        ("image,caption\na.jpg," + "x" * 200_000, "behind line 1, got field larger than field limit"),
+        (b"image,caption\na.jpg,\xff\xfe", "expected UTF-8, got other bytes behind line"),
     ],
 )
 def test_broken_caption_files(tmp_path, content, message):
-    (tmp_path / "captions.txt").write_text(content)
+    (tmp_path / "captions.txt").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=message):
         read_captions(tmp_path / "captions.txt")
 

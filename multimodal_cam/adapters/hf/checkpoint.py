@@ -242,7 +242,8 @@ def downloaded(name: str, what: str) -> Path:
         return Path(snapshot_download(name, local_files_only=True))
     except LocalEntryNotFoundError:
         raise FileNotFoundError(
-            f"{name!r}, {what}, is not on this machine, and only what you name yourself is fetched: run `hf download {name}` first"
+            f"{name!r}, {what}, is not on this machine, and only what you name yourself is fetched: run "
+            f"`hf download {name}` first"
         ) from None
 
 

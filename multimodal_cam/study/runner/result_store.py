@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...core.drafts import LOCK, clear_drafts, lock_folder
+from ...core.json_object import read_object
 from ...core.publication import FULL, new_folder
 from ...core.signatures import SIGNATURE, append_entries, kind_of, own_files, remove_own_files, start_signature
 from ..schema import table_schemas
@@ -143,7 +144,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     if not path.is_file():
         raise FileNotFoundError(f"{str(folder)!r} holds no study: run.json is missing")
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    return dict(read_object(path, "give another folder to the study, and run it again").values)
 
 
 def write_run(folder: Path, run: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...core.json_object import read_utf8
 from ...data.readers.coco import CocoObject
 from ...data.readers.question_record import Question
 
@@ -27,7 +28,7 @@ class StudyPhoto:
 def listed_photos(split: Path | None, entities: Path, captions: Mapping[str, Sequence[str]]) -> list[StudyPhoto]:
     """Photos of a split file (one a line, with or without `.jpg`), or all photos in Flickr30k Entities at `entities`."""
     if split is not None:
-        names = [line.strip() for line in split.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [line.strip() for line in read_utf8(split).splitlines() if line.strip()]
     else:
         names = sorted(path.stem for path in (entities / "Sentences").glob("*.txt"))
     if not names:
