@@ -88,7 +88,7 @@ def test_aliases_and_functions_of_the_users():
 @pytest.mark.parametrize(
     ("function", "error", "words"),
     [
-        (lambda a, g: a * g, ValueError, r"expected maps \(m, h, w\), here .*: sum channels"),
+        (lambda a, g: a * g, ValueError, r"expected maps \(m, h, w\), here .*: sum over the channels"),
         (lambda a, g: (a * g).sum(), ValueError, r"got \(\)"),
         (lambda a, g: (a * g).sum(dim=1)[:, :1], ValueError, "expected maps"),
         (lambda a, g: (a * g).sum(dim=1) * float("nan"), ValueError, "expected finite numbers, got NaN"),
