@@ -9,7 +9,6 @@ stays behind, after an exception either, and acts for the call that set it only:
 from __future__ import annotations
 
 import threading
-import types
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -281,36 +280,3 @@ def has_foreign_hooks(module: nn.Module) -> bool:
     """Whether the user's forward hooks are on this module: neither ours nor those of transformers, which change nothing."""
     hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
     return any(map(_is_users, hooks))
-
-
-class ReplacedForward:
-    """Stands in the place of `module.forward`: `forward` for its owner, for everybody else what was there before, `below`."""
-
-    def __init__(self, owner: Owner, module: nn.Module, forward: Callable[..., Any]) -> None:
-        self.owner, self.forward = owner, forward
-        self.below: Callable[..., Any] | None = module.__dict__.get("forward")
-        self.of_class = types.MethodType(type(module).forward, module)
-        self.ended = False
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        forward = self.forward if self.owner.is_calling else self.below or self.of_class
-        return forward(*args, **options)
-
-
-@contextmanager
-def replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Another `forward` for this one module and this call, as long as this lasts."""
-    with Owner() as owner:
-        with _registering:
-            replaced = module.__dict__["forward"] = ReplacedForward(owner, module, forward)
-        try:
-            yield
-        finally:
-            replaced.ended = True
-            with _registering:  # calls need not end in the order of their beginning: an ended one stays below one that goes on
-                top = module.__dict__.get("forward")
-                while isinstance(top, ReplacedForward) and top.ended:
-                    top = top.below
-                module.__dict__["forward"] = top
-                if top is None:
-                    del module.__dict__["forward"]

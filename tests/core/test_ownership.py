@@ -7,11 +7,12 @@ import threading
 
 import pytest
 import torch
-from threads import TIMEOUT, run_together
+from threads import TIMEOUT, meanwhile, run_together
 from torch import nn
 
 from multimodal_cam.core.call_scope import evaluation_mode
-from multimodal_cam.core.hooks import LayerTap, replaced_forward
+from multimodal_cam.core.forward_replacement import replaced_forward
+from multimodal_cam.core.hooks import LayerTap
 from multimodal_cam.core.module_claims import exclusive
 
 
@@ -73,6 +74,19 @@ def test_replaced_forwards_that_end_in_the_order_of_their_beginning(own):
     second.__exit__(None, None, None)
     assert module(0) == plain
     assert vars(module) == before
+
+
+def test_a_stranger_always_finds_a_forward():
+    module = nn.Identity()
+
+    def replace_often():
+        for _ in range(20_000):
+            with replaced_forward(module, lambda x: x + 1):
+                pass
+
+    with meanwhile(lambda: [module(0) for _ in range(1000)] == [0] * 1000 or 1 / 0):
+        run_together(replace_often, replace_often)
+    assert "forward" not in vars(module)
 
 
 def test_a_replaced_forward_that_calls_the_one_below():

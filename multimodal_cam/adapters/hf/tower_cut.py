@@ -14,7 +14,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...core.hooks import final_output_hook, forward_hooks, has_foreign_hooks, replaced_forward
+from ...core.forward_replacement import replaced_forward
+from ...core.hooks import final_output_hook, forward_hooks, has_foreign_hooks
 from .token_views import TokenView
 
 Recording = dict[nn.Module, list[tuple[Any, int, int]]]  # of each module: outputs in order, with their numbers of rows and images
