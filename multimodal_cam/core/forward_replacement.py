@@ -25,8 +25,16 @@ class ReplacedForward:
         self.ended = False
 
     def __call__(self, *args: Any, **options: Any) -> Any:
+        self.below = _going_on(self.below)
         forward = self.forward if self.owner.is_calling else self.below or self.of_class
         return forward(*args, **options)
+
+
+def _going_on(forward: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    """The first of a chain of replacements that has not ended: calls need not end in the order of their beginning."""
+    while isinstance(forward, ReplacedForward) and forward.ended:
+        forward = forward.below
+    return forward
 
 
 @contextmanager
@@ -39,11 +47,9 @@ def replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator
             yield
         finally:
             replaced.ended = True
-            with _replacing:  # calls need not end in the order of their beginning: an ended one stays below one that goes on
-                top = module.__dict__.get("forward")
-                while isinstance(top, ReplacedForward) and top.ended:
-                    top = top.below
+            with _replacing:
+                top = _going_on(module.__dict__.get("forward"))
                 if top is None:
-                    del module.__dict__["forward"]
+                    module.__dict__.pop("forward", None)  # another call may have taken it away with its own
                 else:
                     module.__dict__["forward"] = top
