@@ -60,6 +60,8 @@ def torchvision_model(name: str, weights: Path | None = None) -> Classifier:
     if name not in choices:
         raise _unknown_model("torchvision", name, choices)
     best = models.get_model_weights(name).DEFAULT
+    if weights is None and not (Path(torch.hub.get_dir()) / "checkpoints" / Path(best.url).name).is_file():
+        _refuse_offline("torchvision", name)
     with _fetch_errors("torchvision", name, weights), drawing():
         network = models.get_model(name, weights=best if weights is None else None)
         _load_weights(network, weights)
@@ -138,6 +140,17 @@ def _load_weights(network: nn.Module, weights: Path | None) -> None:
         network.load_state_dict(bare_weights(read(weights), network.state_dict().keys()))
 
 
+def _refuse_offline(library: str, name: str) -> None:
+    """Raise OSError for weights that are not here, where HF_HUB_OFFLINE says that nothing is fetched."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise OSError(
+            f"the weights of {library}:{name} are not on this machine, and HF_HUB_OFFLINE forbids to fetch them: fetch them once "
+            "where there is a network, or pass weights=FILE; load('efficientnet_lite0') needs no network"
+        )
+
+
 @contextmanager
 def _fetch_errors(library: str, name: str, weights: Path | None) -> Iterator[None]:
     """Context that turns errors of fetching or loading weights into ones that say what to do."""
@@ -147,6 +160,7 @@ def _fetch_errors(library: str, name: str, weights: Path | None) -> Iterator[Non
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         if weights is not None:
             raise ValueError(f"{weights} does not hold the weights of {library}:{name}: {why}") from error
+        _refuse_offline(library, name)
         raise OSError(
             f"{library} cannot fetch the weights of {name!r} ({why}): fetch them once where there is a network, or pass "
             "weights=FILE; load('efficientnet_lite0') needs no network"

@@ -193,3 +193,12 @@ def test_the_base_model_of_an_adapter_is_not_fetched(tmp_path: Path, monkeypatch
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "owner/base", "peft_type": "LORA"}))
     with pytest.raises(FileNotFoundError, match="'owner/base', the base model that .*: run `hf download owner/base` first"):
         mc.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["timm:resnet18.a1_in1k", "torchvision:resnet18"])
+def test_offline_is_said_in_our_words(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    with pytest.raises(OSError, match=f"the weights of {name} are not on this machine, and HF_HUB_OFFLINE forbids to fetch them"):
+        mc.load(name)
