@@ -29,6 +29,7 @@ from ..encoder import load_imagenet, to_pixels
 from ..vocabulary import EOS, SPECIALS, Vocabulary, split_words
 from .caption_losses import bag_loss, caption_loss, cell_loss, word_shares
 from .feature_cache import Progress, cache_features
+from .training_folder import in_training_folder
 from .training_run import TrainingRun, mean_cell, missing_photos, round_to_half
 
 NETWORKS = specs_of_task("captioning")  # what `train captioner --network` takes
@@ -152,6 +153,7 @@ def parameter_groups(model: Captioner, tail: nn.Module, bag: nn.Linear, options:
     ]
 
 
+@in_training_folder
 def train_captioner(
     *,
     images: Path,
@@ -168,7 +170,6 @@ def train_captioner(
     An interrupted run resumes after its last finished epoch when it is called again.
     """
     missing_photos(images, [*train, *dev])
-    out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     vocabulary = Vocabulary.from_captions((c for n in train for c in captions[n]), options.min_count)
     lender = load_model(model_folder(options.encoder)).network if model_folder(options.encoder).is_dir() else None

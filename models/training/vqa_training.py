@@ -28,6 +28,7 @@ from ..encoder import Encoder, to_pixels
 from ..vocabulary import Vocabulary, split_question, split_words
 from ..vqa_network import VQANetwork
 from .feature_cache import Progress, cache_features
+from .training_folder import in_training_folder
 from .training_run import TrainingRun, mean_cell, missing_photos, pad, round_to_half
 
 NETWORKS = specs_of_task("vqa")  # what `train vqa --network` takes
@@ -144,6 +145,7 @@ def answer_classes(questions: Sequence[Question], min_answers: int) -> tuple[str
     return tuple(sorted((a for a, n in counts.items() if n >= min_answers), key=lambda a: (-counts[a], a)))
 
 
+@in_training_folder
 def train_vqa(
     *,
     images: Path,
@@ -165,7 +167,6 @@ def train_vqa(
     answers = answer_classes(train, options.min_answers)
     if len(answers) < 2:
         raise ValueError(f"expected at least 2 answers that occur {options.min_answers} times or more, got {len(answers)}")
-    out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     vocabulary = Vocabulary.from_captions((q.question for q in train), options.min_count)
     model = new_network(options, lender.network, len(vocabulary), len(answers)).to(device)

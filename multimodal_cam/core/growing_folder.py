@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .drafts import clear_drafts, listed, lock_folder, retold, unused
 from .publication import check_target
-from .signatures import append_entries, read_signature, sha256, start_signature
+from .signatures import append_entries, kind_of, read_signature, sha256, start_signature
 
 
 class GrowingFolder:
@@ -59,9 +59,10 @@ def growing_folder(path: Path, kind: str) -> Iterator[GrowingFolder]:
         raise FileExistsError(f"{str(path)!r} is no folder: choose another name") from None
     except OSError as error:
         raise retold(error, f"cannot write to {str(path)!r} ({error.strerror}): choose another folder") from error
+    if kind_of(path) != kind:
+        check_target(path, kind, overwrite=False)  # before a lock is put into what may be somebody else's
     with lock_folder(path):
-        signature = read_signature(path)
-        if signature is None or signature.kind != kind:
+        if kind_of(path) != kind:
             check_target(path, kind, overwrite=False)
             start_signature(path, kind)
         clear_drafts(path)
