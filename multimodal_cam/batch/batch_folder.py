@@ -187,8 +187,10 @@ class BatchFolder:
         else:
             pages = dict(index_pages(entries))
         for name, content in pages.items():
-            self.folder.claim(name)
-            (self.path / name).write_text(content, encoding="utf-8")
+            self.folder.claim(name, f".{name}.partial")
+            partial = self.path / f".{name}.partial"
+            partial.write_text(content, encoding="utf-8")
+            os.replace(partial, self.path / name)
         return self.path / PAGE
 
     @contextmanager

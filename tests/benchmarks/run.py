@@ -1,8 +1,8 @@
 """`python tests/benchmarks/run.py [SELECTION...]`: measures, prints plain lines, keeps them in
 docs/benchmarks.md.
 
-Selections: speed, scaling, soak, vqa, classifiers, language, captions, localisation, answers, study, gpu; none means all. A
-line is a name, then pairs of quantity and value: `nic grad_cam ratio 1.42`.
+Selections: speed, scaling, batch, soak, vqa, classifiers, language, captions, localisation, answers, study, gpu; none means
+all. A line is a name, then pairs of quantity and value: `nic grad_cam ratio 1.42`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from answering import ANSWERS_SECTION, COST_SECTION, POINTING_SECTION, QUESTIONS_SECTION
+from batching import BATCH_SECTION, ENDED_SECTION
 from classifiers import CLASSES_FORWARD_SECTION, CLASSES_SECTION
 from gpu import GPU_SECTION
 from language import COST_SECTION as LANGUAGE_SECTION
@@ -26,6 +27,7 @@ from studying import PERTURBING_SECTION, RAY_SECTION, STUDY_SECTION
 SELECTIONS: dict[str, dict[str, Section]] = {
     "speed": {"rivals": RIVALS_SECTION, "forward": FORWARD_SECTION},
     "scaling": {"throughput": THROUGHPUT_SECTION, "memory": MEMORY_SECTION},
+    "batch": {"batch": BATCH_SECTION, "batch-ended": ENDED_SECTION},
     "soak": {"soak": SOAK_SECTION},
     "vqa": {"five-answers": COST_SECTION, "many-questions": QUESTIONS_SECTION},
     "classifiers": {"classes": CLASSES_SECTION, "classes-forward": CLASSES_FORWARD_SECTION},
