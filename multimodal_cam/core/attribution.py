@@ -123,7 +123,7 @@ def attribute(
 
 
 def _require_dependence(model: CutModel, forward: ForwardPass, log: ProductLog) -> None:
-    """Raises ValueError for a photo whose logits do not depend on the layer, with the line of the user's forward that cuts them."""
+    """Raises ValueError for a photo whose logits do not depend on the layer, with the line of the user's code that cuts them."""
     explained = (model.ids >= 0).any(dim=1)
     if log.is_lost(explained, lambda: rows_that_read_layer(model, forward.activations)):
         reason = lost_gradient_reason(model.tap(leaf=True), lambda: model.adapter.logits(model.inputs, model.ids))
