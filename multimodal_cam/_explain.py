@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard, Unpack, overload
 
 from torch import nn
 
+from ._argument_check import check_generation, check_model, texts_of_ids
 from ._contrast import check_instead_of
 from ._explain_batch import BatchExplainer, OnError
 from ._explanation import Explanation
@@ -32,6 +33,7 @@ class GenerationOptions(TypedDict, total=False):
 
     beam: int
     length_penalty: float
+    max_words: int
     do_sample: bool
     temperature: float
     top_k: int
@@ -116,7 +118,8 @@ def explain(
     Args:
         model: What `load`, `captioner`, `vqa` or `classifier` gave.
         images: One image (path, PIL image, array or tensor; `load_image` says what becomes of it) or a list of them.
-        text: What is explained instead of the model's own words: a caption, an answer, a class. One for all images, or a list.
+        text: What is explained instead of the model's own words: a caption, an answer, a class or its id. One for all images,
+            or a list.
         question: One for all images, or a list; the backbone runs once for an image, however many questions it has.
         instead_of: `"ball"` explains by how much the answer beats another one (the difference of the two logits, in nats);
             `{"dog": "cat"}` does so for a word of a caption, at its place; other words are contrasted with their likeliest rival.
@@ -132,8 +135,9 @@ def explain(
         batch_size: Rows that run together.
         progress: Shows a progress bar on stderr.
         on_error: With `"skip"`, a photo that fails leaves a `Failure` in its place.
-        generation: Options of the model's decoder (`beam=3`, `do_sample=True`). The random state is put back afterwards, so a
-            sampled text differs only after another `torch.manual_seed`.
+        generation: Options of the model's decoder: `beam=` and `length_penalty=` of our captioners, `max_words=` of yours, which
+            decode greedily, what `generate` takes (`do_sample=True`) of Hugging Face's. The random state is put back afterwards,
+            so a sampled text differs only after another `torch.manual_seed`.
 
     Returns:
         An `Explanation` for one image, a list for a list of images, questions or texts.
@@ -142,6 +146,9 @@ def explain(
         TypeError, ValueError: Bad input, or a layer that the text does not depend on.
         FileNotFoundError: A photo that is not there.
     """
+    check_model(model)
+    check_generation(model, generation, {*ExplainOptions.__annotations__, *GenerationOptions.__annotations__, "text", "question"})
+    text = texts_of_ids(model, text)
     single = not isinstance(images, (list, tuple))
     sources: Sequence[ImageSource] = [images] if single else images  # type: ignore[assignment, list-item]
     if single and (several := next((x for x in (question, text) if _is_list(x)), None)) is not None:

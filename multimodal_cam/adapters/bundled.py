@@ -26,6 +26,8 @@ from .followed_part import FollowedPart
 from .inputs import Inputs, deduplicate_images, pad_ids
 from .labels import LabelChooser, Labels
 
+DECODER_OPTIONS = ("beam", "length_penalty")  # of `Captioner.generate`
+
 
 class BundledAdapter:
     """Images through a bundled network. The tapped layer is `project`, the last spatial layer."""
@@ -85,6 +87,11 @@ class CaptionerAdapter(BundledAdapter):
 
     def generate(self, inputs: Inputs, **options: Any) -> Tensor:
         """Captions by beam search; the options are those of `Captioner.generate`: `beam` (3), `length_penalty`."""
+        unknown = [f"{name}=" for name in options if name not in DECODER_OPTIONS]
+        if unknown:
+            raise TypeError(
+                f"{self.name} has no {', '.join(unknown)}: it decodes by beam search, with {' and '.join(DECODER_OPTIONS)} only"
+            )
         ids, _ = self.network.generate(self.network.cells(inputs.pixels), **options)
         return inputs.to_rows(ids)
 

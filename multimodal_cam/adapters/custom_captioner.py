@@ -21,6 +21,7 @@ from .inputs import PAD, Inputs, pad_ids
 from .measured_layers import Layouts
 from .network_outputs import NetworkOutputs, Outputs, OutputsOfAnyKind, trial_photos, try_outputs
 from .unwrapping import unwrapped
+from .user_function import check_call
 from .word_tokenizer import Tokenizer, Words, check_size, tokenizer_of
 
 
@@ -84,16 +85,19 @@ class CustomCaptioner(EncoderAdapter, OutputsOfAnyKind):
         return self.image_inputs(images)
 
     def generate(self, inputs: Inputs, **options: Any) -> Tensor:
-        """Greedy decoding; the only option is `beam=1`."""
+        """Greedy decoding (`beam=1`), of at most `max_words=` tokens."""
+        longest = min(options.pop("max_words", self.limits.max_words), self.limits.max_words)
         if options.pop("beam", 1) != 1 or options:
             raise ValueError(f"a captioner of your own is decoded greedily (beam=1), got {options or 'a wider beam'}")
+        if longest < 1:
+            raise ValueError(f"max_words: expected 1 or more, got {longest}")
         eos = self.limits.eos
         if eos is None:
             raise ValueError("this captioner has no end token: pass text=, or captioner(..., eos=ID)")
         features = self.features(inputs)
         ids = torch.full((len(inputs), 0), PAD, dtype=torch.long, device=self.device)
         ended = torch.zeros(len(inputs), dtype=torch.bool, device=self.device)
-        while ids.shape[1] < self.limits.max_words and not bool(ended.all()):
+        while ids.shape[1] < longest and not bool(ended.all()):
             blank = torch.zeros_like(ended, dtype=torch.long)[:, None]  # position to predict
             logits = self._decode(features, torch.cat([ids.clamp(min=0), blank], dim=1))[:, -1]
             logits[:, self._unsayable(logits.shape[-1])] = -torch.inf
@@ -140,6 +144,7 @@ class CustomCaptioner(EncoderAdapter, OutputsOfAnyKind):
 
     def _outputs(self, features: Any, ids: Tensor) -> Tensor:
         with differentiable_rnn(self.decoder, ids.device), embedding_limits(self.name, self.decoder, text=ids):
+            check_call(self.decoder, "decoder", ("features", "ids"), "teacher-forced logits (b, t, v)")
             outputs: Tensor = self.decoder(features, ids)
         if outputs.ndim != 3 or outputs.shape[:2] != ids.shape:
             raise ValueError(

@@ -62,7 +62,10 @@ def load(
     """
     if not isinstance(name, (str, Path)):
         if processor is None:
-            raise TypeError(f"a {type(name).__name__} needs its processor: load(model, processor=processor)")
+            raise TypeError(f"load takes a name, a folder or a Hugging Face model with its processor, got {_unadapted(name)}")
+        for option, wanted in (("trust_remote_code", trust_remote_code), ("pickled", pickled)):
+            if wanted:
+                raise ValueError(f"{option}: this model is loaded already, nothing of it is read any more: leave it out")
         for option, given in (("dtype", dtype), ("device_map", device_map)):
             if given is not None:
                 raise ValueError(f"{option}: this model is loaded already, give it to from_pretrained")
@@ -72,13 +75,17 @@ def load(
     if device_map is not None and device is not None:
         raise ValueError("device_map says where everything goes: leave device out")
     target, torch_dtype = choose_device(device or "auto"), choose_dtype(dtype)
-    adapter = _load_other(str(name), None if weights is None else Path(weights))
+    name = str(name).removeprefix("hf:")
+    adapter = _load_other(name, None if weights is None else Path(weights))
     if adapter is None:
         code: dict[str, Any] = {"trust_remote_code": trust_remote_code, "pickled": pickled}
-        return _load_checkpoint(str(name), code, device=target, dtype=torch_dtype, device_map=device_map)
+        return _load_checkpoint(name, code, device=target, dtype=torch_dtype, device_map=device_map)
     for option, given in (("dtype", dtype), ("device_map", device_map)):
         if given is not None:
-            raise ValueError(f"{option}: only Hugging Face models take one, {str(name)!r} is none")
+            raise ValueError(f"{option}: only Hugging Face models take one, {name!r} is none")
+    for option, wanted in (("trust_remote_code", trust_remote_code), ("pickled", pickled)):
+        if wanted:
+            raise ValueError(f"{option}: only Hugging Face checkpoints take it, {name!r} is none: leave it out")
     adapter.module.to(target)
     return adapter
 
@@ -173,9 +180,33 @@ def _load_other(name: str, weights: Path | None) -> TaskAdapter | None:
         return load_user_function(name)
     if hf.HUB_NAME.fullmatch(name):
         return None
+    near = ", ".join(f"{library}:{name}" for library in ("timm", "torchvision") if _has(library, name))
+    hint = f": did you mean {near}?" if near else ";"
     raise UnknownModelError(
-        f"unknown model {name!r}; choose from {', '.join([*bundled(), *PACKAGED])}, {', '.join(f'{x}:NAME' for x in LIBRARIES)}, "
+        f"unknown model {name!r}{hint} choose from {', '.join([*bundled(), *PACKAGED])}, "
+        f"{', '.join(f'{x}:NAME' for x in LIBRARIES)}, "
         "a folder that `train` or `save_pretrained` wrote, the hub's owner/name, module:function, or file.py:function"
+    )
+
+
+def _has(library: str, name: str) -> bool:
+    """Whether a library has a network of this name."""
+    if library == "timm":
+        import timm
+
+        return bool(timm.is_model(name))
+    import torchvision
+
+    return name in torchvision.models.list_models()
+
+
+def _unadapted(given: Any) -> str:
+    """What `load` was given instead, and what to do with it."""
+    if any(base.__module__.startswith("transformers.") for base in type(given).__mro__):
+        return f"a {type(given).__name__} without it: load(model, processor=processor)"
+    return (
+        f"a {type(given).__name__}: a network of yours goes into mc.classifier(network, labels=names, preprocess=transform), "
+        "mc.captioner(encoder=, decoder=, tokenizer=) or mc.vqa(encoder=, head=, answers=)"
     )
 
 

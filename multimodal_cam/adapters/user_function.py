@@ -9,13 +9,15 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from torch import nn
 
     from .contract import TaskAdapter
 
@@ -121,3 +123,19 @@ def _importable(folder: Path) -> Iterator[None]:
     finally:
         if str(folder) in sys.path:
             sys.path.remove(str(folder))
+
+
+def check_call(module: nn.Module, what: str, arguments: Sequence[str], gives: str) -> None:
+    """Raises TypeError, with the contract, for a module of the user's whose forward does not take `arguments` in this order."""
+    try:
+        signature = inspect.signature(module.forward)
+    except (TypeError, ValueError):  # compiled code has none
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        call = f"{what}({', '.join(arguments)})"
+        raise TypeError(
+            f"{what}: it is called as {call} and gives {gives}, but {type(module).__name__}.forward takes {signature} ({error}): "
+            f"wrap it in a module whose forward does (docs/how-to/captioner.md)"
+        ) from None

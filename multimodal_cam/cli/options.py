@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multimodal_cam.methods import METHOD_NAMES, METHODS
+from multimodal_cam.methods import METHODS, find_method
 from multimodal_cam.scores import SCORES
 
 if TYPE_CHECKING:
@@ -133,7 +133,11 @@ def check_choice(option: str, value: str | None, choices: Iterable[str]) -> None
 
 def attribution_options(method: str | None, score: str | None, layer: str | None, n_steps: int | None) -> dict[str, Any]:
     """Keyword arguments of `explain` that are common to all tasks; raises a usage error for unknown names."""
-    check_choice("--method", method, METHOD_NAMES)
+    if method is not None:
+        try:
+            find_method(method)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--method") from error
     check_choice("--score", score, SCORES)
     return drop_none(method=method, score=score, layer=layer, n_steps=n_steps)
 

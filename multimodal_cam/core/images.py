@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .deep_colour import deep_colour, has_deep_colour
 from .dicom import is_dicom, read_dicom
-from .image_paths import FORMATS, check_path, open_image
+from .image_paths import FORMATS, MAX_BYTES, check_path, open_image
 from .stored_values import drawn, file_bits, stored_values, with_stored_values
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    ImageSource = str | os.PathLike[str] | Image.Image | np.ndarray
+    ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
 MAX_PIXELS = 178_956_970  # where Pillow refuses too: 1.3 times a 12,000 x 11,000 photo
 ORIENTATION = 0x0112  # the EXIF tag
@@ -32,7 +33,8 @@ _lock = threading.Lock()
 def load_image(source: ImageSource, *, raw: bool = False) -> Image.Image:
     """The photo as a new, upright PIL image in mode RGB, without metadata.
 
-    `source` is a path, a PIL image, or a numpy array or tensor: `(H, W)`, `(H, W, 1)` or `(H, W, 3)`. EXIF rotation is applied,
+    `source` is a path, a PIL image, the bytes of a file or a file open for reading them, or a numpy array or tensor: `(H, W)`,
+    `(H, W, 1)` or `(H, W, 3)`. EXIF rotation is applied,
     what is transparent is composited on white, and of several frames the first is taken (of a PIL image: the current one). Values
     of other than 8 bits are scaled to 8: by the bits that the file names, else by the fewest of 8, 10, 12, 14, 16 that hold them;
     floating point from 0..1 or 0..255; all others from the lowest to the highest. Lost frames, transparency and scaling are
@@ -50,6 +52,10 @@ def load_image(source: ImageSource, *, raw: bool = False) -> Image.Image:
         return _upright(source, "the image", raw)
     if isinstance(source, (str, os.PathLike)):
         return _read(Path(source), os.fspath(source), raw)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _read_bytes(bytes(source), raw)
+    if hasattr(source, "read"):
+        return _read_bytes(_content(source), raw)
     if type(source).__module__ == "torch" and hasattr(source, "detach"):
         source = _array_of(source)
     if type(source).__module__ == "numpy" and hasattr(source, "dtype"):
@@ -80,15 +86,26 @@ def _array_of(tensor: Any) -> np.ndarray:
 
 
 def _hint(source: object) -> str:
-    if isinstance(source, (bytes, bytearray)):
-        return ": PIL.Image.open(io.BytesIO(data)) makes an image of it"
-    if hasattr(source, "read"):
-        return ": PIL.Image.open(file) makes an image of it"
     if isinstance(source, (list, tuple)):
         return ": give one photo here"
     if hasattr(source, "__iter__") or hasattr(source, "__getitem__"):
         return ": explain_stream() takes generators, datasets and other iterables, and yields results as they come"
     return ""
+
+
+def _content(file: Any) -> bytes:
+    content = file.read(MAX_BYTES + 1)
+    if not isinstance(content, bytes):
+        raise TypeError('the file gives text: open it with mode "rb"')
+    return content
+
+
+def _read_bytes(content: bytes, raw: bool) -> Image.Image:
+    """The image in the content of a file: through a file, as deep colours and DICOM are read from files only."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / ("photo.dcm" if content[128:132] == b"DICM" else "photo")
+        path.write_bytes(content)
+        return _read(path, f"the photo of {len(content):,} bytes", raw)
 
 
 def _read(path: Path, name: str, raw: bool) -> Image.Image:

@@ -5,7 +5,9 @@ A function is named by its import path, so that listing the methods loads no tor
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -107,19 +109,31 @@ METHODS: Mapping[str, MethodSpec] = {spec.name: spec for spec in _SPECS}
 
 _ALIASES = {alias: spec.name for spec in _SPECS for alias in spec.aliases}
 
+_SPELLINGS = {  # as other libraries write them, without capitals and marks
+    name.replace("_", ""): name for name in METHODS
+} | {"gradcam++": "grad_cam_pp", "gradcamplusplus": "grad_cam_pp", "ig": "evidence", "integratedgradients": "evidence"}
+
 METHOD_NAMES = (*METHODS, *_ALIASES)  # all that `find_method` takes by name
 
 
 def find_method(method: str | CamMethod, kinds: Collection[MethodKind] = ("gradient", "path", "attention")) -> MethodSpec:
-    """The method's entry; a function of the user's gets one of its own, which is not taken to be linear.
+    """The method's entry, by its name in any spelling (`GradCAM`, `gradcam++`) or by a class of that name.
+
+    A function of the user's gets an entry of its own, which is not taken to be linear.
 
     Raises ValueError, with the choices, for a name that is not in the table, or is of none of `kinds`.
     """
+    if isinstance(method, type):
+        method = method.__name__  # pytorch-grad-cam's and torch-cam's classes
     if not isinstance(method, str):
         name = getattr(method, "__name__", type(method).__name__)
         return MethodSpec(name, "gradient", linear=False, paper="a function of the user's", function=method)
     name = _ALIASES.get(method, method)
+    if name not in METHODS:
+        name = _SPELLINGS.get(re.sub(r"[\s_-]", "", name).lower(), name)
     choices = [spec.name for spec in METHODS.values() if spec.kind in kinds]
     if name not in choices:
-        raise ValueError(f"unknown method {method!r}; choose from {', '.join(choices)}")
+        near = difflib.get_close_matches(str(method).lower(), choices, n=1)
+        hint = f": did you mean {near[0]}?" if near else ""
+        raise ValueError(f"unknown method {method!r}{hint or ';'} choose from {', '.join(choices)}")
     return METHODS[name]

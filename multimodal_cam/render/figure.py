@@ -17,6 +17,7 @@ from PIL import Image
 
 from ..core.geometry import place
 from ..core.graphemes import text_width
+from ..core.spans import join
 from ..results.explanation_data import ExplanationData
 from ..results.records import QuestionWord, Scale
 from .colour import COOL, OPACITY, WARM, colours, cover
@@ -70,6 +71,17 @@ def figure(explanation: ExplanationData, *, scale: Scale = "caption", side: int 
     _legend(rest[-1], small, scale)
     fit_fonts(canvas)
     return canvas
+
+
+def draw_on(axis: Axes, explanation: ExplanationData, word: str | int | None, scale: Scale) -> Figure:
+    """Draw the overlay of a word, or of the whole text, on `axis`; returns the figure of that axis."""
+    small = shrink(explanation, SIDE)
+    span = join(small.words, small.text) if word is None else small.find(word)
+    heat = small.heatmap(span, "word" if word is None else scale)
+    _panel(axis, overlay(small.image, heat), span.text, note(small.part(span)))
+    drawn = axis.get_figure(root=True)
+    assert drawn is not None  # removed axes have none
+    return drawn
 
 
 def _overlays(explanation: ExplanationData, scale: Scale) -> Iterator[tuple[Image.Image, str, str]]:

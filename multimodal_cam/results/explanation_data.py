@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -126,6 +126,14 @@ class ExplanationData:
     def __getitem__(self, word: str | int) -> SpanExplanation:
         """A word by its text or index, or a run of words by its text (`e["brown dog"]`)."""
         return self.part(self.find(word))
+
+    def __len__(self) -> int:
+        """The number of words."""
+        return len(self.words)
+
+    def __iter__(self) -> Iterator[SpanExplanation]:
+        """The words with their maps, in order."""
+        return map(self.part, self.words)
 
     def find(self, word: str | int) -> Span:
         """The span of `word`; raises WordError that lists the indices when it occurs more than once."""

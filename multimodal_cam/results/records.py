@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor
 
+from ..core.errors import message
 from ..core.spans import Span
 
 Scale = Literal["caption", "word"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Failure:
     """Takes the place of an explanation that failed (`on_error="skip"`)."""
 
     image: Any
     error: Exception
 
+    def __repr__(self) -> str:
+        image = repr(self.image) if isinstance(self.image, (str, Path)) else type(self.image).__name__
+        return f"Failure({image}, {type(self.error).__name__}: {message(self.error)})"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class SpanExplanation:
     """One word, phrase or whole text of an explanation.
 
@@ -37,6 +43,10 @@ class SpanExplanation:
     reliance: float
     completeness: float | None
     unplaced: float
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.map.shape))
+        return f"SpanExplanation({self.text!r}, score={self.score:.3g}, reliance={self.reliance:+.3g}, map {size})"
 
     @property
     def text(self) -> str:
