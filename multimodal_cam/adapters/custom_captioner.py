@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..core.geometry import Placement
 from ..core.spans import Span
-from .contract import Unknown, refuse_questions
+from .contract import Unknown, layer_view_of, refuse_questions
 from .embedding_limits import embedding_limits
 from .encoder_input import EncoderAdapter, differentiable_rnn
 from .followed_part import FollowedPart
@@ -154,6 +154,23 @@ class CustomCaptioner(EncoderAdapter, OutputsOfAnyKind):
         return outputs
 
 
+class AttendingCaptioner(CustomCaptioner):
+    """A captioner whose attention is known: `attention_of(features, ids)`."""
+
+    attention_of: Callable[[Any, Tensor], Tensor]
+
+    def attention(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor:
+        """Attention `(b, t, h, w)`, from `(b, t, h, w)` or `(b, t, h w)`. Raises ValueError for another shape."""
+        weights = self.attention_of(self.features(inputs, activations), ids.clamp(min=0))
+        h, w = layer_view_of(self, inputs, self.layer).cells(activations).shape[-2:]
+        if tuple(weights.shape) not in ((*ids.shape, h, w), (*ids.shape, h * w)):
+            raise ValueError(
+                f"attention(features, ids): expected (b, t, h, w) = {(*ids.shape, h, w)} or (b, t, h w), "
+                f"got {tuple(weights.shape)}"
+            )
+        return weights.reshape(*ids.shape, h, w)
+
+
 def captioner(
     *,
     encoder: nn.Module,
@@ -171,6 +188,7 @@ def captioner(
     unk: int | None = None,
     max_words: int = 64,
     outputs: Outputs | None = None,
+    attention: Callable[[Any, Tensor], Tensor] | None = None,
     name: str = "captioner",
 ) -> CustomCaptioner:
     """Your own captioner, ready for `explain`: `captioner(encoder=cnn, decoder=rnn, tokenizer=words)`.
@@ -200,6 +218,8 @@ def captioner(
         max_words: Longest text in tokens.
         outputs: What the decoder gives: `logits`, `log_probs`, `probabilities`, or `sigmoid` for a probability of its own for
             each word. None: noticed, and said where it is not logits.
+        attention: `attention(features, ids)` gives the decoder's own weights of the cells for each token, `(b, t, h, w)` or
+            `(b, t, h w)`, for `explain(method="attention")`.
         name: Name in records and pages.
 
     Returns:
@@ -209,7 +229,8 @@ def captioner(
         TypeError, ValueError: The `tokenizer` is of no kind that can be read, or two of its words share an id; there are
             more words than logits, or `outputs` is not what the decoder gives.
     """
-    return CustomCaptioner(
+    kind = CustomCaptioner if attention is None else AttendingCaptioner
+    made = kind(
         unwrapped(encoder, "encoder"),
         unwrapped(decoder, "decoder"),
         tokenizer_of(tokenizer, unk),
@@ -221,3 +242,7 @@ def captioner(
         outputs=outputs,
         name=name,
     )
+    if isinstance(made, AttendingCaptioner):
+        assert attention is not None
+        made.attention_of = attention
+    return made
