@@ -75,3 +75,11 @@ def loaded(checkpoints):
 def folder(checkpoints, tmp_path):
     """A checkpoint to spoil."""
     return shutil.copytree(checkpoints("blip-caption"), tmp_path / "blip")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What fuzzing found (`mutations.Tally`), which a passing test's captured output would hide."""
+    for report in terminalreporter.stats.get("passed", []):
+        for line in report.capstdout.splitlines():
+            if " at fault" in line:
+                terminalreporter.write_line(line)
