@@ -55,8 +55,7 @@ class BatchFolder:
 
     def left(self, items: Sequence[BatchItem]) -> list[BatchItem]:
         """Items that have no result, or whose photo was replaced since."""
-        foreign = [] if self._replaces else foreign_names(self.path)
-        self.names = folder_names(items, self._names_so_far(), foreign)
+        self.names = folder_names(items, self._names_so_far(), foreign_names(self.path))
         done = set(self.log.done()) & self._written()
         since = (self.path / RECORDS).stat().st_mtime if done else 0.0
         for record in self.log.records([item for item in items if item in done]):

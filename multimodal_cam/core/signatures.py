@@ -101,9 +101,15 @@ def changed_files(folder: Path) -> list[str]:
 
 
 def foreign_names(folder: Path) -> list[str]:
-    """What lies directly in the folder and is not ours."""
-    own = {name.split("/")[0] for name in own_files(folder)} | {LOCK, DRAFT}
-    return sorted(path.name for path in folder.iterdir() if path.name not in own)
+    """What lies directly in the folder and is not ours, and folders of ours in which something lies that is not."""
+    files = own_files(folder)
+    own = {name.split("/")[0] for name in files} | {LOCK, DRAFT}
+    found = {path.name for path in folder.iterdir() if path.name not in own}
+    for name in {name.split("/")[0] for name in files if "/" in name}:
+        below = (path.relative_to(folder).as_posix() for path in (folder / name).rglob("*") if not path.is_dir())
+        if (folder / name).is_symlink() or any(path not in files for path in below):
+            found.add(name)
+    return sorted(found)
 
 
 def remove_own_files(folder: Path, names: Iterable[str]) -> None:

@@ -122,7 +122,7 @@ def _placement(manifest: JSONObject) -> Placement:
 def _spans(manifest: JSONObject, name: str, tokens: int | None) -> tuple[Span, ...]:
     """Spans of a list; with `tokens`, none reaches beyond them."""
     found = []
-    for entry in manifest.objects(name, ()):
+    for entry in manifest.objects(name) if name == "words" else manifest.objects(name, ()):
         start = entry.integer("start")
         stop = entry.integer("stop", start + 1)
         if tokens is not None and stop > tokens:

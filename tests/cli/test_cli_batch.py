@@ -164,6 +164,24 @@ def test_other_settings_are_refused_in_a_line() -> None:
     assert files_of("out") == before
 
 
+@pytest.mark.usefixtures("here")
+def test_overwriting_leaves_what_people_put_there() -> None:
+    """In the current folder, too: their files, their folders, their notes in folders of ours."""
+    assert run("caption", "photos", *MODEL, "--out", "out").exit_code == 0
+    theirs = {"notes.txt": "mine", "00/notes.txt": "mine", ".git/HEAD": "mine", "thesis/a.tex": "mine"}
+    for name, text in theirs.items():
+        Path("out", name).parent.mkdir(exist_ok=True)
+        Path("out", name).write_text(text)
+    assert run("caption", "photos", *MODEL, "--method", "hires_cam", "--out", "out", "--overwrite").exit_code == 0
+    assert {name: Path("out", name).read_text() for name in theirs} == theirs
+    assert len(records("out")) == 5
+    assert [record["folder"] for record in records("out")] == ["photos-00", "01", "02", "03", "04"]
+    for folder in (".", "photos"):
+        before = files_of(folder)
+        done = run("caption", "photos", *MODEL, "--out", folder, "--overwrite")
+        assert (done.exit_code, files_of(folder)) == (1, before), done.output
+
+
 # ---- formats, questions, names -----------------------------------------------------------------------------
 
 

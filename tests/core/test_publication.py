@@ -11,7 +11,15 @@ import pytest
 
 from multimodal_cam.core.drafts import DRAFT, LOCK, lock_folder, unused
 from multimodal_cam.core.publication import finish_publication, new_folder
-from multimodal_cam.core.signatures import SIGNATURE, append_entries, own_files, read_signature, start_signature, write_signature
+from multimodal_cam.core.signatures import (
+    SIGNATURE,
+    append_entries,
+    foreign_names,
+    own_files,
+    read_signature,
+    start_signature,
+    write_signature,
+)
 
 OLD = {"index": "old", "old only": "old", "dog/image": "old", "dog/old": "old"}
 NEW = {"index": "new", "new only": "new", "dog/image": "new", "cat/image": "new"}
@@ -280,3 +288,10 @@ def test_unused_names(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out-2").mkdir()
     assert unused(tmp_path / "out") == tmp_path / "out-3"
+
+
+def test_what_is_not_ours_is_named_also_in_folders_of_ours(tmp_path: Path) -> None:
+    write(tmp_path / "out", OLD)
+    assert foreign_names(tmp_path / "out") == []
+    fill(tmp_path / "out", THEIRS)
+    assert foreign_names(tmp_path / "out") == [".git", "cat.jpg", "dog", "notes.txt"]
