@@ -245,11 +245,18 @@ def test_every_page_leads_back_to_the_index() -> None:
 
 
 @pytest.mark.slow
-def test_several_workers_give_the_same(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", PATHS)
+@pytest.mark.usefixtures("here")
+@pytest.mark.filterwarnings("ignore")  # Ray's own, about itself
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_several_workers_give_the_same(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+    if engine == "ray":
+        pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([PATHS, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]))
+    for patience in ("RAY_agent_register_timeout_ms", "RAY_raylet_start_wait_time_s"):  # on a busy machine its start takes long
+        monkeypatch.setenv(patience, "300000" if patience.endswith("ms") else "300")
     command = ["caption", "photos", "nowhere.png", *MODEL, "--no-figure", "--out"]
     assert run(*command, "one").exit_code == 1
-    done = run(*command, "two", "--workers", 2)
+    done = run(*command, "two", "--workers", 2, "--engine", engine)
     assert done.exit_code == 1
     assert "1 of 6 photos failed:\n  nowhere.png: there is no file 'nowhere.png'" in done.stderr
     assert_same("one", "two")
