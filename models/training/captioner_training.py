@@ -30,7 +30,16 @@ from ..vocabulary import EOS, SPECIALS, Vocabulary, split_words
 from .caption_losses import bag_loss, caption_loss, cell_loss, word_shares
 from .feature_cache import Progress, cache_features
 from .training_folder import in_training_folder
-from .training_run import TrainingRun, mean_cell, missing_photos, round_to_half
+from .training_run import (
+    TrainingRun,
+    discard_checkpoint,
+    is_finished,
+    mean_cell,
+    missing_photos,
+    refuse_empty,
+    refuse_wordless,
+    round_to_half,
+)
 
 NETWORKS = specs_of_task("captioning")  # what `train captioner --network` takes
 MEASURED = 500  # training photos that the mean cell is estimated from
@@ -138,7 +147,7 @@ def train_epoch(
                 logits = bag(cells.flatten(2).transpose(1, 2))
             objective = objective + options.cell_weight * cell_loss(logits, word_shares(captions, content), content)
         run.step(objective)
-        total, tokens = total + loss.item(), tokens + count
+        total, tokens = total + run.finite_loss(loss), tokens + count
         progress(f"epoch {number + 1}", step + 1, steps, f"train {total / tokens:.3f}")
     return total / tokens
 
@@ -167,11 +176,34 @@ def train_captioner(
 ) -> Path:
     """Train a captioner and write `out/model.safetensors`, `out/config.json` and `out/log.jsonl`; returns `out`.
 
-    An interrupted run resumes after its last finished epoch when it is called again.
+    An interrupted run resumes after its last finished epoch when it is called again; a finished one is left as it is.
+
+    Raises ValueError if a split is empty, no word is frequent enough, or the loss diverges, BlockingIOError while another process
+    trains into `out`, and OSError for a disk without room.
     """
     missing_photos(images, [*train, *dev])
-    torch.manual_seed(options.seed)
+    refuse_empty(train=train, dev=dev)
     vocabulary = Vocabulary.from_captions((c for n in train for c in captions[n]), options.min_count)
+    refuse_wordless(vocabulary, options.min_count)
+    if not is_finished(out, options):
+        _train(images, captions, (train, dev), out, vocabulary, options, device, progress)
+    discard_checkpoint(out)
+    return out
+
+
+def _train(
+    images: Path,
+    captions: dict[str, list[str]],
+    splits: tuple[Sequence[str], Sequence[str]],
+    out: Path,
+    vocabulary: Vocabulary,
+    options: TrainingOptions,
+    device: torch.device,
+    progress: Progress,
+) -> None:
+    """Train and write into `out`, which this process holds; `splits` are the photos for training and dev."""
+    train, dev = splits
+    torch.manual_seed(options.seed)
     lender = load_model(model_folder(options.encoder)).network if model_folder(options.encoder).is_dir() else None
     model = new_network(options, lender, len(vocabulary)).to(device)
     config = model.config
@@ -200,7 +232,7 @@ def train_captioner(
     said = {name: caption(final, images / name, vocabulary) for name in dev[:CAPTIONS_KEPT]}
     (out / "captions.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
     trained = asdict(options) | {"history": run.history}
-    return save_model(final, vocabulary, out, training=trained, encoder=None if lender is None else options.encoder)
+    save_model(final, vocabulary, out, training=trained, encoder=None if lender is None else options.encoder)
 
 
 def new_network(options: TrainingOptions, lender: Captioner | None, words: int) -> Captioner:

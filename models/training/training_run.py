@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..vocabulary import SPECIALS, Vocabulary
 from .feature_cache import Progress
 
+CHECKPOINT = "checkpoint.pt"  # of a run that is not finished
 BETAS = (0.9, 0.98)
 
 
@@ -68,8 +70,16 @@ class TrainingRun:
             "history": self.history,
         }
         partial = path.with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, path)
+        try:
+            with partial.open("wb") as file:
+                torch.save(state, file)
+            os.replace(partial, path)
+        except (OSError, RuntimeError) as error:  # torch's writer says RuntimeError for a disk that is full
+            partial.unlink(missing_ok=True)
+            raise OSError(
+                f"cannot write {str(path)!r} ({str(error).splitlines()[0]}): free some space and repeat the command; it resumes "
+                f"after epoch {len(self.history) - 1}"
+            ) from error
 
     def restore(self, path: Path) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -94,18 +104,66 @@ class TrainingRun:
 
         `epoch` takes the number of an epoch and returns the mean loss; `measure` evaluates `average`.
         """
-        checkpoint = out / "checkpoint.pt"
+        checkpoint = out / CHECKPOINT
+        checkpoint.with_suffix(".partial").unlink(missing_ok=True)  # of a killed run
         if checkpoint.exists():
             self.restore(checkpoint)
         while len(self.history) < self.options.epochs:
             number = len(self.history)
             torch.manual_seed(self.options.seed * 1000 + number)
             record = {"epoch": number + 1, "train": epoch(number), **measure()}
+            self._refuse_divergence(record)
             self.history.append(record)
             self.save(checkpoint)
-            (out / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in self.history), encoding="utf-8")
+            lines = "".join(json.dumps(entry, allow_nan=False) + "\n" for entry in self.history)
+            (out / "log.jsonl").write_text(lines, encoding="utf-8")
             told = " ".join(f"{name} {value:.3f}" for name, value in record.items() if name != "epoch")
             progress("dev", number + 1, self.options.epochs, told)
+
+    def finite_loss(self, loss: Tensor) -> float:
+        """A loss as a number. Raises ValueError for one that is not finite: the weights are lost from there on."""
+        value = loss.item()
+        if not math.isfinite(value):
+            self._refuse_divergence({"epoch": len(self.history) + 1, "train": value})
+        return value
+
+    def _refuse_divergence(self, record: Mapping[str, float]) -> None:
+        bad = [name for name, value in record.items() if not math.isfinite(value)]
+        if bad or not all(value.isfinite().all() for value in self.average.values() if value.is_floating_point()):
+            what = f"its {bad[0]} loss is {record[bad[0]]}" if bad else "its weights are no numbers any more"
+            raise ValueError(
+                f"training diverged in epoch {record['epoch']}, {what}: lower the learning rate, which is "
+                f"{self.options.learning_rate:g}, and choose another --out or delete its {CHECKPOINT}"
+            )
+
+
+def is_finished(out: Path, options: Any) -> bool:
+    """Whether a run with these options ended in `out`. Raises ValueError for a finished run with other options."""
+    config = out / "config.json"
+    if (out / CHECKPOINT).exists() or not config.exists():
+        return False
+    trained = json.loads(config.read_text(encoding="utf-8")).get("training", {})
+    if {name: trained.get(name) for name in asdict(options)} != asdict(options):
+        raise ValueError(f"{config} belongs to a run with other options: choose another --out or delete it")
+    return True
+
+
+def discard_checkpoint(out: Path) -> None:
+    """The model is written: what a run resumes from is not needed any more."""
+    (out / CHECKPOINT).unlink(missing_ok=True)
+
+
+def refuse_empty(**splits: Sequence[Any]) -> None:
+    """Raise ValueError for a split without anything in it."""
+    for name, items in splits.items():
+        if not items:
+            raise ValueError(f"the {name} split is empty: expected one photo at least")
+
+
+def refuse_wordless(vocabulary: Vocabulary, min_count: int) -> None:
+    """Raise ValueError for a vocabulary of special tokens only."""
+    if len(vocabulary) == len(SPECIALS):
+        raise ValueError(f"no word of the training texts occurs {min_count} times: lower --min-count, or check the texts")
 
 
 @torch.no_grad()
@@ -113,6 +171,8 @@ def round_to_half(model: nn.Module) -> None:
     """Round weights to the float16 of the saved file, so that tests see the network that users load."""
     for tensor in model.state_dict().values():
         if tensor.is_floating_point():
+            if not tensor.half().isfinite().all():
+                raise ValueError("training diverged: weights are beyond what float16 holds: lower the learning rate")
             tensor.copy_(tensor.half())
 
 

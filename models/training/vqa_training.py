@@ -29,7 +29,17 @@ from ..vocabulary import Vocabulary, split_question, split_words
 from ..vqa_network import VQANetwork
 from .feature_cache import Progress, cache_features
 from .training_folder import in_training_folder
-from .training_run import TrainingRun, mean_cell, missing_photos, pad, round_to_half
+from .training_run import (
+    TrainingRun,
+    discard_checkpoint,
+    is_finished,
+    mean_cell,
+    missing_photos,
+    pad,
+    refuse_empty,
+    refuse_wordless,
+    round_to_half,
+)
 
 NETWORKS = specs_of_task("vqa")  # what `train vqa --network` takes
 ANSWERS_KEPT = 32  # answers to a question about each of so many dev photos, saved for tests of the weights file
@@ -121,6 +131,8 @@ def dev_measures(model: VQANetwork, corpus: QuestionCorpus, device: torch.device
         loss += F.cross_entropy(logits, answers, reduction="sum").item()
         right += int((logits.argmax(dim=1) == answers).sum())
         classes += len(answers)
+    if classes == 0:
+        raise ValueError("no dev question has an answer that is a class: lower min_answers, or take other dev questions")
     return {"dev": loss / classes, "accuracy": right / count}
 
 
@@ -134,7 +146,7 @@ def train_epoch(run: TrainingRun, train: QuestionCorpus, number: int, device: to
         features, photo, questions, answers = (x.to(device) for x in batch)
         loss = F.cross_entropy(answer_logits(model, features, photo, questions), answers)
         run.step(loss)
-        total, count = total + loss.item() * len(answers), count + len(answers)
+        total, count = total + run.finite_loss(loss) * len(answers), count + len(answers)
         progress(f"epoch {number + 1}", step, steps, f"train {total / count:.3f}")
     return total / count
 
@@ -158,17 +170,38 @@ def train_vqa(
 ) -> Path:
     """Train a VQA model and write `out/model.safetensors`, `out/config.json` and `out/log.jsonl`; returns `out`.
 
-    An interrupted run resumes after its last finished epoch when it is called again. Raises ValueError when fewer than two
-    answers are frequent enough to be classes.
+    An interrupted run resumes after its last finished epoch when it is called again; a finished one is left as it is.
+
+    Raises ValueError if fewer than two answers are frequent enough to be classes, no word is frequent enough, or the loss
+    diverges, BlockingIOError while another process trains into `out`, and OSError for a disk without room.
     """
-    lender = load_model(model_folder(options.encoder))
     photos = {"train": by_photo(train), "dev": by_photo(dev)}
     missing_photos(images, [*photos["train"], *photos["dev"]])
     answers = answer_classes(train, options.min_answers)
     if len(answers) < 2:
         raise ValueError(f"expected at least 2 answers that occur {options.min_answers} times or more, got {len(answers)}")
-    torch.manual_seed(options.seed)
+    refuse_empty(train=train, dev=dev)
     vocabulary = Vocabulary.from_captions((q.question for q in train), options.min_count)
+    refuse_wordless(vocabulary, options.min_count)
+    if not is_finished(out, options):
+        _train(images, photos, out, vocabulary, answers, options, device, progress)
+    discard_checkpoint(out)
+    return out
+
+
+def _train(
+    images: Path,
+    photos: Mapping[str, Mapping[str, Sequence[Question]]],
+    out: Path,
+    vocabulary: Vocabulary,
+    answers: tuple[str, ...],
+    options: VQAOptions,
+    device: torch.device,
+    progress: Progress,
+) -> None:
+    """Train and write into `out`, which this process holds; `photos` are the questions of train and dev by their photo."""
+    lender = load_model(model_folder(options.encoder))
+    torch.manual_seed(options.seed)
     model = new_network(options, lender.network, len(vocabulary), len(answers)).to(device)
     encoder = Encoder(model.config.encoder, options.train_stride).to(device)
     encoder.load_state_dict(model.encoder.state_dict())
@@ -194,7 +227,7 @@ def train_vqa(
     said = [answer(final, images, questions[0], vocabulary, answers) for questions in list(photos["dev"].values())[:ANSWERS_KEPT]]
     (out / "answers.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
     trained = asdict(options) | {"history": run.history}
-    return save_model(final, vocabulary, out, training=trained, answers=answers, encoder=options.encoder)
+    save_model(final, vocabulary, out, training=trained, answers=answers, encoder=options.encoder)
 
 
 def new_network(options: VQAOptions, lender: Captioner, words: int, answers: int) -> VQANetwork:

@@ -1,5 +1,6 @@
 """Training on a handful of photos: it learns, it resumes to the very same weights, it says what is wrong."""
 
+import errno
 import json
 import math
 import os
@@ -7,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from networks import noise_image
@@ -236,3 +239,79 @@ def test_a_photo_that_is_missing_is_named_before_hours_are_spent(dataset, tmp_pa
     with pytest.raises(ValueError, match=r"1 of 1 images have no caption, the first: other\.jpg"):
         read_split(tmp_path / "split.txt", captions)
     assert not os.listdir(tmp_path) or os.listdir(tmp_path) == ["split.txt"]
+
+
+def test_a_finished_run_is_left_as_it_is_and_keeps_no_checkpoint(dataset):
+    out = train(dataset, "finished")
+    before = {path: path.stat().st_mtime_ns for path in out.iterdir() if path.is_file() and not path.name.startswith(".")}
+    assert not {"checkpoint.pt", "checkpoint.partial"} & {path.name for path in before}
+    train(dataset, "finished")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    with pytest.raises(ValueError, match="belongs to a run with other options"):
+        train(dataset, "finished", replace(TINY, seed=1))
+
+
+@pytest.mark.parametrize("kind", ["cut short", "of other photos", "of another shape"])
+def test_a_feature_cache_that_is_not_whole_is_computed_anew(dataset, tmp_path, kind):
+    network = torch.nn.Conv2d(3, 2, 8, stride=8)
+    photos = [tmp_path / f"{i}.jpg" for i in range(3)]
+    for i, photo in enumerate(photos):
+        noise_image(i).save(photo)
+    options = {"size": 32, "views": 1, "progress": lambda *_: None}
+    first = cache_features(network, photos, tmp_path / "cache", **options).copy()
+    (file,) = (tmp_path / "cache").glob("*.npy")
+    if kind == "cut short":
+        os.truncate(file, file.stat().st_size - 8)
+    elif kind == "of another shape":
+        np.save(file, np.zeros((2, 1, 2, 4, 4), dtype="float16"))
+    else:
+        noise_image(9).save(photos[1])
+    again = cache_features(network, photos, tmp_path / "cache", **options)
+    assert np.array_equal(again[0], first[0])
+    assert np.array_equal(again[1], first[1]) == (kind != "of other photos")
+    assert again[2].any()
+
+
+def test_a_disk_without_room_is_said_before_anything_is_computed(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    noise_image().save(tmp_path / "photo.jpg")
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="the features of 1 photos need .* GB in .*No space left.*free some space") as caught:
+        cache_features(
+            torch.nn.Conv2d(3, 2, 8), [tmp_path / "photo.jpg"], tmp_path / "cache", size=32, views=1, progress=lambda *_: None
+        )
+    assert caught.value.errno == errno.ENOSPC
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_checkpoint_without_room_leaves_the_last_one(dataset, monkeypatch):
+    real = torch.save
+
+    def save(state, file):
+        if len(state["history"]) > 1:
+            file.write(b"half")
+            raise RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0\nmore")
+        real(state, file)
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(OSError, match=r"cannot write .*checkpoint.pt.*free some space and repeat.*after epoch 1"):
+        train(dataset, "full")
+    assert (dataset / "full" / "checkpoint.pt").is_file()
+    assert not (dataset / "full" / "checkpoint.partial").exists()
+    monkeypatch.undo()
+    train(dataset, "full")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rate": 1e30}, r"training diverged in epoch 1.*lower the learning rate, which is 1e\+30"),
+        ({"min_count": 1000}, "no word of the training texts occurs 1000 times: lower --min-count"),
+    ],
+)
+def test_divergence_and_emptiness_are_errors(dataset, changes, message):
+    with pytest.raises(ValueError, match=message):
+        train(dataset, f"bad {next(iter(changes))}", replace(TINY, **changes))
+    assert not list((dataset / f"bad {next(iter(changes))}").glob("model.*"))
