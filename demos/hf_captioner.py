@@ -5,10 +5,15 @@ As it stands it runs on a tiny BLIP with random weights, which explains nothing.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import multimodal_cam as mc
 from multimodal_cam.render.html import save_page
 
-from . import tiny
+if not __package__:  # run as a file, `python demos/hf_captioner.py`: its neighbours are found from the folder above
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from demos import tiny  # noqa: E402
 
 MODEL = tiny.TINY  # the line to change: "Salesforce/blip-image-captioning-base", or a folder that holds it
 TEXT = "a brown dog runs on the grass"

@@ -11,6 +11,7 @@ from .caption_command import caption
 from .classify_command import classify
 from .data_commands import data
 from .evaluation_commands import evaluate
+from .help_pages import HelpfulTyper
 from .listing_commands import layers, methods, models
 from .output import print_diagnostic
 from .process import tidy_process
@@ -36,9 +37,8 @@ class Commands(TyperGroup):
             raise typer.Exit(1) from error
 
 
-app = typer.Typer(
+app = HelpfulTyper(
     cls=Commands,
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -12,6 +12,8 @@ import typer
 from multimodal_cam.methods import METHODS, find_method
 from multimodal_cam.scores import SCORES
 
+from .help_pages import HelpfulTyper
+
 if TYPE_CHECKING:
     from multimodal_cam import TaskAdapter
 
@@ -117,7 +119,7 @@ TrainingSeed = Annotated[int | None, typer.Option(min=0)]
 
 def command_group(help: str) -> typer.Typer:
     """Empty group of commands in the style of this program."""
-    return typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=help)
+    return HelpfulTyper(no_args_is_help=True, rich_markup_mode=None, help=help)
 
 
 def drop_none(**options: Any) -> dict[str, Any]:

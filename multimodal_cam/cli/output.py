@@ -31,13 +31,25 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
     """Prints rows as a table with their keys as its head, or as one JSON object a line."""
     if as_json:
         for row in rows:
-            print(json.dumps(row))
+            print_json(row)
     elif rows:
         print_table(list(rows[0]), [[_cell_text(value) for value in row.values()] for row in rows])
 
 
 def print_table(head: list[str], rows: list[list[str]]) -> None:
-    """Print columns, each as wide as its longest cell."""
+    """Print columns, each as wide as its longest cell; on a terminal, lines that are too long are folded within their cells."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False)
+        for name in head:
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text("".join(c if c.isprintable() else "?" for c in cell)) for cell in row))
+        Console().print(table)
+        return
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     for row in [head, *rows]:
         print_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,79 @@
+"""What `--help` shows: options in groups, and examples that can be copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+GROUPS = {  # heading: names of options; all others come first
+    "Model": ("model", "network", "encoder", "weights", "device", "dtype"),
+    "Map": ("method", "score", "layer", "n_steps", "scale", "counterfactual", "instead_of", "unknown"),
+    "Run": ("batch_size", "workers", "engine", "on_error", "limit", "shard_size", "seed", "dry_run"),
+    "Output": ("out", "as_json", "overwrite", "format", "figure"),
+}
+EXAMPLES = {
+    "caption": (
+        "caption photo.jpg",
+        "caption photos/ --out report",
+        'caption photo.jpg --text "a dog on the grass" --json',
+        "caption photo.jpg --model FOLDER --method grad_cam",
+    ),
+    "vqa": (
+        'vqa photo.jpg "what is the dog holding?" "where is the dog?"',
+        'vqa photo.jpg "what is it?" --instead-of ball --json',
+    ),
+    "classify": ('classify photo.jpg --text "tabby cat"', "classify photo.jpg --model timm:resnet50"),
+    "models": ("models", "models --json"),
+    "layers": ("layers nic", "layers FOLDER --json"),
+    "methods": ("methods",),
+    "train captioner": (
+        "train captioner --images DIR --captions captions.txt --split train.txt --dev dev.txt --out DIR",
+        "train captioner --images DIR --captions captions.txt --split train.txt --dev dev.txt --out DIR --network sat",
+    ),
+    "train vqa": ("train vqa --images DIR --questions train.jsonl --dev dev.jsonl --out DIR",),
+    "eval captions": ("eval captions --images DIR --captions captions.txt --split dev.txt",),
+    "eval vqa": ("eval vqa --images DIR --questions dev.jsonl --known train.jsonl",),
+    "data make-questions": (
+        "data make-questions --captions captions.txt --entities DIR --split train.txt --out questions.jsonl",
+    ),
+    "study captions": (
+        "study captions --images DIR --entities DIR --captions captions.txt --split dev.txt --models nic,sat --out DIR",
+    ),
+    "study vqa": ("study vqa --images DIR --questions dev.jsonl --models lstm-q,san --out DIR",),
+    "study sanity": ("study sanity --images DIR --entities DIR --split dev.txt --methods grad_cam,evidence --out DIR",),
+    "study report": ("study report DIR",),
+}
+
+
+class HelpfulCommand(TyperCommand):
+    """A command whose help has its options in `GROUPS`, and its `EXAMPLES`."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        group_of = {name: heading for heading, names in GROUPS.items() for name in names}
+        sections: dict[str, list[Any]] = {heading: [] for heading in ("Arguments", "Options", *GROUPS)}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                is_argument = parameter.param_type_name == "argument"
+                sections["Arguments" if is_argument else group_of.get(str(parameter.name), "Options")].append(record)
+        for heading, records in sections.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        program, _, command = ctx.command_path.partition(" ")
+        if command in EXAMPLES:
+            with formatter.section("Examples"):
+                for example in EXAMPLES[command]:
+                    formatter.write(f"{'':{formatter.current_indent}}{program} {example}\n")
+
+
+class HelpfulTyper(typer.Typer):
+    """Commands with the help of `HelpfulCommand`."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
+        return super().command(name, **{"cls": HelpfulCommand} | options)
