@@ -108,7 +108,7 @@ def load_model(folder: Path) -> TrainedModel:
 def _borrowed_encoder(path: Path, name: str, expected: str) -> dict[str, Tensor]:
     """Tensors of the encoder that the config at `path` says another model lends."""
     lender = model_folder(name)
-    if not (lender / "config.json").is_file():
+    if not os.path.isfile(lender / "config.json"):  # unlike Path's, False for names that are too long
         raise BrokenFile(path, "the encoder of a model that is here", f"{shown(name)}, which is not", "bring that one back")
     _, lent = _read(lender)
     if (found := encoder_sha256(lent)) != expected:

@@ -53,7 +53,9 @@ def json_mutations(document: Any) -> list[tuple[str, str]]:
     for path in json_places(document):
         for odd in (Missing, *ODD):
             name = f"{'.'.join(map(str, path))} = {'missing' if odd is Missing else repr(odd)[:20]}"
-            found.append((name, json.dumps(with_value(document, path, odd))))
+            changed = with_value(document, path, odd)
+            if json.dumps(changed) != json.dumps(document):
+                found.append((name, json.dumps(changed)))
     return found
 
 
