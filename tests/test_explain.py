@@ -97,9 +97,9 @@ def test_methods_that_are_not_linear_have_maps_of_phrases_too(model, method):
     ("options", "error", "message"),
     [
         (
-            {"method": "gradcam"},
+            {"method": "nonsense"},
             ValueError,
-            "unknown method 'gradcam'; choose from attention, eigen_grad_cam, evidence, grad_cam",
+            "unknown method 'nonsense'; choose from attention, eigen_grad_cam, evidence, grad_cam",
         ),
         ({"score": "logprob"}, ValueError, "unknown score 'logprob'; choose from contrast, log_prob, logit"),
         (

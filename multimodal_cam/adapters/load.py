@@ -62,7 +62,7 @@ def load(
     """
     if not isinstance(name, (str, Path)):
         if processor is None:
-            raise TypeError(f"load takes a name, a folder or a Hugging Face model with its processor, got {_unadapted(name)}")
+            raise TypeError(_unadapted(name))
         for option, wanted in (("trust_remote_code", trust_remote_code), ("pickled", pickled)):
             if wanted:
                 raise ValueError(f"{option}: this model is loaded already, nothing of it is read any more: leave it out")
@@ -201,12 +201,18 @@ def _has(library: str, name: str) -> bool:
 
 
 def _unadapted(given: Any) -> str:
-    """What `load` was given instead, and what to do with it."""
-    if any(base.__module__.startswith("transformers.") for base in type(given).__mro__):
-        return f"a {type(given).__name__} without it: load(model, processor=processor)"
+    """What is said of a model without its processor, or of what `load` does not take."""
+    from torch import nn
+
+    from .unwrapping import unwrapped_pretrained
+
+    network = unwrapped_pretrained(given) if isinstance(given, nn.Module) else given
+    if any(base.__module__.startswith("transformers.") for base in type(network).__mro__):
+        return f"a {type(network).__name__} needs its processor: load(model, processor=processor)"
     return (
-        f"a {type(given).__name__}: a network of yours goes into mc.classifier(network, labels=names, preprocess=transform), "
-        "mc.captioner(encoder=, decoder=, tokenizer=) or mc.vqa(encoder=, head=, answers=)"
+        f"load takes a name, a folder or a Hugging Face model, got a {type(given).__name__}: a network of yours goes into "
+        "mc.classifier(network, labels=names, preprocess=transform), mc.captioner(encoder=, decoder=, tokenizer=) or "
+        "mc.vqa(encoder=, head=, answers=)"
     )
 
 
