@@ -23,6 +23,7 @@ from .core.forward_pass import AttributionRequest, rows_of_tap
 from .core.geometry import Placement
 from .core.hooks import LayerTap
 from .core.images import load_image
+from .core.layer_layout import has_regions
 from .core.spans import Span, join, noun_phrases, sentence
 from .results.records import Failure
 
@@ -136,7 +137,7 @@ class BatchExplainer:
             text=sentence(words) if text is None else text,
             tokens=tuple(self.model.tokens(found.ids[0, i, :t].tolist())),
             words=tuple(words),
-            placement=placement,
+            placement=placement if has_regions(found.view) else replace(placement, boxes=()),
             model=self.model.name,
             method=request.method.name,
             score=request.score.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from ..core.attribution import attribute
 from ..core.forward_pass import AttributionRequest, CutModel, ScoredTokens
+from ..core.layer_layout import has_regions
 from ..core.stored_values import mirrored, stored_values, with_inverted_box
 from ..methods import METHODS, find_method
 from ..methods.spec import MethodSpec
@@ -19,7 +21,7 @@ from .compute_device import dtype_of
 from .contract import TaskAdapter, group_by_batch_key, layer_view_of, log_prob_of, reads_raw, score_of
 from .inputs import PAD, Inputs
 from .layer_choice import resolve_layer
-from .placement_check import check_placement
+from .placement_check import check_boxes, check_placement
 from .probe_photos import PhotoValues, as_image
 
 if TYPE_CHECKING:
@@ -140,6 +142,8 @@ class AdapterTrial:
         return worst
 
     def batch(self) -> Finding:
+        if self.inputs.pixels.ndim == 3:
+            return True, "not tried: features of regions are known of this photo only"
         both = [self.photo, mirrored(self.photo)]
         if len(group_by_batch_key(self.model, [(photo, self.question) for photo in both])) > 1:
             return True, "they run one after the other"
@@ -156,6 +160,9 @@ class AdapterTrial:
         return self._alike(maps(both), torch.cat([maps([photo]) for photo in both], dim=1), cause)
 
     def placement(self) -> Finding:
+        if self._has_regions:
+            return True, "regions lie in boxes, wherever preprocess puts the photo"
+
         def process(photo: PhotoValues) -> Tensor:
             return self.model.preprocess([as_image(photo)], self.asked).pixels
 
@@ -163,6 +170,8 @@ class AdapterTrial:
         return check_placement(self.inputs.placements[0], photo, process)
 
     def places(self) -> Finding:
+        if self._has_regions:
+            return check_boxes(self.inputs.placements[0].pixel_boxes(), self._region_changes)
         changes = self._changes()
         strongest = {at: max(changes, key=lambda part: changes[part][at].item()) for at in QUARTERS}
         right = sum(strongest[at] == at for at in QUARTERS)
@@ -175,6 +184,19 @@ class AdapterTrial:
                 return False, f"{right} of 4 quarters: the grid is {name}"
         cause = "the layer's cells are in another order than (rows, columns), or placement= is that of another preprocess"
         return False, f"{right} of 4 quarters: {cause}"
+
+    @property
+    def _has_regions(self) -> bool:
+        return has_regions(layer_view_of(self.model, self.inputs, self.layer))
+
+    def _region_changes(self, box: tuple[int, int, int, int]) -> Tensor:
+        """How much each region `(r,)` changes when a box of the photo is inverted; none for features that are looked up."""
+        if self.inputs.pixels.ndim == 3:
+            return torch.zeros(len(self.inputs.placements[0].boxes))
+        view = layer_view_of(self.model, self.inputs, self.layer)
+        other = self.model.preprocess([with_inverted_box(self.photo, box)], self.asked).pixels
+        before, after = (self._activations(replace(self.inputs, pixels=one)) for one in (self.inputs.pixels, other))
+        return view.cells(after - before)[0].float().square().sum(dim=0)[:, 0]
 
     def _changes(self) -> Mapping[tuple[int, int], Tensor]:
         """For each quarter of what the model sees: how the change of the layer's grid is spread when it is inverted, (2, 2)."""

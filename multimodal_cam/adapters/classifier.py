@@ -17,11 +17,11 @@ from ..core.geometry import Placement
 from ..core.hooks import LayerTap
 from .contract import refuse_questions
 from .encoder_input import CutNetworkAdapter
+from .given_layouts import Layouts
 from .head_extraction import is_followed_by_relu
 from .image_preprocessing import ImagePreprocessing, channels_explained
 from .inputs import Inputs
 from .labels import LabelChooser, Labels, label_names
-from .measured_layers import Layouts
 from .network_outputs import NetworkOutputs, Outputs, OutputsOfAnyKind, trial_photos, try_outputs
 from .unwrapping import bare_name, unwrapped
 

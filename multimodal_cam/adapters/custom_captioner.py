@@ -16,10 +16,11 @@ from .contract import Unknown, layer_view_of, refuse_questions
 from .embedding_limits import embedding_limits
 from .encoder_input import EncoderAdapter, differentiable_rnn
 from .followed_part import FollowedPart
+from .given_layouts import Layouts
 from .image_preprocessing import ImagePreprocessing
 from .inputs import PAD, Inputs, pad_ids
-from .measured_layers import Layouts
 from .network_outputs import NetworkOutputs, Outputs, OutputsOfAnyKind, trial_photos, try_outputs
+from .region_boxes import Regions
 from .unwrapping import unwrapped
 from .user_function import check_call
 from .word_tokenizer import Tokenizer, Words, check_size, tokenizer_of
@@ -183,6 +184,7 @@ def captioner(
     image_size: int = 224,
     placement: Callable[[int, int], Placement] | None = None,
     raw: bool = False,
+    regions: Regions | None = None,
     bos: int | None = None,
     eos: int | None = None,
     unk: int | None = None,
@@ -212,6 +214,10 @@ def captioner(
             `letterbox`). None: measured, with photos of known patterns.
         raw: Hand `preprocess` the array as stored, `(H, W)` or `(H, W, bands)`, and no RGB image: 12 or 16 bits, floating point,
             four bands, DICOM. The photo of no content is then each photo's own mean.
+        regions: Boxes of a photo, of an encoder that gives a row of features for each, `(b, r, d)` (bottom-up attention): a
+            function from the photo to `(r, 4)`, x0, y0, x1, y1 in its pixels. Maps are then `(r, 1)`, a value for each box, and
+            drawn as boxes. `preprocess` may give the features of these boxes, `(r, d)`, which are zeros where there is no photo;
+            a photo that was a file has its path as `filename`.
         bos: Id of the start token, which is never generated.
         eos: Id of the end token; needed to generate.
         unk: Id of the unknown word, for a `tokenizer` that is a vocabulary of words.
@@ -234,7 +240,7 @@ def captioner(
         unwrapped(encoder, "encoder"),
         unwrapped(decoder, "decoder"),
         tokenizer_of(tokenizer, unk),
-        ImagePreprocessing(preprocess, image_size, placement, raw),
+        ImagePreprocessing(preprocess, image_size, placement, raw, regions),
         DecodingLimits(bos, eos, max_words),
         layout=layout,
         head_input_layer=head_input_layer,

@@ -13,11 +13,12 @@ from ..core.spans import Span
 from .embedding_limits import embedding_limits
 from .encoder_input import EncoderAdapter, differentiable_rnn
 from .followed_part import FollowedPart
+from .given_layouts import Layouts
 from .image_preprocessing import ImagePreprocessing
 from .inputs import Inputs, pad_ids
 from .labels import LabelChooser, Labels, label_names
-from .measured_layers import Layouts
 from .network_outputs import NetworkOutputs, Outputs, OutputsOfAnyKind, trial_photos, try_outputs
+from .region_boxes import Regions
 from .unwrapping import unwrapped
 from .word_tokenizer import Tokenizer, Words, tokenizer_of
 
@@ -110,6 +111,7 @@ def vqa(
     image_size: int = 224,
     placement: Callable[[int, int], Placement] | None = None,
     raw: bool = False,
+    regions: Regions | None = None,
     max_words: int = 64,
     outputs: Outputs | None = None,
     name: str = "vqa",
@@ -127,7 +129,7 @@ def vqa(
         layout: What the axes of the encoder's output are, as for `captioner`. None: they are measured.
         head_input_layer: Pooling or linear module of the head that alone reads the features; evidence gets faster.
         question_layer: Embedding of the head, whose output `(b, q, d)` gives each word of the question its share.
-        preprocess, image_size, placement, raw: As for `captioner`.
+        preprocess, image_size, placement, raw, regions: As for `captioner`.
         max_words: Longest question in tokens.
         outputs: What the head gives: `logits`, `log_probs`, `probabilities`, or `sigmoid` for a probability of its own for each
             answer. None: noticed, and said where it is not logits.
@@ -144,7 +146,7 @@ def vqa(
         unwrapped(head, "head"),
         Labels(label_names(answers, "answers", "answer")),
         tokenizer_of(tokenizer, unk, special_tokens=True),
-        ImagePreprocessing(preprocess, image_size, placement, raw),
+        ImagePreprocessing(preprocess, image_size, placement, raw, regions),
         layout=layout,
         head_input_layer=head_input_layer,
         question_layer=question_layer,

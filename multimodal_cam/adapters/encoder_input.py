@@ -19,10 +19,11 @@ from ..core.layer_layout import AxesView
 from ..core.layer_view import LayerView
 from ..core.output_parts import map_tensors, tensors_in
 from .compute_device import device_of, dtype_of
+from .given_layouts import GivenLayouts, Layouts
 from .head_extraction import Head
 from .image_preprocessing import MEAN_COLOUR, ImagePreprocessing, channels_explained
 from .inputs import Inputs, deduplicate_images
-from .measured_layers import Layouts, MeasuredLayers
+from .measured_layers import MeasuredLayers
 from .network_state import pass_state
 from .state_cache import StateCache
 
@@ -34,7 +35,8 @@ class EncoderAdapter(ABC):
 
     def __init__(self, module: nn.Module, encoder: nn.Module, preprocessing: ImagePreprocessing, layout: Layouts = None) -> None:
         self.module, self.encoder = module, encoder
-        self.layers = MeasuredLayers(module, encoder, layout, encode=self.encode, logits=self.logits)
+        layouts = GivenLayouts.of(layout, has_boxes=preprocessing.regions is not None)
+        self.layers = MeasuredLayers(module, encoder, layouts, encode=self.encode, logits=self.logits)
         self.preprocessing = preprocessing
         self.provenance: dict[str, str] = {}
         self._baselines = StateCache[Tensor]()
@@ -153,8 +155,8 @@ class EncoderAdapter(ABC):
         return frozenset()
 
     def baseline_inputs(self, inputs: Inputs) -> Inputs:
-        """The same inputs with a mean-colour image in every place; for photos as stored, each with its own mean."""
-        if self.preprocessing.transform is None:
+        """The same inputs with a mean-colour image in every place; photos as stored get their own mean, features zeros."""
+        if self.preprocessing.transform is None or inputs.pixels.ndim == 3:  # features of regions: none of them
             return replace(inputs, pixels=torch.zeros_like(inputs.pixels))
         if self.raw:
             return replace(inputs, pixels=inputs.pixels.mean(dim=(2, 3), keepdim=True).expand_as(inputs.pixels))

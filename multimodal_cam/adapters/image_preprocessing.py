@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from ..core.stored_values import stored_values, with_stored_values
 from ..models.encoder import to_pixels
 from .pixel_layout import pixels_of
 from .probe_photos import PhotoValues, as_stored
+from .region_boxes import RegionBoxes, Regions
 from .transform_placement import TransformPlacement
 
 IMAGENET_MEAN = tuple(255 * x for x in (0.485, 0.456, 0.406))
@@ -32,6 +34,7 @@ class ImagePreprocessing:
         raw: Hand the transform arrays `(H, W)` or `(H, W, bands)` as they are stored, instead of RGB images.
         image_size: Side of the square in pixels, without a `transform`.
         placement: Placement of the pixels on an image of the given width and height; None: measured.
+        regions: Boxes of the regions that the network reads; the transform may then give features `(r, d)` of these.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class ImagePreprocessing:
         image_size: int = 224,
         placement: Callable[[int, int], Placement] | None = None,
         raw: bool = False,
+        regions: Regions | None = None,
     ) -> None:
         if raw and transform is None:
             raise ValueError(
@@ -48,13 +52,17 @@ class ImagePreprocessing:
         self.raw = raw
         self.transform, self.image_size, self.placement = transform, image_size, placement
         self.measured = None if transform is None else TransformPlacement(transform)
+        self.regions = None if regions is None else RegionBoxes(regions)
         self._waiting: dict[int, tuple[Image.Image, Tensor]] = {}  # id of an image -> the image, which keeps the id its own
 
     def pixels(self, image: Image.Image) -> Tensor:
-        """One image -> `(c, H, W)`."""
+        """One image -> `(c, H, W)`, or features `(r, d)` of its regions."""
         if self.transform is None:
             return to_pixels([image], self.image_size, IMAGENET_MEAN, IMAGENET_STD)[0]
-        return pixels_of(self.transform(self._values(image)))
+        pixels = pixels_of(self.transform(self._values(image)))
+        if self.regions is not None and len(pixels) == 1 and pixels.shape[1] == len(self.regions.of(image)):
+            return pixels[0]  # features, a row for each box
+        return pixels
 
     def _values(self, image: Image.Image) -> PhotoValues:
         """What the transform and its measurement get."""
@@ -82,13 +90,14 @@ class ImagePreprocessing:
         )
 
     def shape(self, image: Image.Image) -> tuple[int, ...]:
-        """Shape of an image's pixels, which are kept for `prepare`; empty where all images have the same one."""
+        """Shape of an image's pixels, which are kept for `prepare`, and the number of its boxes; empty where all are alike."""
+        boxes = () if self.regions is None else (len(self.regions.of(image)),)
         if self.transform is None:
-            return ()
+            return boxes
         while len(self._waiting) >= KEPT:
             del self._waiting[next(iter(self._waiting))]
         pixels = self._waiting.setdefault(id(image), (image, self.pixels(image)))[1]
-        return tuple(pixels.shape)
+        return tuple(pixels.shape) + boxes
 
     def prepare(self, images: Sequence[Image.Image]) -> tuple[Tensor, tuple[Placement, ...]]:
         """Pixels `(b, c, H, W)` and placements. Raises ValueError for images of different sizes, or of an unknown placement."""
@@ -100,13 +109,23 @@ class ImagePreprocessing:
                 f"preprocess: photos of one batch have pixels of different shapes, {', '.join(map(str, shapes))}: "
                 "end it with Resize((224, 224)) or a crop, or give the photos one by one"
             )
-        return torch.stack(pixels), tuple(map(self.placement_of, images, pixels))
+        return torch.stack(pixels), tuple(map(self._with_boxes, images, map(self.placement_of, images, pixels)))
+
+    def _with_boxes(self, image: Image.Image, placement: Placement) -> Placement:
+        """The placement with the boxes of the image's regions, if there are some."""
+        if self.regions is None:
+            return placement
+        boxes = self.regions.of(image)
+        self.regions.forget(image)
+        return replace(placement, boxes=boxes)
 
     def placement_of(self, image: Image.Image, pixels: Tensor) -> Placement:
         """The placement of an image's `pixels`: the stated one, else measured. Raises ValueError where it cannot be."""
         if self.placement is not None:
             return self.placement(*image.size)
-        return squeeze(*image.size) if self.measured is None else self.measured.of(self._values(image), pixels)
+        if self.measured is None or pixels.ndim == 2:  # features of regions have no other place than their boxes
+            return squeeze(*image.size)
+        return self.measured.of(self._values(image), pixels)
 
 
 @contextmanager

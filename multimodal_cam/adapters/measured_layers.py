@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -11,39 +11,34 @@ import torch
 from torch import Tensor, nn
 
 from ..core.call_scope import unchanged_state
-from ..core.layer_layout import LAYOUT_CHOICES, AxesView, LayerLayout, parse_layout
+from ..core.layer_layout import LAYOUT_CHOICES, AxesView, LayerLayout
 from ..core.layer_view import GridView, LayerView
 from ..core.layout_measurement import MeasuredLayer, has_pictures, measure_layers, rows_and_size
+from .given_layouts import GivenLayouts
 from .inputs import Inputs
 from .layer_search import reaches_output, working_layers
-
-Layouts = str | Mapping[str, str] | None  # `layout=`: of the tapped layer, or of layers by their names
 
 
 class MeasuredLayers:
     """The layouts of the layers of `module`, in which `encoder` reads the photo.
 
     Args:
-        layouts: Layout of the tapped layer, or of layers by their dotted names; the others are measured.
+        layouts: What the user says of the tapped layer, or of layers by their dotted names; the others are measured.
         encode: Runs the encoder: `encode(pixels)`.
         logits: Runs the whole model: `logits(inputs, ids)`.
-
-    Raises ValueError for layouts that do not exist.
     """
 
     def __init__(
         self,
         module: nn.Module,
         encoder: nn.Module,
-        layouts: Layouts,
+        layouts: GivenLayouts,
         *,
         encode: Callable[[Tensor], Any],
         logits: Callable[[Inputs, Tensor], Tensor],
     ) -> None:
         self.module, self.encoder, self.encode, self.logits = module, encoder, encode, logits
-        self.tapped = _photo_layout(layouts) if isinstance(layouts, str) else None
-        named = {} if layouts is None or isinstance(layouts, str) else layouts
-        self.named = {name: _photo_layout(layout) for name, layout in named.items()}
+        self.tapped, self.named = layouts.tapped, layouts.named
         self.measured: dict[nn.Module, MeasuredLayer] = {}
         self._read: set[nn.Module] = set()
 
@@ -59,7 +54,7 @@ class MeasuredLayers:
         layouts = found.layouts if given is None else _as_given(given, found)
         if len(layouts) != 1 or "t" in layouts[0].axes:
             raise ValueError(self._refusal(inputs, layer, given))
-        view = AxesView(layouts[0], rows_and_size(inputs.pixels)[1])
+        view = AxesView(layouts[0], rows_and_size(inputs.pixels)[1], _boxes(inputs) if layouts[0].has_regions else None)
         if "n" in view.layout.axes:
             self._require_cells(inputs, layer, view)
         return view
@@ -130,7 +125,8 @@ class MeasuredLayers:
         shapes = " and ".join(map(str, found.shapes.values()))
         what = f"shape {shapes}" if isinstance(found.form, Tensor) else f"{type(found.form).__name__} of {shapes or 'no tensors'}"
         if given is not None:
-            return f"layer {self._name(layer)!r} gives {what}, expected {given.shape_words} once, as layout= says"
+            said = "regions= asks for" if given.has_regions else "layout= says"
+            return f"layer {self._name(layer)!r} gives {what}, expected {given.shape_words} once, as {said}"
         if len(found.layouts) > 1:
             single = ", ".join(map(repr, self.suggestions(inputs))) or "a layer that gives one of them"
             return f"layer {self._name(layer)!r} gives {what}, {len(found.layouts)} grids: expected one: choose {single}"
@@ -142,17 +138,14 @@ class MeasuredLayers:
         return f"layer {self._name(layer)!r} gives {what}: {advice}, or say by layout= what its axes are ({LAYOUT_CHOICES})"
 
 
-def _photo_layout(layout: str) -> LayerLayout:
-    """A layout from its name or letters. Raises ValueError for one whose cells have no place on a photo."""
-    parsed = parse_layout(layout)
-    if not {"r", "t"}.isdisjoint(parsed.axes):
-        raise ValueError(
-            f"layout={layout!r}: regions and frames have no place on one photo, so that no map of them can be drawn; "
-            "explain_score(..., layout=...) gives a value for each region, and maps over frames"
-        )
-    return parsed
+def _boxes(inputs: Inputs) -> int | None:
+    """How many boxes each photo has; None for inputs that are tried with no boxes."""
+    return len(inputs.placements[0].boxes) or None
 
 
 def _as_given(given: LayerLayout, found: MeasuredLayer) -> tuple[LayerLayout, ...]:
-    """The layout that was given, for each tensor that has so many axes."""
-    return tuple(replace(given, path=path) for path, shape in found.shapes.items() if len(shape) == len(given.axes))
+    """The layout that was given, for each tensor that has so many axes; boxes `(b, r, 4)` beside features are none of them."""
+    shapes = {path: shape for path, shape in found.shapes.items() if len(shape) == len(given.axes)}
+    if given.has_regions and len(shapes) > 1:
+        shapes = {path: shape for path, shape in shapes.items() if shape[given.axes.index("c")] != 4}
+    return tuple(replace(given, path=path) for path in shapes)

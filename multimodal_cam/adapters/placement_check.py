@@ -1,8 +1,8 @@
-"""Is the placement that an adapter states the one that its preprocessing has? Measured through the adapter, whatever it wraps."""
+"""Do cells and regions lie where an adapter says? Measured through the adapter, whatever it wraps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -12,6 +12,8 @@ from .pixel_layout import pixels_of
 from .probe_photos import PhotoValues
 from .transform_placement import TransformPlacement
 
+TRIED = 6  # boxes of a photo
+OWN = 0.5  # share of the strongest change that a region shows at least when its own box changes
 FAR = 0.03  # of the frame's width or height: what an edge may lie beside the measured one
 
 
@@ -34,6 +36,19 @@ def check_placement(stated: Placement, photo: PhotoValues, process: Callable[[Ph
     sides = (width, height) * 2
     gap = max(abs(a - b) / side for a, b, side in zip(stated.frame, measured.frame, sides, strict=True))
     return gap <= FAR, f"stated {_written(stated)}, measured {_written(measured)}"
+
+
+def check_boxes(
+    boxes: Sequence[tuple[int, int, int, int]], change: Callable[[tuple[int, int, int, int]], Tensor]
+) -> tuple[bool, str]:
+    """Whether regions lie in their boxes: `change(box)` says how much each region changes with what is in a box of pixels."""
+    tried = range(0, len(boxes), -(-len(boxes) // TRIED))
+    changes = [change(boxes[i]) for i in tried]
+    if not any(bool(one.any()) for one in changes):
+        return True, "not to be seen: no region depends on the photo's pixels"
+    right = sum(bool(one[i] >= OWN * one.max()) for i, one in zip(tried, changes, strict=True))
+    found = f"{right} of {len(tried)} boxes that were changed changed their own region"
+    return (True, found) if 2 * right >= len(tried) else (False, f"{found}: regions= gives boxes in another order or place")
 
 
 def _written(placement: Placement) -> str:

@@ -36,7 +36,8 @@ SCHEMA = pa.schema(
         ("peak", pa.list_(pa.float32())),
         ("grid", pa.list_(pa.int32())),  # rows and columns of the map
         ("map", pa.list_(pa.float32())),  # cells, row by row
-        ("frame", pa.list_(pa.float32())),  # where the map lies on the photo: left, top, right, bottom, in fractions
+        # where the map lies on the photo: left, top, right, bottom, in fractions; of regions four numbers for each
+        ("frame", pa.list_(pa.float32())),
         *((name, pa.string()) for name in ("model", "method", "scored", "unit", "layer")),
     ]
 )
@@ -55,7 +56,7 @@ def rows_of(item: BatchItem, explanation: ExplanationData, record: dict[str, Any
         "image": item.image,
         "question": item.question,
         "text": explanation.text,
-        "frame": list(explanation.placement.frame),
+        "frame": [side for box in explanation.placement.boxes or [explanation.placement.frame] for side in box],
         **{name: record[name] for name in ("model", "method", "unit", "layer")},
         "scored": record["score"],
     }

@@ -38,7 +38,8 @@ def load_image(source: ImageSource, *, raw: bool = False) -> Image.Image:
     what is transparent is composited on white, and of several frames the first is taken (of a PIL image: the current one). Values
     of other than 8 bits are scaled to 8: by the bits that the file names, else by the fewest of 8, 10, 12, 14, 16 that hold them;
     floating point from 0..1 or 0..255; all others from the lowest to the highest. Lost frames, transparency and scaling are
-    said through `logging.getLogger("multimodal_cam")`. `.dcm` files are read by pydicom.
+    said through `logging.getLogger("multimodal_cam")`. `.dcm` files are read by pydicom. The image of a path
+    has it as `filename`, as Pillow's have.
 
     With `raw`, `stored_values` of the image are those of the source, upright, with as many bands as there are.
 
@@ -49,9 +50,9 @@ def load_image(source: ImageSource, *, raw: bool = False) -> Image.Image:
     from PIL import Image
 
     if isinstance(source, Image.Image):
-        return _upright(source, "the image", raw)
+        return _named(_upright(source, "the image", raw), getattr(source, "filename", ""))
     if isinstance(source, (str, os.PathLike)):
-        return _read(Path(source), os.fspath(source), raw)
+        return _named(_read(Path(source), os.fspath(source), raw), os.fspath(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _read_bytes(bytes(source), raw)
     if hasattr(source, "read"):
@@ -63,6 +64,12 @@ def load_image(source: ImageSource, *, raw: bool = False) -> Image.Image:
     raise TypeError(
         f"expected a path, a PIL image or a numpy array or tensor (H, W, 3), got {type(source).__name__}{_hint(source)}"
     )
+
+
+def _named(image: Image.Image, filename: str) -> Image.Image:
+    if filename:
+        image.filename = filename  # type: ignore[attr-defined]
+    return image
 
 
 def _from_values(values: np.ndarray, name: str, raw: bool, bits: int | None = None, has_alpha: bool = False) -> Image.Image:

@@ -50,6 +50,11 @@ class LayerLayout:
         """The axes as people write a shape: `(b, h, w, c)`."""
         return f"({', '.join(self.axes)})"
 
+    @property
+    def has_regions(self) -> bool:
+        """Whether the layer's cells are regions, which lie on the photo as boxes and in no grid."""
+        return "r" in self.axes
+
 
 def parse_layout(layout: str) -> LayerLayout:
     """A layout from its name or its letters. Raises ValueError, with the choices, for anything else."""
@@ -66,11 +71,13 @@ def parse_layout(layout: str) -> LayerLayout:
 class AxesView:
     """The view of a layer by its layout, for pixels of `pixel_size`; activations have the rows in front, `(b, ...)`.
 
-    A grid is `(..., c, h, w)`, frames lie below each other, `(..., c, t h, w)`, regions are `(..., c, r, 1)`.
+    A grid is `(..., c, h, w)`, frames lie below each other, `(..., c, t h, w)`, regions are `(..., c, r, 1)`: `regions` of them,
+    where it is known how many boxes there are.
     """
 
     layout: LayerLayout
     pixel_size: tuple[int, int]
+    regions: int | None = None
 
     def extract(self, output: Any) -> Tensor:
         axes, found = self.layout.axes, part_at(output, self.layout.path)
@@ -79,6 +86,11 @@ class AxesView:
             raise ValueError(f"{what}, expected {self.layout.shape_words}")
         if "n" in axes:
             self._grid(found.shape[axes.index("n")])
+        if self.regions is not None and found.shape[axes.index("r")] != self.regions:
+            count = found.shape[axes.index("r")]
+            raise ValueError(
+                f"shape {tuple(found.shape)}, {count} regions, and regions= gives {self.regions} boxes of this photo"
+            )
         return found.movedim(axes.index("b"), 0)
 
     def inject(self, activations: Tensor, output: Any) -> Any:
@@ -137,6 +149,11 @@ class AxesView:
         if not near:
             raise ValueError(f"{n} tokens, which are no grid of the photo's proportions: pass layout=, such as b1+nc")
         return near[0]
+
+
+def has_regions(view: object) -> bool:
+    """Whether a layer is seen through a view of regions, whose maps lie in boxes."""
+    return isinstance(view, AxesView) and view.layout.has_regions
 
 
 def _nearest_rectangle(cells: int, ratio: float) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 // answers to choose from and compare; page.js comes first
 mounts.answer = (article, data) => {
-  const { frame, unit, score, counterfactual, parts, first } = data;
+  const { unit, score, counterfactual, parts, first } = data;
   const find = (selector) => article.querySelector(selector), all = (selector) => [...article.querySelectorAll(selector)];
   const buttons = all("[data-answer]"), select = find(".compare select"), show = stage(article, data);
   const [side, other] = counterfactual ? ["against", "for"] : ["for", "against"];
@@ -24,7 +24,7 @@ mounts.answer = (article, data) => {
     }
     return {
       map: part.map, title: titled(part.text), pairs, said: [...said, ...balance(part, data)],
-      label: `Heatmap of “${part.text}”: ${strongest(part.map) > 0 ? place(part.map, frame) : "empty"}`,
+      label: `Heatmap of “${part.text}”: ${strongest(part.map) > 0 ? place(part.map, data) : "empty"}`,
       ends: settings.signed ? [`${other} “${part.text}”`, `${side} “${part.text}”`] : ["", `${side} “${part.text}”`],
     };
   };
@@ -46,7 +46,7 @@ mounts.answer = (article, data) => {
       pairs: [["probabilities", `${chance(one)} : ${chance(two)}`],
         [`difference of the scores, in ${unit === "logit" ? "logits" : unit}`, number(one.score === null || two.score === null ? null : one.score - two.score)]],
       label: `Heatmap of “${a}” rather than “${b}”: ` + (strongest(map) === 0 ? "empty" :
-        `most ${side} “${a}” ${spot(map, frame, (cell, best) => cell > best)}, most ${side} “${b}” ${spot(map, frame, (cell, best) => cell < best)}`),
+        `most ${side} “${a}” ${spot(map, data, (cell, best) => cell > best)}, most ${side} “${b}” ${spot(map, data, (cell, best) => cell < best)}`),
       ends: [`${side} “${b}”`, `${side} “${a}”`],
     };
   };

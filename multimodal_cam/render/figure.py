@@ -14,16 +14,17 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from PIL import Image
+from torch import Tensor
 
 from ..core.geometry import place
 from ..core.graphemes import text_width
 from ..core.spans import join
 from ..results.explanation_data import ExplanationData
-from ..results.records import QuestionWord, Scale
+from ..results.records import QuestionWord, Scale, SpanExplanation
 from .colour import COOL, OPACITY, WARM, colours, cover
 from .fonts import fit_fonts
-from .overlay import overlay, shrink
-from .remarks import aim, heading, note, percent, remarks, shortened, signed, source
+from .overlay import outlines, overlay, shrink
+from .remarks import aim, cell_name, heading, note, percent, remarks, shortened, signed, source
 
 COLUMNS = 5
 SIDE = 480  # pixels: sharp in print, small in a file
@@ -87,17 +88,26 @@ def draw_on(axis: Axes, explanation: ExplanationData, word: str | int | None, sc
 def _overlays(explanation: ExplanationData, scale: Scale) -> Iterator[tuple[Image.Image, str, str]]:
     """Picture, title and caption below it, of each answer or each word."""
     answers = explanation.answer_parts
-    if not answers:
-        for word in explanation.words:
-            part = explanation.part(word)
-            yield overlay(explanation.image, explanation.heatmap(word, scale)), part.text, note(part)
-        return
-    drawn = [place(part.map.nan_to_num(0).clamp(min=0)[None], explanation.placement)[0] for part in answers]
-    strongest = max(float(heat.max()) for heat in drawn)
-    for part, heat in zip(answers, drawn, strict=True):
-        top = strongest if scale == "caption" else float(heat.max())
-        below = percent(math.exp(part.log_prob)) + (", nothing positive" if part.is_empty else "")
-        yield overlay(explanation.image, heat / (top or 1)), part.text, below
+    parts = answers or tuple(map(explanation.part, explanation.words))
+    if answers or explanation.placement.boxes:
+        heats = _heats(explanation, parts, scale)
+    else:
+        heats = (explanation.heatmap(part.span, scale) for part in parts)
+    for part, heat in zip(parts, heats, strict=True):
+        below = percent(math.exp(part.log_prob)) + (", nothing positive" if part.is_empty else "") if answers else note(part)
+        yield overlay(explanation.image, heat), part.text, below
+
+
+def _heats(explanation: ExplanationData, parts: Sequence[SpanExplanation], scale: Scale) -> Iterator[Tensor]:
+    """Each map in [0, 1] as its overlay shows it: cells interpolated on the photo, regions as outlines of their boxes."""
+    placement = explanation.placement
+    drawn = [part.map.nan_to_num(0).clamp(min=0) for part in parts]
+    if not placement.boxes:
+        drawn = [place(map[None], placement)[0] for map in drawn]
+    strongest = max((float(heat.max()) for heat in drawn), default=0.0)
+    for heat in drawn:
+        scaled = heat / ((strongest if scale == "caption" else float(heat.max())) or 1)
+        yield outlines(scaled, placement) if placement.boxes else scaled
 
 
 def _lines(words: Sequence[QuestionWord], length: int) -> list[list[QuestionWord]]:
@@ -163,6 +173,6 @@ def _legend(bar: SubFigure, explanation: ExplanationData, scale: Scale) -> None:
 def _top(explanation: ExplanationData, scale: Scale) -> str:
     answers = explanation.answer_parts
     if scale == "word" or not explanation.words:
-        return f"each {'answer' if answers else 'word'}'s strongest cell"
+        return f"each {'answer' if answers else 'word'}'s strongest {cell_name(explanation)}"
     maps = torch.stack([part.map for part in answers]) if answers else explanation.maps
-    return f"{float(maps.nan_to_num(0).clamp(min=0).max()):.2g} {explanation.unit} a cell"
+    return f"{float(maps.nan_to_num(0).clamp(min=0).max()):.2g} {explanation.unit} a {cell_name(explanation)}"

@@ -19,13 +19,14 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from ..core.geometry import LINE
 from ..core.spans import Span, join
 from ..results.explanation_data import ExplanationData
 from ..results.records import SpanExplanation
 from .answers import bars, question
 from .colour import COOL, KNEE, OPACITY, WARM
 from .overlay import shrink
-from .remarks import heading, remarks, signed, source
+from .remarks import cell_name, heading, remarks, signed, source
 
 SIDE = 1024  # pixels: enough for a screen
 TITLE = "Where {} came from"
@@ -42,7 +43,8 @@ def page(explanations: Sequence[ExplanationData], title: str | None = None, *, i
     (Content-Security-Policy) and every script but its own. `index` is the address of a page of many explanations to go back to.
     """
     kinds = {_kind(explanation) for explanation in explanations} or {"word"}
-    script, style = _script(kinds), _asset("page.css")
+    boxes = {"boxes"} if any(explanation.placement.boxes for explanation in explanations) else set()
+    script, style = _script(kinds | boxes), _asset("page.css")
     return Template(_asset("page.html")).substitute(
         title=escape(title or TITLE.format("each answer" if kinds == {"answer"} else "each word")),
         kinds=" ".join(f"has-{kind}s" for kind in sorted(kinds)),
@@ -54,7 +56,7 @@ def page(explanations: Sequence[ExplanationData], title: str | None = None, *, i
         sections="\n".join(_sections(explanations)),
         data=_json(
             {
-                "colour": {"warm": WARM, "cool": COOL, "knee": KNEE, "opacity": OPACITY},
+                "colour": {"warm": WARM, "cool": COOL, "knee": KNEE, "opacity": OPACITY, "line": LINE},
                 "explanations": [_data(explanation) for explanation in explanations],
             }
         ),
@@ -87,11 +89,10 @@ def _answers(explanation: ExplanationData) -> tuple[SpanExplanation, ...]:
     return parts if all(part.known for part in parts) else ()
 
 
-def _script(kinds: Set[str]) -> str:
-    """The scripts for `kinds` in one block statement, so that none of their names is global."""
-    return (
-        '"use strict";\n{\n' + "".join(_asset(f"{name}.js") for name in ("page", *(f"{kind}s" for kind in sorted(kinds)))) + "}\n"
-    )
+def _script(parts: Set[str]) -> str:
+    """The scripts of the page's `parts`, kinds and boxes, in one block statement, so that none of their names is global."""
+    names = ["page", *(name if name == "boxes" else f"{name}s" for name in sorted(parts))]
+    return '"use strict";\n{\n' + "".join(_asset(f"{name}.js") for name in names) + "}\n"
 
 
 # ---- data for the script ---------------------------------------------------------------------------------
@@ -104,6 +105,8 @@ def _data(explanation: ExplanationData) -> dict[str, Any]:
     return {
         "kind": _kind(explanation),
         "frame": explanation.placement.frame,
+        "boxes": explanation.placement.boxes,
+        "cell": cell_name(explanation),
         "linear": explanation.token_maps is not None,
         "unit": explanation.unit,
         "score": explanation.score,

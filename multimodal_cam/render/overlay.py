@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..core.geometry import Placement, paint_boxes
 from ..results.explanation_data import ExplanationData
 from .colour import OPACITY, colours, cover
 
@@ -27,6 +28,11 @@ def overlay(image: Image.Image, heat: Tensor, opacity: float = OPACITY) -> Image
     photo = torch.from_numpy(np.array(opaque(image))).float() / 255
     mixed = torch.lerp(photo, colours(heat), (opacity * cover(heat))[..., None])
     return Image.fromarray((mixed * 255).round().to(torch.uint8).numpy())
+
+
+def outlines(values: Tensor, placement: Placement) -> Tensor:
+    """Heat `(H, W)` for `overlay` of regions `(r, 1)` in [0, 1]: the boxes' outlines, wide and bright where a value is high."""
+    return paint_boxes(values[:, 0], placement, outlines=True)
 
 
 def opaque(image: Image.Image) -> Image.Image:

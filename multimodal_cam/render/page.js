@@ -35,9 +35,9 @@ const taps = (pixels, cells, start, end) => Array.from({ length: pixels }, (_, i
   return [low, Math.min(low + 1, cells - 1), cell - low];
 });
 
-const draw = (canvas, map, frame, top) => {
+const draw = (canvas, map, { frame, boxes }, top) => {
   const context = canvas.getContext("2d"), picture = context.createImageData(canvas.width, canvas.height);
-  if (map && top > 0) {
+  if (map && top > 0 && !boxes.length) {
     const cells = shownCells(map).map((cell) => cell / top);
     const xs = taps(canvas.width, map.columns, frame[0], frame[2]), ys = taps(canvas.height, map.rows, frame[1], frame[3]);
     ys.forEach((y, row) => y && xs.forEach((x, column) => {
@@ -48,15 +48,17 @@ const draw = (canvas, map, frame, top) => {
     }));
   }
   context.putImageData(picture, 0, 0);
+  if (map && top > 0 && boxes.length) drawBoxes(context, map, boxes, top);  // in boxes.js, on pages that have some
 };
 
-const spot = (map, frame, better) => {
+const spot = (map, { frame, boxes }, better) => {
   const cells = shownCells(map), peak = cells.reduce((best, cell, i) => (better(cell, cells[best]) ? i : best), 0);
-  const across = frame[0] + (frame[2] - frame[0]) * ((peak % map.columns) + 0.5) / map.columns;
-  const down = frame[1] + (frame[3] - frame[1]) * (Math.floor(peak / map.columns) + 0.5) / map.rows;
+  const [left, top, right, bottom] = boxes[peak] ?? frame;
+  const across = left + (right - left) * (boxes.length ? 0.5 : ((peak % map.columns) + 0.5) / map.columns);
+  const down = top + (bottom - top) * (boxes.length ? 0.5 : (Math.floor(peak / map.columns) + 0.5) / map.rows);
   return `${Math.round(100 * across)} % from the left and ${Math.round(100 * down)} % from the top`;
 };
-const place = (map, frame) => `strongest ${spot(map, frame, (cell, best) => Math.abs(cell) > Math.abs(best))}`;
+const place = (map, where) => `strongest ${spot(map, where, (cell, best) => Math.abs(cell) > Math.abs(best))}`;
 
 // ---- numbers as people read them ----------------------------------------------------------------------------------
 
@@ -95,7 +97,7 @@ const HALF = 0.5;  // of a nat, or of a logit: never a strong shade
 
 // ---- what words and answers share: the picture, the settings, walking along ----------------------------------------
 
-const stage = (article, { frame, unit }) => {
+const stage = (article, data) => {
   const find = (selector) => article.querySelector(selector), canvas = find(".stage canvas"), image = find(".stage img");
   if (image.dataset.as) image.src = document.querySelectorAll(".stage img")[image.dataset.as - 1].src;
   const ratio = image.getAttribute("width") / image.getAttribute("height"), side = 480;
@@ -103,13 +105,13 @@ const stage = (article, { frame, unit }) => {
   canvas.width = Math.max(1, Math.round(side * Math.min(1, ratio)));
   canvas.height = Math.max(1, Math.round(side * Math.min(1, 1 / ratio)));
   return (map, top, label) => {
-    draw(canvas, map, frame, top);
+    draw(canvas, map, data, top);
     canvas.setAttribute("aria-label", label);
     const context = find(".legend canvas").getContext("2d"), strip = context.createImageData(256, 1), both = map ? sides(map) : settings.signed;
     for (let i = 0; i < 256; i++) strip.data.set(paint(both ? i / 127.5 - 1 : i / 255), 4 * i);
     context.putImageData(strip, 0, 0);
     const texts = both ? [`−${short(top)}`, "0", `+${short(top)}`] : ["0", "", short(top)];
-    find(".legend .ticks").replaceChildren(...texts.map((text, i) => element("span", i < 2 ? text : `${text} ${unit} a cell`)));
+    find(".legend .ticks").replaceChildren(...texts.map((text, i) => element("span", i < 2 ? text : `${text} ${data.unit} a ${data.cell}`)));
   };
 };
 

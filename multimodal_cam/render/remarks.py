@@ -32,6 +32,11 @@ def source(explanation: ExplanationData) -> str:
     return f"{explanation.model} · {explanation.method} of {explanation.score_label} · layer {explanation.layer}"
 
 
+def cell_name(explanation: ExplanationData) -> str:
+    """What a map has one number of: a cell of a grid, or a region."""
+    return "region" if explanation.placement.boxes else "cell"
+
+
 def note(part: SpanExplanation) -> str:
     """Line under a word: its reliance, and whether its map is blank."""
     if not part.known:

@@ -1,6 +1,6 @@
 // words to point at; page.js comes first
 mounts.word = (article, data) => {
-  const { frame, linear, unit, score, counterfactual, parts, count } = data;
+  const { linear, unit, score, counterfactual, parts, count } = data;
   const find = (selector) => article.querySelector(selector), all = (selector) => [...article.querySelectorAll(selector)];
   const words = parts.slice(0, count), buttons = all("[data-part]"), show = stage(article, data);
   const side = counterfactual ? "against" : "for", isLogProb = score === "log_prob" && !counterfactual;
@@ -46,7 +46,7 @@ mounts.word = (article, data) => {
     if (!part) return;
     const compared = settings.own ? [] : words.filter((word) => word.map).map((word) => strongest(word.map));
     const top = part.map ? Math.max(strongest(part.map), ...compared) : 0;
-    show(part.map, top, `Heatmap of “${part.text}”: ` + (part.map && strongest(part.map) > 0 ? place(part.map, frame) : "empty"));
+    show(part.map, top, `Heatmap of “${part.text}”: ` + (part.map && strongest(part.map) > 0 ? place(part.map, data) : "empty"));
     describe(part, top);
   };
 

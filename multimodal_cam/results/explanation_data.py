@@ -27,6 +27,7 @@ class ExplanationData:
 
     `tokens` are the model's, `words` the runs of tokens that a person reads. `token_maps` `(t, h, w)` are raw and signed; a
     method that is not linear in the gradients has none, its maps of words, phrases and the whole text are in `span_maps`.
+    Where a network reads regions, `(h, w)` is `(r, 1)`: a value for each of `boxes`.
     All other `token_*` are `(t,)`. `token_changes` is the change of the explained score from no photo to the photo, for
     `evidence` only.
 
@@ -80,6 +81,10 @@ class ExplanationData:
             raise ValueError("an explanation needs token_maps or a map in span_maps for every word")
         if any(word.stop > t for word in self.words):
             raise ValueError(f"a word reaches beyond the {t} tokens: {self.words}")
+        regions = (len(self.placement.boxes), 1)
+        for map in (self.token_maps, self.alternative_maps, *self.span_maps.values()) if self.placement.boxes else ():
+            if map is not None and tuple(map.shape[-2:]) != regions:
+                raise ValueError(f"maps: expected {regions}, a value for each box, got {tuple(map.shape[-2:])}")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.text!r}, method={self.method!r}, score={self.score_label!r}, model={self.model!r})"
@@ -269,11 +274,19 @@ class ExplanationData:
 
     # ---- on the photo ------------------------------------------------------------------------------------------------------
 
+    @property
+    def boxes(self) -> Tensor | None:
+        """Boxes of the regions `(r, 4)`, x0, y0, x1, y1 in pixels of the photo; None where maps are grids."""
+        width, height = self.placement.width, self.placement.height
+        sides = torch.tensor([width, height, width, height], dtype=torch.float64)
+        return torch.tensor(self.placement.boxes, dtype=torch.float64) * sides if self.placement.boxes else None
+
     def heatmap(self, word: str | int | Span, scale: Scale = "caption") -> Tensor:
         """Positive relevance of `word` on the original photo: `(H, W)` float32 in [0, 1].
 
         Negative relevance is cut off (the paper's ReLU). `scale="caption"` divides by the maximum of the strongest word, so that
         words can be compared; `scale="word"` by the word's own. A word with nothing positive is 0 everywhere.
+        Regions are filled boxes, the strongest on top.
         """
         if scale not in ("caption", "word"):
             raise ValueError(f"unknown scale {scale!r}; choose from caption, word")

@@ -18,7 +18,8 @@ def record(image: str, result: ExplanationData | Failure, *, phrases: bool = Fal
 
     `peak` is where a word's map is strongest, `[x, y]` in fractions of the photo from its top left corner; None
     when nothing in the photo speaks for the word. A photo that failed has `error` and its `kind` instead. `question`,
-    `question_words`, `answers`, `instead_of` and `counterfactual` are there only where they apply.
+    `question_words`, `answers`, `instead_of` and `counterfactual` are there only where they apply; so are `boxes`, the
+    regions in pixels of the photo, with `regions`, their values for a word.
     """
     fields: dict[str, Any] = {"format": FORMAT, "image": image}
     if isinstance(result, Failure):
@@ -29,6 +30,8 @@ def record(image: str, result: ExplanationData | Failure, *, phrases: bool = Fal
         fields["phrases"] = [_span_record(result, part) for part in result.phrases()]
     if result.words:
         fields["whole"] = _span_record(result, result.whole())
+    if result.boxes is not None:
+        fields["boxes"] = [[_number(x) for x in box] for box in result.boxes.tolist()]
     return (
         fields
         | _question_and_answers(result)
@@ -37,9 +40,19 @@ def record(image: str, result: ExplanationData | Failure, *, phrases: bool = Fal
 
 
 def peak_on_photo(explanation: ExplanationData, span: SpanExplanation) -> list[float] | None:
-    """The centre of the strongest cell, `[x, y]` in fractions of the photo; None for an empty map."""
-    point = peak(span.map, explanation.placement.frame) if span.known and not span.is_empty else None
+    """The centre of the strongest cell or box, `[x, y]` in fractions of the photo; None for an empty map."""
+    if not span.known or span.is_empty:
+        return None
+    if boxes := explanation.placement.boxes:
+        x0, y0, x1, y1 = boxes[int(span.map.argmax())]
+        return [round((x0 + x1) / 2, 4), round((y0 + y1) / 2, 4)]
+    point = peak(span.map, explanation.placement.frame)
     return None if point is None else [round(min(max(value, 0.0), 1.0), 4) for value in point]
+
+
+def _regions(explanation: ExplanationData, span: SpanExplanation) -> dict[str, Any]:
+    """The value of each box, where maps are of regions."""
+    return {"regions": [_number(value) for value in span.map.flatten().tolist()]} if explanation.placement.boxes else {}
 
 
 def _question_and_answers(explanation: ExplanationData) -> dict[str, Any]:
@@ -50,6 +63,7 @@ def _question_and_answers(explanation: ExplanationData) -> dict[str, Any]:
             "probability": _number(math.exp(part.log_prob)),
             "score": _number(part.score),
             "peak": peak_on_photo(explanation, part),
+            **_regions(explanation, part),
         }
         for part in explanation.answer_parts
     ]
@@ -75,6 +89,7 @@ def _span_record(explanation: ExplanationData, part: SpanExplanation) -> dict[st
         "unplaced": _number(part.unplaced),
         "completeness": _number(part.completeness),
         "peak": peak_on_photo(explanation, part),
+        **_regions(explanation, part),
     }
 
 

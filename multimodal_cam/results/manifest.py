@@ -43,7 +43,7 @@ def manifest_of(explanation: ExplanationData) -> dict[str, Any]:
         **{name: getattr(explanation, name) for name in NAMES},
         "counterfactual": explanation.counterfactual,
         "image": [explanation.placement.width, explanation.placement.height],
-        "placement": asdict(explanation.placement),
+        "placement": {name: value for name, value in asdict(explanation.placement).items() if value != ()},
         "tokens": explanation.tokens,
         "words": [asdict(word) for word in explanation.words],
         "phrases": None if phrases is None else [asdict(phrase) for phrase in phrases],
@@ -73,6 +73,9 @@ def fields_of(manifest: JSONObject, tensors: dict[str, Tensor], tensor_path: Pat
     if alternatives and (len(alternatives) != len(tokens) or len(set(map(len, alternatives))) > 1):
         raise manifest.broken("alternatives", f"equally many texts for each of the {len(tokens)} tokens")
     counts["a"] = len(alternatives[0]) if alternatives else 0
+    placement = _placement(manifest)
+    if placement.boxes:
+        counts |= {"h": len(placement.boxes), "w": 1}
     _check_tensors(tensors, counts, tensor_path)
     stacked = tensors.get("span_maps")
     question_spans = _spans(manifest, "question_words", None)
@@ -86,7 +89,7 @@ def fields_of(manifest: JSONObject, tensors: dict[str, Tensor], tensor_path: Pat
         "counterfactual": manifest.flag("counterfactual"),
         "tokens": tokens,
         "words": words,
-        "placement": _placement(manifest),
+        "placement": placement,
         "parsed_phrases": None if manifest.values.get("phrases") is None else _spans(manifest, "phrases", len(tokens)),
         "span_maps": dict(zip(spans, () if stacked is None else stacked, strict=True)),
         "question": manifest.text_or_none("question"),
@@ -116,7 +119,14 @@ def _placement(manifest: JSONObject) -> Placement:
         raise entry.broken("frame", "x0 < x1 and y0 < y1")
     if list(manifest.numbers("image", 2)) != [width, height]:
         raise manifest.broken("image", f"the placement's size, {width} x {height}")
-    return Placement(width, height, (frame[0], frame[1], frame[2], frame[3]))
+    boxes = tuple(map(tuple, entry.items("boxes", "boxes x0, y0, x1, y1 in fractions of the photo", _is_box, ())))
+    return Placement(width, height, (frame[0], frame[1], frame[2], frame[3]), boxes)
+
+
+def _is_box(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 4 or not all(type(x) in (int, float) for x in value):
+        return False
+    return bool(0 <= value[0] < value[2] <= 1 and 0 <= value[1] < value[3] <= 1)
 
 
 def _spans(manifest: JSONObject, name: str, tokens: int | None) -> tuple[Span, ...]:

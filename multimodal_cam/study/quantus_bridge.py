@@ -84,6 +84,8 @@ def words_as_classes(
 
     Raises ValueError when `explanation` is not this model's, WordError for a word that it does not have.
     """
+    if explanation.placement.boxes:
+        raise ValueError("maps of regions are no pictures, which Quantus measures: it needs a network with a grid")
     chosen = [explanation.find(word) for word in boxes] if boxes else [word for word in explanation.words if word.known]
     question = None if explanation.question is None else [explanation.question]
     inputs = model.preprocess([explanation.image], question)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from multimodal_cam.core.geometry import Placement, center_crop, letterbox, place, squeeze
+from multimodal_cam.core.geometry import Placement, center_crop, letterbox, paint_boxes, place, squeeze
 
 
 def peak(drawn):
@@ -64,3 +64,38 @@ def test_one_pixel():
 def test_empty_frames_are_refused(frame):
     with pytest.raises(ValueError, match="x0 < x1"):
         Placement(10, 10, frame)
+
+
+BOXES = ((0.0, 0.0, 0.5, 1.0), (0.25, 0.25, 1.0, 0.75))
+
+
+@pytest.mark.parametrize(("values", "middle"), [([1.0, 2.0], 2.0), ([-3.0, 2.0], -3.0)])
+def test_boxes_are_filled_and_the_strongest_is_on_top(values, middle):
+    drawn = place(torch.tensor(values)[None, :, None], Placement(8, 4, boxes=BOXES))[0]
+    first, second = values
+    expected = torch.tensor(
+        [[first] * 4 + [0.0] * 4] + [[first] * 2 + [middle] * 2 + [second] * 4] * 2 + [[first] * 4 + [0.0] * 4]
+    )
+    torch.testing.assert_close(drawn, expected)
+
+
+def test_outlines_are_the_wider_the_nearer_a_value_is_to_one():
+    placement = Placement(200, 200, boxes=((0.1, 0.1, 0.4, 0.4), (0.5, 0.5, 0.9, 0.9)))
+    drawn = paint_boxes(torch.tensor([1.0, 0.5]), placement, outlines=True)
+    assert drawn[50, 20:80].nonzero().flatten().tolist() == [0, 1, 2, 3, 56, 57, 58, 59]
+    assert drawn[150, 100:180].nonzero().flatten().tolist() == [0, 1, 78, 79]
+    assert drawn[20:24, 20:80].eq(1).all()
+    assert drawn[30, 30] == drawn[90, 90] == 0
+
+
+def test_a_tiny_box_has_a_pixel():
+    placement = Placement(10, 10, boxes=((0.999, 0.0, 1.0, 0.001),))
+    assert place(torch.ones(1, 1, 1), placement)[0].nonzero().tolist() == [[0, 9]]
+    assert paint_boxes(torch.ones(1), placement, outlines=True).sum() == 1
+
+
+def test_each_box_has_a_value_and_lies_inside():
+    with pytest.raises(ValueError, match="a value for each of 2 boxes, got 3"):
+        place(torch.ones(1, 3, 1), Placement(8, 4, boxes=BOXES))
+    with pytest.raises(ValueError, match="0 <= x0 < x1 <= 1"):
+        Placement(8, 4, boxes=((0.0, 0.0, 1.5, 1.0),))

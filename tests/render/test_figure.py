@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toys import ANSWERS, hot_cell, toy_answer, toy_explanation
+from toys import ANSWERS, hot_cell, region_explanation, toy_answer, toy_explanation
 
 from multimodal_cam.core import spans
 from multimodal_cam.core.geometry import center_crop
@@ -392,3 +392,30 @@ def test_a_question_whose_words_have_no_shares_is_still_there() -> None:
 def test_an_answer_that_the_model_does_not_know_is_a_word() -> None:
     e = replace(toy_answer(), words=(replace(toy_answer().words[0], known=False),))
     assert data_of(page([e]))["explanations"][0]["kind"] == "word"
+
+
+# ---- regions -----------------------------------------------------------------------------------------------------------------
+
+
+def test_regions_are_drawn_as_boxes_and_not_filled() -> None:
+    e = region_explanation()
+    (axis,) = [axis for axis in figure(e).axes if axis.get_title() == e.words[0].text]
+    drawn, photo = np.asarray(axis.images[0].get_array()).astype(int), np.asarray(shrink(e, 480).image).astype(int)
+    changed = np.abs(drawn - photo).max(axis=-1) > 8
+    top, left, bottom, right = (round(share * side) for share, side in zip((0.1, 0.1, 0.5, 0.4), changed.shape * 2, strict=True))
+    assert changed[top, left:right].all()
+    assert changed[top:bottom, right - 1].all()
+    assert not changed[top + 12 : 2 * top, left + 12 : right - 12].any()
+    assert "a region" in legend(e)
+
+
+def legend(e: Any) -> str:
+    return " ".join(label.get_text() for axis in figure(e).axes for label in axis.get_xticklabels())
+
+
+def test_the_page_has_the_boxes() -> None:
+    e = region_explanation()
+    (found,) = data_of(page([e]))["explanations"]
+    assert found["boxes"] == [list(box) for box in e.placement.boxes]
+    assert found["cell"] == "region"
+    assert data_of(page([toy_explanation()]))["explanations"][0]["boxes"] == []

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toys import hot_cell, toy_explanation
+from toys import hot_cell, region_explanation, toy_explanation
 
 from multimodal_cam import Explanation
-from multimodal_cam.core.geometry import center_crop, letterbox, place
+from multimodal_cam.core.geometry import center_crop, letterbox, paint_boxes, place
 from multimodal_cam.render.colour import colours, cover
 from multimodal_cam.render.html import page
 
@@ -352,3 +352,20 @@ CONTRASTS = (
     }));
 }"""
 )
+
+
+# ---- regions -----------------------------------------------------------------------------------------------------------------
+
+
+def test_regions_are_outlines_of_their_boxes(visit: Callable[..., Any]) -> None:
+    e = region_explanation()
+    tab = visit(e)
+    for i, map in enumerate(e.maps):
+        tab.hover(f"{WORDS} >> nth={i}")
+        got = drawn(tab)
+        heat = paint_boxes(map[:, 0] / e.maps.max(), replace(e.placement, width=got.shape[1], height=got.shape[0]), outlines=True)
+        rgba = torch.cat([colours(heat), cover(heat)[..., None]], dim=-1)
+        assert_same_picture(got, (rgba * 255).round().to(torch.uint8).numpy())
+        assert np.array_equal(got[..., 3] > 0, heat.numpy() > 0)
+    assert tab.get_attribute(".stage canvas", "aria-label").endswith("strongest 65 % from the left and 33 % from the top")
+    assert tab.inner_text(".legend .ticks").endswith("a region")

@@ -59,6 +59,16 @@ def toy_explanation(
     )
 
 
+REGIONS = ((0.1, 0.1, 0.4, 0.5), (0.3, 0.3, 0.9, 0.9), (0.6, 0.05, 0.7, 0.6))
+
+
+def region_explanation(text: str = "dog on grass") -> Explanation:
+    """As `toy_explanation`, of a network that reads three boxes of the photo: word `i` has the strongest value in box `i`."""
+    e = toy_explanation(text, placement=Placement(160, 120, boxes=REGIONS), grid=(len(REGIONS), 1))
+    maps = 0.1 + torch.eye(len(e.words), len(REGIONS))[..., None] * (1 + torch.arange(len(e.words))[:, None, None] / 10)
+    return replace(e, token_maps=maps, token_reliance=maps.sum(dim=(1, 2)), token_changes=maps.sum(dim=(1, 2)))
+
+
 ANSWERS = {"brown": 0.55, "black": 0.2, "white": 0.1, "gold": 0.05, "red": 0.03, "blue": 0.01}
 
 

@@ -58,7 +58,10 @@ class TextBatch:
         return {"word": spans["word"]} if self.texts[row].question else spans
 
     def placement(self, row: int) -> Placement:
-        return self.rows.inputs.placements[row]
+        found = self.rows.inputs.placements[row]
+        if found.boxes:
+            raise ValueError("this model reads regions: the metrics of a study need a grid")
+        return found
 
 
 def prepare(model: TaskAdapter, photos: Sequence[OpenedPhoto], settings: Settings, left_out: LeftOut) -> TextBatch | None:
