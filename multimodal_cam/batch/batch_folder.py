@@ -55,7 +55,7 @@ class BatchFolder:
 
     def left(self, items: Sequence[BatchItem]) -> list[BatchItem]:
         """Items that have no result, or whose photo was replaced since."""
-        self.names = folder_names(items, self._names_so_far(), foreign_names(self.path))
+        self.names = folder_names(items, self._names_so_far(), self._foreign_names())
         done = set(self.log.done()) & self._written()
         since = (self.path / RECORDS).stat().st_mtime if done else 0.0
         for record in self.log.records([item for item in items if item in done]):
@@ -150,6 +150,12 @@ class BatchFolder:
 
         place = self.path / name
         write_explanation(result.explanation, place, overwrite=place.exists(), more=add_files)
+
+    def _foreign_names(self) -> list[str]:
+        """Names that no new folder may have: somebody else's, and what a person has added to when all of ours is replaced."""
+        if self._replaces:
+            return foreign_names(self.path)
+        return [name for name in os.listdir(self.path) if not self.folder.names & {name, f"{name}/"}]
 
     def _names_so_far(self) -> dict[BatchItem, str]:
         records = self.log.records(self.log.done())

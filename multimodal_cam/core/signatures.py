@@ -106,7 +106,8 @@ def foreign_names(folder: Path) -> list[str]:
     own = {name.split("/")[0] for name in files} | {LOCK, DRAFT}
     found = {path.name for path in folder.iterdir() if path.name not in own}
     for name in {name.split("/")[0] for name in files if "/" in name}:
-        below = (path.relative_to(folder).as_posix() for path in (folder / name).rglob("*") if not path.is_dir())
+        paths = (path for path in (folder / name).rglob("*") if path.name != LOCK and not path.is_dir())
+        below = (path.relative_to(folder).as_posix() for path in paths)
         if (folder / name).is_symlink() or any(path not in files for path in below):
             found.add(name)
     return sorted(found)

@@ -57,7 +57,7 @@ def assert_same(folder: str | Path, other: str | Path) -> None:
 
 
 def files_of(folder: str | Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in Path(folder).rglob("*")}
+    return {str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.name != ".multimodal-cam.lock"}
 
 
 @pytest.fixture
@@ -98,6 +98,19 @@ def test_after_ctrl_c_the_same_command_goes_on(stopping: list[Any]) -> None:
     again = run(*command)
     assert (again.exit_code, again.stdout) == (0, f"{Path('out', 'index.html')}\n")
     assert "5 of 5 are there already: nothing is left to do" in again.stderr
+    assert_same("out", "whole")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_folder_whose_record_is_missing_is_written_again() -> None:
+    """A kill between the two leaves it, and a kill right after its renaming leaves its lock, too."""
+    for out in ("out", "whole"):
+        assert run("caption", "photos", *MODEL, "--no-figure", "--out", out).exit_code == 0
+    log = Path("out", "results.jsonl")
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:3]))
+    Path("out", "04", ".multimodal-cam.lock").touch()
+    done = run("caption", "photos", *MODEL, "--no-figure", "--out", "out")
+    assert "3 of 5 are in 'out' already: going on" in done.stderr
     assert_same("out", "whole")
 
 
