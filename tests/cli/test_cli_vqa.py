@@ -66,7 +66,7 @@ def test_unknown_words_of_the_question_are_said(photo: Path) -> None:  # noqa: F
         ([QUESTION, "--instead-of", "rad"], "near: red"),
         ([""], "question: expected words, got ''"),
         (["what " * 2000], "this one has 2000"),
-        ([QUESTION, "--method", "magic"], "unknown 'magic'; choose from"),
+        ([QUESTION, "--method", "magic"], "unknown method 'magic'; choose from"),
     ],
 )
 def test_what_is_refused(photo: Path, arguments: list[str], message: str) -> None:  # noqa: F811
