@@ -16,6 +16,9 @@ from torch import Tensor
 from .layer_layout import LayerLayout
 
 FOLLOWS = 0.12  # correlation of index and strip from which an axis follows the photo
+FEW = 4  # cells that may be a grid beside tokens without a place
+SURE = 40  # cells whose agreement is never by chance
+LINE = 0.75  # agreement of a line of few cells, of which `_agreement` is 0.8 at most
 LOCATED = 0.55  # correlation of the tokens' measured and expected places
 BY_CHANCE = 0.8  # as much of that may a few channels follow by chance
 UNBALANCED = 0.3  # a grid that follows one direction follows the other, too, by more than this share
@@ -147,6 +150,8 @@ def _token_layout(responses: Responses, batch: int, axes: list[int], pixel_size:
     for prefix, suffix, grid, by_columns in _token_grids(responses.shape[n], pixel_size[0] / pixel_size[1]):
         placed = slice(prefix, responses.shape[n] - suffix)
         score = _agreement(y[placed], x[placed], grid, by_columns)
+        if score < _by_chance(grid, prefix + suffix):
+            continue
         score -= 0.005 * (prefix + suffix) + 0.02 * abs(math.log(grid[0] / grid[1] / (pixel_size[0] / pixel_size[1])))
         if score > best_score:
             best_score = score
@@ -154,6 +159,14 @@ def _token_layout(responses: Responses, batch: int, axes: list[int], pixel_size:
                 _letters(3, {"b": batch, "n": n, "c": c}), prefix, suffix, grid, by_columns=by_columns, pixel_size=pixel_size
             )
     return best
+
+
+def _by_chance(grid: tuple[int, int], unplaced: int) -> float:
+    """The agreement that few cells may have by chance: some of the boxes of a network that reads regions lie like a grid."""
+    cells = grid[0] * grid[1]
+    if unplaced and cells < FEW:
+        return math.inf
+    return min(1 - cells / SURE, LINE if min(grid) == 1 and not unplaced else 1) if cells > 2 else LOCATED
 
 
 def _token_grids(n: int, ratio: float) -> Iterator[tuple[int, int, tuple[int, int], bool]]:

@@ -291,3 +291,13 @@ def test_boxes_that_are_missing_or_not_asked_for_are_said():
         captioner(layout="bhwc")
     with pytest.raises(ValueError, match=r"expected \(b, r, c\) once, as regions= asks for"):
         mc.explain(colour_captioner(QUARTERS, encoder=nn.Conv2d(3, 3, 8, stride=8)), PHOTO, text="red")
+
+
+@pytest.mark.parametrize("count", [4, 9, 16, 36])
+def test_boxes_anywhere_are_no_tokens_of_a_grid(count):
+    """A few of many boxes lie like two or four cells by chance: their encoder is refused without `regions=`."""
+    places = torch.randint(0, 20, (count, 2), generator=torch.Generator().manual_seed(count)).tolist()
+    encoder = RegionEncoder([[x, y, x + 10, y + 8] for x, y in places])
+    model = mc.captioner(encoder=encoder, decoder=MeanColour(), tokenizer=COLOURS, image_size=64)
+    with pytest.raises(ValueError, match=f"gives shape \\(1, {count}, 3\\), expected a grid"):
+        mc.explain(model, colour_photo(), text="red")

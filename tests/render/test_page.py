@@ -367,5 +367,5 @@ def test_regions_are_outlines_of_their_boxes(visit: Callable[..., Any]) -> None:
         rgba = torch.cat([colours(heat), cover(heat)[..., None]], dim=-1)
         assert_same_picture(got, (rgba * 255).round().to(torch.uint8).numpy())
         assert np.array_equal(got[..., 3] > 0, heat.numpy() > 0)
-    assert tab.get_attribute(".stage canvas", "aria-label").endswith("strongest 65 % from the left and 33 % from the top")
+    assert tab.get_attribute(".stage canvas", "aria-label").endswith("strongest 65 % from the left and 32 % from the top")
     assert tab.inner_text(".legend .ticks").endswith("a region")
