@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +29,9 @@ MEASURED_AT_ONCE = 24  # layers whose outputs for one photo are kept in memory t
 def working_layers(
     run: Callable[[Any], Any], pixels: Tensor, modules: Collection[nn.Module]
 ) -> Iterator[tuple[nn.Module, MeasuredLayer]]:
-    """Those of `modules` that a map can be made of, the last to finish first.
+    """Those of `modules` that a map can be made of, the last to finish first; behind them those that are one branch of several.
 
-    Tokens count where they are as wide as the last ones: not queries and keys, nor the inside of an MLP.
+    Tokens count where they are as wide as the last ones: not queries and keys of fewer channels, nor the inside of an MLP.
     """
     shapes = _shapes_in_order(run, pixels, modules)
     width: int | None = None
@@ -66,19 +67,36 @@ def reaches_output(run: Callable[[Any], Any], pixels: Any, layer: nn.Module, vie
 def _shapes_in_order(
     run: Callable[[Any], Any], pixels: Tensor, modules: Collection[nn.Module]
 ) -> list[tuple[nn.Module, tuple[int, ...]]]:
-    """The modules that may be a layer by the shape of what they give, in the order in which they finish."""
-    ran: list[tuple[nn.Module, tuple[int, ...]]] = []
+    """The modules that may be a layer by the shape of what they give, in the order in which they finish, branches first.
 
-    def note(module: nn.Module, _args: Any, output: Any) -> None:
+    Modules that read the same tensor side by side are branches (queries, keys and values; a shortcut with a convolution): each
+    holds a part only of what goes on, so that the layer before them says more.
+    """
+    ran: list[tuple[nn.Module, tuple[int, ...]]] = []
+    readers: list[tuple[ReferenceType[Tensor], nn.Module]] = []
+    branches: set[nn.Module] = set()
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
         shapes = [tuple(tensor.shape) for _, tensor in tensors_in(output)]
         ran.append((module, next((shape for shape in shapes if _has_cells(shape)), ())))
+        if not args or not isinstance(args[0], Tensor) or output is args[0]:  # in place, or nothing: it hands the tensor on
+            return
+        beside = [other for read, other in readers if read() is args[0] and not _holds(module, other)]
+        branches.update([module, *beside] if beside else [])
+        readers.append((ref(args[0]), module))
 
     with torch.no_grad(), forward_hooks(modules, note):
         run(pixels)
     order = [module for module, _ in ran]
-    return [
+    found = [
         (module, shape) for module, shape in ran if shape and order.count(module) == 1 and not isinstance(module, PASSED_OVER)
     ]
+    return sorted(found, key=lambda pair: pair[0] not in branches)
+
+
+def _holds(module: nn.Module, other: nn.Module) -> bool:
+    """Whether one of the two is a part of the other: then both read what the outer one gets."""
+    return other in module.modules() or module in other.modules()
 
 
 def _has_cells(shape: tuple[int, ...]) -> bool:

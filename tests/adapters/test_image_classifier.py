@@ -57,7 +57,7 @@ def test_a_folder_is_the_loaded_network(name, tmp_path):
     found = [mc.explain(adapter, PHOTO) for adapter in adapters]
     for adapter, one in zip(adapters, found, strict=True):
         assert adapter.labels.names == ("cat", "dog", "hen")
-        assert one.layer == f"{name}.encoder.stages.1"
+        assert one.layer == f"{name}.encoder"
         torch.testing.assert_close(one.maps, found[0].maps)
     with torch.no_grad():
         probabilities = model(**processor(PHOTO, return_tensors="pt")).logits.softmax(-1)[0]
@@ -78,6 +78,8 @@ def test_transformers_give_a_map_of_their_tokens(name):
     assert {text for text, _ in e.answers} == set(LABELS.values())
     assert tuple(e.maps.shape[1:]) == ((4, 4) if name == "vit" else (8, 8))
     assert e.maps.abs().max() > 0
+    # the last layer that holds all that the class reads of the patches: neither queries, keys nor values alone
+    assert e.layer == ("vit.layers.1.layernorm_before" if name == "vit" else "swin.layernorm")
 
 
 def test_a_crop_of_the_processor_is_where_the_map_lies():
