@@ -15,7 +15,7 @@ from ..core.errors import message
 from ..core.geometry import Placement, squeeze
 from ..core.stored_values import stored_values, with_stored_values
 from ..models.encoder import to_pixels
-from .pixel_layout import pixels_of
+from .pixel_layout import pixels_of, run_on_copy
 from .probe_photos import PhotoValues, as_stored
 from .region_boxes import RegionBoxes, Regions
 from .transform_placement import TransformPlacement
@@ -59,7 +59,7 @@ class ImagePreprocessing:
         """One image -> `(c, H, W)`, or features `(r, d)` of its regions."""
         if self.transform is None:
             return to_pixels([image], self.image_size, IMAGENET_MEAN, IMAGENET_STD)[0]
-        pixels = pixels_of(self.transform(self._values(image)))
+        pixels = pixels_of(run_on_copy(self.transform, self._values(image)))
         if self.regions is not None and len(pixels) == 1 and pixels.shape[1] == len(self.regions.of(image)):
             return pixels[0]  # features, a row for each box
         return pixels
@@ -78,7 +78,7 @@ class ImagePreprocessing:
         why = ""
         for values in as_stored(image, channels or 1):
             try:
-                pixels = pixels_of(self.transform(values))
+                pixels = pixels_of(run_on_copy(self.transform, values))
             except Exception as error:
                 why = why or f" ({message(error)})"
             else:

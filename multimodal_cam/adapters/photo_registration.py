@@ -58,7 +58,7 @@ def _thumbnail(photo: PhotoValues, width: int, height: int) -> Tensor:
         size = min(photo.width, max(width, 1)), min(photo.height, max(height, 1))
         reduced = photo.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
         return torch.from_numpy(np.array(reduced)).permute(2, 0, 1).float() / 255
-    values = torch.from_numpy(np.asarray(photo, dtype=np.float32))
+    values = torch.from_numpy(np.array(photo, dtype=np.float32))
     values = values[None] if values.ndim == 2 else values.permute(2, 0, 1)
     size = min(values.shape[1], max(height, 1)), min(values.shape[2], max(width, 1))
     pooled: Tensor = F.adaptive_avg_pool2d(values[None], size)[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,11 @@ from torch import Tensor
 
 KEYS = ("pixel_values", "image", "pixels")  # where processors of transformers and albumentations put the picture
 BANDS = 4  # a last side of as many or fewer holds channels, if the first one is longer
+
+
+def run_on_copy(transform: Callable[[Any], Any], photo: Any) -> Any:
+    """What the transform makes of a copy of the photo: many shrink it, draw on it or scale it in place (`image.thumbnail`)."""
+    return transform(photo.copy())
 
 
 def pixels_of(made: Any) -> Tensor:

@@ -23,7 +23,7 @@ from ..core.errors import message
 from ..core.geometry import Placement
 from .coordinate_field import ColourError, PlacementError, code_field, ramp_field, shade_between
 from .photo_registration import shows
-from .pixel_layout import pixels_of
+from .pixel_layout import pixels_of, run_on_copy
 from .probe_photos import PhotoForm, PhotoValues, form_of, ramp, rgb_form, stripe_codes, stripes
 
 Shade = np.ndarray | float
@@ -111,7 +111,7 @@ class TransformPlacement:
 
     def _makes_again(self, photo: PhotoValues, pixels: Tensor) -> bool:
         """Whether more runs give the same pixels."""
-        others = [pixels_of(self.transform(photo)) for _ in range(SEEDS)]
+        others = [pixels_of(run_on_copy(self.transform, photo)) for _ in range(SEEDS)]
         return all(pixels.shape == one.shape and torch.equal(pixels, one.to(pixels)) for one in others)
 
     def _changes(self, form: PhotoForm) -> bool:
@@ -166,7 +166,7 @@ class TransformPlacement:
     def _run(self, photo: PhotoValues) -> Tensor:
         """Pixels of a photo that was made up. Raises PlacementError where the transform fails on it."""
         try:
-            made = self.transform(photo)
+            made = run_on_copy(self.transform, photo)
         except Exception as error:
             raise PlacementError(f"fails on photos with patterns ({message(error)})") from error
         return pixels_of(made).detach().double().cpu()

@@ -75,6 +75,33 @@ def test_photos_whose_pixels_differ_in_size_run_apart(kind):
         assert e.placement.frame == (0, 0, 1, 1)
 
 
+@KINDS
+def test_a_transform_that_changes_the_photo_itself_changes_a_copy(kind):
+    def letterbox(image):
+        image.thumbnail((32, 32))  # in place, as much code has it
+        whole = Image.new("RGB", (32, 32))
+        whole.paste(image, ((32 - image.width) // 2, (32 - image.height) // 2))
+        return ToTensor()(whole)
+
+    photo = noise_image(0, (9, 7)).resize((100, 80))
+    e = explained(kind, photo, preprocess=letterbox)
+    assert (e.placement.width, e.placement.height) == photo.size == (100, 80)
+    assert e.placement.frame == pytest.approx((0, -0.125, 1, 1.125), abs=0.02)
+
+
+def test_stored_values_may_be_scaled_in_place():
+    def scaled(values):
+        values *= np.array(0.5, values.dtype) if values.dtype == np.float32 else 2
+        return torch.from_numpy(values.astype("float32", copy=False))[None]
+
+    values = np.random.default_rng(0).random((48, 64), dtype="float32") * 7 + 2
+    before = values.copy()
+    values.flags.writeable = False  # as a memory map of a file is, and what scales it in place would end in an error
+    model = mc.classifier(small_cnn(1), preprocess=scaled, raw=True)
+    assert not [one for one in mc.check(model, values) if not one.passed]
+    assert np.array_equal(values, before)
+
+
 def test_a_batch_made_by_hand_of_two_sizes_is_refused():
     model = mc.classifier(small_cnn(), preprocess=Compose([Resize(32), ToTensor()]))
     with pytest.raises(ValueError, match=r"pixels of different shapes, \(3, 32, 42\), \(3, 42, 32\): end it with Resize"):
