@@ -104,8 +104,9 @@ def _maps(scored: ScoredLayer, inputs: Any, spec: MethodSpec, baseline: Any, n_s
         gradients = scored.view.cells(_gradients(scores, leaf, log))
         at = cells.to(gradients.dtype).expand_as(gradients)
         maps = spec.maps(at.flatten(0, 1), gradients.flatten(0, 1)).view(*gradients.shape[:2], *cells.shape[-2:])
-    if log.is_lost(reads_leaf=lambda: _rows_that_read(scored, inputs, activations, scores, log)):
-        reason = scored.lost_gradient(inputs)
+    nothing = log.depends is None or not log.depends.any()
+    reason = scored.lost_gradient(inputs) if nothing else None
+    if reason is not None or log.is_lost(reads_leaf=lambda: _rows_that_read(scored, inputs, activations, scores, log)):
         raise ValueError(log.independent if reason is None else f"fn: {reason}")
     maps = rows.by_image(maps.flatten(2))
     shape = (*scores.shape, *([rows.each] if rows.frames else []), *scored.grid_shape(cells, activations))

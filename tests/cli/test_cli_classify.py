@@ -72,7 +72,7 @@ def test_photos_that_fail_are_told_in_the_end(photo: Path) -> None:  # noqa: F81
         (["--model", "timm:resnet5o"], 2, "unknown model timm:resnet5o"),
         (["--model", "timm:resnet50", "--weights", "nowhere.pth"], 2, "nowhere.pth"),
         ([*MODEL, "--weights", __file__], 1, "brings its own; only open_clip:NAME, timm:NAME, torchvision:NAME take a file"),
-        ([*MODEL, "--method", "gradcam"], 2, "choose from"),
+        ([*MODEL, "--method", "nonsense"], 2, "choose from"),
         ([*MODEL, "--text", "dogg"], 1, "error: 'dogg' is none of the 7 answers that the model can give; near: dog"),
         ([*MODEL, "--text", "dog", "--instead-of", "domestic dog"], 1, "reads 'domestic dog' as it reads 'dog'"),
     ],
