@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from ...core.json_object import read_object
 from ..unwrapping import unwrapped_pretrained
 from .checkpoint import HUB_NAME, TOKENIZER_FILES, downloaded
 
@@ -25,10 +25,7 @@ def base_of(folder: Path) -> str:
 
     Raises ValueError where none is named, FileNotFoundError where it is not there.
     """
-    try:
-        named = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except ValueError as error:
-        raise ValueError(f"{folder / CONFIG} is not JSON: {error}") from None
+    named = read_object(folder / CONFIG, "save the adapter again").values.get("base_model_name_or_path")
     if not named:
         raise ValueError(f"{folder / CONFIG} names no base model: write its folder into base_model_name_or_path")
     for place in (Path(named), folder / named, folder.resolve().parent / named):

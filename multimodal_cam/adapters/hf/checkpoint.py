@@ -5,7 +5,6 @@ Families are imported only when a checkpoint is loaded: `load` asks this module 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ...core.json_object import read_json
 from . import broken_versions
 from .config_check import check_config, model_class_of
 from .memory import check_memory
@@ -49,8 +49,8 @@ class ProcessorPair:
 def is_checkpoint(folder: Path) -> bool:
     """Whether transformers wrote the folder: its `config.json` names a model type."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        config = read_json(folder / "config.json", "")
+    except (OSError, ValueError):  # no such file, or a broken one: whose it is, its readers say
         return False
     return isinstance(config, dict) and "model_type" in config
 
