@@ -11,7 +11,7 @@ import typer
 
 from . import options as o
 from . import study_options as so
-from .output import rate_display
+from .output import print_diagnostic, rate_display
 
 if TYPE_CHECKING:
     from multimodal_cam.study.config import Settings, Task
@@ -229,7 +229,7 @@ def _run(
     dry_run: bool,
 ) -> None:
     from multimodal_cam.study.report.study_report import write_report
-    from multimodal_cam.study.runner.study_run import check_settings, remaining_work, run_study
+    from multimodal_cam.study.runner.study_run import check_settings, failed_photos, remaining_work, run_study
 
     check_settings(settings)
     photos, shards = remaining_work(settings, items, out)
@@ -240,6 +240,9 @@ def _run(
         return
     with rate_display(len(items)) as progress:
         run_study(settings, items, out, files=files, engine=engine.value, workers=workers, progress=progress)
+    if failed := failed_photos(out):
+        photo, reason = next(iter(failed.items()))
+        print_diagnostic(f"{len(failed)} of {len(items)} photos failed, all in errors.parquet; the first, {photo}: {reason}")
     print(write_report(out))
 
 

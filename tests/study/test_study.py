@@ -34,7 +34,7 @@ from multimodal_cam.study.report.gallery import cases  # noqa: E402
 from multimodal_cam.study.report.result_table import ResultTable  # noqa: E402
 from multimodal_cam.study.report.spec_tables import control_table, metric_table  # noqa: E402
 from multimodal_cam.study.report.study_report import write_report  # noqa: E402
-from multimodal_cam.study.runner import study_run  # noqa: E402
+from multimodal_cam.study.runner import result_store, study_run  # noqa: E402
 from multimodal_cam.study.runner.result_store import open_store, to_table  # noqa: E402
 from multimodal_cam.study.schema import METRIC_SPECS, box_size, metric_columns, table_schemas  # noqa: E402
 from multimodal_cam.study.sources.photo_list import StudyPhoto, chunked, listed_photos, question_photos  # noqa: E402
@@ -459,6 +459,22 @@ def test_several_workers_write_the_same_table(tmp_path: Path, monkeypatch: pytes
     for name in tables[0].column_names:
         one, other = (table[name].to_pylist() for table in tables)
         assert one == pytest.approx(other, nan_ok=True) if isinstance(one[0], float) else one == other
+
+
+def test_a_photo_that_was_absent_is_tried_again_when_the_study_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_photos(tmp_path / "data", 4)
+    items, absent = listed_photos(None, data, {}), next((tmp_path / "data").glob("**/*.jpg"))
+    whole = study_run.run_study(settings(data), items, tmp_path / "whole")
+    absent.rename(tmp_path / "elsewhere.jpg")
+    with monkeypatch.context() as stopped:
+        stopped.delattr(result_store.ResultStore, "finish")
+        with pytest.raises(AttributeError, match="finish"):
+            study_run.run_study(settings(data), items, tmp_path / "out")
+    assert study_run.remaining_work(settings(data), items, tmp_path / "out")[1] == 1
+    (tmp_path / "elsewhere.jpg").rename(absent)
+    out = study_run.run_study(settings(data), items, tmp_path / "out")
+    assert study_run.failed_photos(out) == {}
+    assert pq.read_table(out / "results.parquet").equals(pq.read_table(whole / "results.parquet"))
 
 
 def test_shards_are_cut_at_the_same_places() -> None:

@@ -41,12 +41,12 @@ class ResultStore:
         return bool(read_run(self.folder).get("finished"))
 
     def has(self, number: int) -> bool:
-        return self._place(number).is_dir()
+        return is_measured(self._place(number))
 
     def add(self, number: int, shard: ShardTables) -> None:
         """Write a shard. Raises OSError with advice when the disk is full (earlier shards stay), and ValueError for a column that
         the schema does not declare."""
-        with _room(self.folder), new_folder(self._place(number), SHARD) as new:
+        with _room(self.folder), new_folder(self._place(number), SHARD, overwrite=True) as new:
             for name in TABLES:
                 table = to_table(name, getattr(shard, name), self.schemas[name])
                 pq.write_table(table, new.draft / f"{name}.parquet", compression="zstd")
@@ -76,6 +76,11 @@ class ResultStore:
 
     def _place(self, number: int) -> Path:
         return self.shards / f"{number:06}"
+
+
+def is_measured(shard: Path) -> bool:
+    """Whether a shard is there, of photos that could be opened: one that was absent may be there when the study goes on."""
+    return shard.is_dir() and not any(row["model"] == "" for row in pq.read_table(shard / "errors.parquet").to_pylist())
 
 
 def to_table(name: str, rows: Sequence[dict[str, Any]], schema: pa.Schema) -> pa.Table:

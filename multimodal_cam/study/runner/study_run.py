@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from ...adapters.layer_choice import resolve_layer
 from ...adapters.load import load
 from ...batch.engines import ENGINES
@@ -23,7 +25,7 @@ from ..measure.method_variants import parse_method
 from ..measure.row_maps import supports_method
 from ..schema import METRIC_SPECS
 from ..sources.photo_list import StudyPhoto, chunked
-from .result_store import open_store, read_run
+from .result_store import is_measured, open_store, read_run
 from .shard_worker import ShardWorker
 
 PACKAGES = ("multimodal-cam", "torch", "torchvision", "numpy", "spacy", "pyarrow")
@@ -105,8 +107,13 @@ def remaining_work(settings: Settings, items: Sequence[StudyPhoto], out: Path) -
     shards = chunked(items, settings.shard_size)
     if (out / "run.json").is_file() and read_run(out).get("finished"):
         return 0, 0
-    left = [shard for number, shard in enumerate(shards) if not (out / "shards" / f"{number:06}").is_dir()]
+    left = [shard for number, shard in enumerate(shards) if not is_measured(out / "shards" / f"{number:06}")]
     return sum(map(len, left)), len(left)
+
+
+def failed_photos(out: Path) -> dict[str, str]:
+    """Reason for each photo that a finished study could not measure."""
+    return {row["image"]: row["message"] for row in pq.read_table(out / "errors.parquet").to_pylist()}
 
 
 def _weights(name: str, settings: Settings) -> str:
