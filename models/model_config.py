@@ -20,6 +20,7 @@ from .vocabulary import SPECIALS, Vocabulary
 
 ADVICE = "bring the folder back as it was written, or train again"
 CONFIG_HASH = "config_sha256"
+ENTRIES = ("kind", "config", "vocabulary", "answers", "encoder", "training", "sha256", CONFIG_HASH)
 ENCODER_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")  # a network of timm; no scheme, so that nothing is fetched
 MOST = {"output_stride": 32, "image_size": 4096, "max_words": 10_000, "hops": 64}
 WIDEST = 65_536  # of all other sizes
@@ -46,6 +47,8 @@ def config_sha256(config: Mapping[str, Any]) -> str:
 def read_config(path: Path, specs: Mapping[str, BundledModelSpec]) -> ModelConfig:
     """The config in a file. Raises BrokenFile for what is missing, of another type, out of range, or does not fit the rest."""
     config = read_object(path, ADVICE)
+    if unknown := config.values.keys() - set(ENTRIES):  # a hash whose name was damaged is no hash
+        raise BrokenFile(path, f"entries {', '.join(ENTRIES)}", shown(sorted(unknown)), ADVICE)
     kind = config.text("kind")
     if kind not in specs:
         raise config.broken("kind", f"one of {', '.join(specs)}")
