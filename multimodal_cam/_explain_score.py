@@ -62,6 +62,8 @@ def explain_score(
             grid, does not run, or runs more than once.
     """
     spec = _method(method, baseline)
+    if not (call is None or call == "all" or isinstance(call, int)):
+        raise TypeError(f'call: expected the number of a run, from 0, or "all", got {call!r}')
     if n_steps < 1:
         raise ValueError(f"n_steps: expected 1 or more, got {n_steps}")
     with unchanged_state(), eval_mode_of_called_modules():

@@ -109,6 +109,8 @@ def test_a_siamese_network_has_a_map_for_each_image():
         mc.explain_score(fn, net.cnn, inputs)
     with pytest.raises(ValueError, match="call: expected 0 to 1, since layer .* ran 2 times, got 2"):
         mc.explain_score(fn, net.cnn, inputs, call=2)
+    with pytest.raises(TypeError, match='call: expected the number of a run, from 0, or "all", got .both.'):
+        mc.explain_score(fn, net.cnn, inputs, call="both")
 
 
 def test_evidence_of_one_of_two_images_adds_up():

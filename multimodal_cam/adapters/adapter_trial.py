@@ -239,7 +239,10 @@ class AdapterTrial:
         return (True, text) if gap <= self.same else (False, f"{text}: {cause}{self._randomness()}")
 
     def _randomness(self) -> str:
-        """A cause behind all others: the network gives something else each time."""
+        """A cause behind all others: the preprocessing, or the network, gives something else each time."""
+        again = self.model.preprocess([self.photo], self.asked).pixels
+        if again.shape != self.inputs.pixels.shape or not torch.equal(again, self.inputs.pixels):
+            return ". First of all, preprocess gives other pixels each time: leave out what draws random numbers (RandomErasing)"
         first, second = (self.model.logits(self.inputs, self.ids) for _ in range(2))
         if _difference(first, second) <= self.same:
             return ""

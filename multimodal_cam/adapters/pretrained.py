@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..core.errors import message
 from ..core.geometry import squeeze
 from ..core.random_state import drawing
 from ..models.encoder import imagenet_classifier, to_pixels
@@ -157,7 +159,7 @@ def _fetch_errors(library: str, name: str, weights: Path | None) -> Iterator[Non
     try:
         yield
     except (OSError, RuntimeError, ValueError, UnpicklingError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        why = textwrap.shorten(message(error), 300, placeholder=" ...")
         if weights is not None:
             raise ValueError(f"{weights} does not hold the weights of {library}:{name}: {why}") from error
         _refuse_offline(library, name)

@@ -26,7 +26,17 @@ INSIDE = {  # class of a wrapper -> attribute that holds the network
 }
 SHARDED = ("FullyShardedDataParallel",)
 PREFIXES = ("_orig_mod.", "module.", "base_model.model.")  # of names within a wrapper
-CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model", "net")  # under which training scripts keep weights
+CHECKPOINT_KEYS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "network",
+    "weights",
+    "state_dict_ema",
+    "model_ema",
+    "ema",
+)  # under which training scripts keep weights
 
 
 def unwrapped(network: Any, what: str) -> nn.Module:

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.errors import message
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 FILE = re.compile(r"(?P<place>.+\.py):(?P<function>\w+)")
 MODULE = re.compile(r"(?P<place>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<function>\w+)")
+SAYING = (OSError, ValueError, TypeError, ImportError, MemoryError)  # what these say can be read without a traceback
 PARTS = ("module", "preprocess", "tokenize", "logits")  # what every adapter has
 
 
@@ -35,13 +38,13 @@ def load_user_function(name: str) -> TaskAdapter:
     """The adapter that `module:function` or `file.py:function` makes; both are looked for from the current folder on.
 
     Raises UnknownModelError if there is no such file or module, ValueError if it has no such function, or the function takes
-    arguments or gives something else.
+    arguments, fails in a way that says nothing (KeyError), or gives something else.
     """
     found = FILE.fullmatch(name) or MODULE.fullmatch(name)
     assert found is not None
     place, function = found["place"], found["function"]
     folder = Path(place).resolve().parent if FILE.fullmatch(name) else Path.cwd()
-    with _importable(folder):
+    with _importable(folder), _failures_located(name):
         module = _file_module(Path(place)) if FILE.fullmatch(name) else _named_module(place)
         made = _member(module, place, function)
         if not _is_adapter(made):
@@ -103,6 +106,20 @@ def _call(function: Any, name: str) -> Any:
     except TypeError as error:
         raise ValueError(f"{name} is called without arguments, but takes {signature}: give them defaults") from error
     return function()
+
+
+@contextmanager
+def _failures_located(name: str) -> Iterator[None]:
+    """Context that says where the user's code fails, and with which error, where its message alone ('w') says neither."""
+    try:
+        yield
+    except SAYING:
+        raise
+    except Exception as error:
+        from ..core.grad_modes import user_place
+
+        at = "" if isinstance(error, SyntaxError) else f", at {user_place(error.__traceback__)}"
+        raise ValueError(f"{name} fails: {type(error).__name__}: {message(error)}{at}") from error
 
 
 def _is_adapter(made: Any) -> bool:

@@ -165,14 +165,18 @@ def check_size(tokenizer: Tokenizer, size: int, marks: Sequence[int | None]) -> 
     A list must name every logit, for it may be shifted; a numbered vocabulary may leave some out, which is said.
     """
     if isinstance(tokenizer, PretrainedTokenizer) and tokenizer.size > size:
-        raise ValueError(f"tokenizer: its ids go up to {tokenizer.size - 1}, the network gives {size} logits")
+        raise ValueError(
+            f"tokenizer: its ids go up to {tokenizer.size - 1}, the network gives {size} logits: pass the tokenizer that it was "
+            "trained with"
+        )
     if not isinstance(tokenizer, Words):
         return
     table = tokenizer.table
     if table.size > size:
         raise ValueError(
             f"tokenizer: the vocabulary has the ids {min(table.words)} to {table.size - 1}, but the network's {size} logits are "
-            f"those of the ids 0 to {size - 1}: {table.words[table.size - 1]!r} has none"
+            f"those of the ids 0 to {size - 1}: {table.words[table.size - 1]!r} has none; pass the vocabulary that the "
+            f"network was trained with{', its ids counted from 0' if table.size - min(table.words) == size else ''}"
         )
     unnamed = [i for i in range(table.size, size) if i not in (*marks, tokenizer.unk)]
     if not unnamed:

@@ -9,6 +9,7 @@ import torch
 from networks import WORDS as WORD_LIST
 from networks import Decoder, Encoder, noise_image, small_captioner, small_vqa, to_tensor
 from PIL import ImageOps
+from torchvision.transforms import Compose, RandomErasing, Resize, ToTensor
 
 import multimodal_cam as mc
 from multimodal_cam.core.geometry import Placement, center_crop, squeeze
@@ -162,6 +163,8 @@ def test_a_failure_names_its_cause():
     assert "the grid is mirrored" in detail(PLACES, mirrored)
     random = wrong(lambda right, inputs, ids, a: torch.nn.functional.dropout(right(inputs, ids, a), 0.5))
     assert "F.dropout needs training=self.training" in detail(HEAD, random)
+    erased = small_captioner(preprocess=Compose([Resize((64, 64)), ToTensor(), RandomErasing(p=1)]))
+    assert "First of all, preprocess gives other pixels each time" in detail(BATCH, erased)
     mixed = wrong(lambda right, inputs, ids, a: (lambda x: x + 0.1 * (x[:1] - x))(right(inputs, ids, a)))
     assert "rows act on each other" in detail(BATCH, mixed)
 

@@ -25,6 +25,7 @@ ready = make()
 bare = network
 nothing = lambda: None
 number = 7
+lookup = lambda: {}['cat']
 """
 PARTS = """
 import torch
@@ -44,6 +45,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "another.py").write_text("from my_model import make as build")
     (tmp_path / "broken.py").write_text("import a_module_that_is_not_there")
+    (tmp_path / "unwritten.py").write_text("def make(")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", ".")])
     loaded = set(sys.modules)
@@ -79,6 +81,8 @@ def test_a_file_elsewhere_finds_its_neighbours(folder, monkeypatch):
         ("my_model.py:bare", ValueError, "my_model.py:bare gives a Sequential, expected what captioner"),
         ("my_model.py:nothing", ValueError, "my_model.py:nothing gives None, .*: return it"),
         ("my_model.py:number", ValueError, "my_model.py:number is an int, expected a function"),
+        ("my_model.py:lookup", ValueError, r"my_model.py:lookup fails: KeyError: cat, at .*my_model.py:\d+"),
+        ("unwritten.py:make", ValueError, "unwritten.py:make fails: SyntaxError: .*line 1"),
         ("broken.py:make", ModuleNotFoundError, "a_module_that_is_not_there"),
         ("broken:make", ModuleNotFoundError, "a_module_that_is_not_there"),
         ("my_model.py", UnknownModelError, "file.py:function"),
