@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,9 @@ def read_words(vocabulary: Any, what: str = "tokenizer") -> WordTable:
     if isinstance(vocabulary, (str, bytes)):
         raise TypeError(f"{what}: expected {FORMS}; got the text {vocabulary[:40]!r}: read the file first")
     if isinstance(vocabulary, Mapping):
+        held = next((vocabulary[name] for name in (*BY_ID, *BY_WORD) if _is_table(vocabulary.get(name))), None)
+        if held is not None:  # as files keep both directions: {"word2idx": {...}, "idx2word": {...}}
+            return WordTable(read_words(held, what).words, numbered=True)
         return WordTable(_by_id(vocabulary, what), numbered=True)
     if hasattr(vocabulary, "tolist"):  # an array, a column of a table
         vocabulary = vocabulary.tolist()
@@ -77,9 +81,13 @@ def _table_inside(vocabulary: Any) -> Any:
     if hasattr(vocabulary, "lookup_token") and hasattr(vocabulary, "__len__"):
         return [vocabulary.lookup_token(i) for i in range(len(vocabulary))]
     inside = next((found for name in INSIDE if (found := getattr(vocabulary, name, None)) is not None), None)
-    if inside is None or callable(inside):
+    if inside is None or inspect.isroutine(inside):  # a vocabulary may be called, too: vocab("dog")
         return None
     return inside if isinstance(inside, (Mapping, Sequence)) else _table_inside(inside)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, (Mapping, Sequence)) and not isinstance(value, (str, bytes))
 
 
 def _listed(words: Sequence[Any], what: str) -> dict[int, str]:

@@ -39,6 +39,16 @@ def legacy_field():
     return types.SimpleNamespace(vocab=types.SimpleNamespace(itos=["a", "Dog", "u.s."], stoi=stoi), lower=True)
 
 
+class Called:
+    """A vocabulary as Show-and-Tell tutorials write it: `vocab("dog")` is an id."""
+
+    def __init__(self):
+        self.word2idx = {word: i for i, word in TABLE.items()}
+
+    def __call__(self, word):
+        return self.word2idx[word]
+
+
 @pytest.mark.parametrize(
     "vocabulary",
     [
@@ -52,6 +62,8 @@ def legacy_field():
         types.SimpleNamespace(word2idx={"other": 1}, idx2word=TABLE),
         types.SimpleNamespace(index_word=TABLE, word_index={word: i for i, word in TABLE.items()}),
         types.SimpleNamespace(vocab={word: i for i, word in TABLE.items()}),
+        {"word2idx": {word: i for i, word in TABLE.items()}, "idx2word": {str(i): word for i, word in TABLE.items()}},
+        types.SimpleNamespace(vocab=Called()),
     ],
 )
 def test_every_numbered_form_is_the_same_table(vocabulary):
