@@ -148,6 +148,9 @@ class _Description:
         if module in self.without:
             return "left out"
         self._met[id(module)] = len(self._met)
+        if isinstance(module, torch.jit.ScriptModule):  # keeps its parts, and its tensors, outside of Python
+            tensors = [*module.named_parameters(), *module.named_buffers()]
+            return _Same(module), module.training, tuple((name, self.of(value)) for name, value in tensors)
         own = vars(module)
         hooks = [hook for name in HOOKS for hook in own[name].values() if not _is_own(hook)]
         settings = [

@@ -282,6 +282,23 @@ def test_a_layer_that_is_gone(name, kinds):
         numbers(kind)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_a_part_that_is_torchscript_counts_too():
+    """Nobody looks into it, but it may be a part of what is explained."""
+    torch.manual_seed(0)
+    scripted = torch.jit.trace(nn.Sequential(nn.Conv2d(3, 6, 8, stride=8), nn.BatchNorm2d(6)).eval(), torch.zeros(1, 3, 64, 64))
+    network = nn.Sequential(scripted, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)).eval()
+    model = mc.classifier(network, image_size=64, layer="1")
+    before = mc.explain(model, noise_image(), text="class 1", method="evidence")
+    with torch.no_grad():
+        next(scripted.parameters()).mul_(2)
+    after = mc.explain(model, noise_image(), text="class 1", method="evidence")
+    anew = mc.explain(mc.classifier(network, image_size=64, layer="1"), noise_image(), text="class 1", method="evidence")
+    assert not torch.equal(after.maps, before.maps)
+    torch.testing.assert_close(after.maps, anew.maps)
+
+
 def test_a_setting_that_was_traced(kinds):
     """What torch.fx saw once is no longer so."""
 
