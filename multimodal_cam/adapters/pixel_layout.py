@@ -15,7 +15,10 @@ BANDS = 4  # a last side of as many or fewer holds channels, if the first one is
 
 def run_on_copy(transform: Callable[[Any], Any], photo: Any) -> Any:
     """What the transform makes of a copy of the photo: many shrink it, draw on it or scale it in place (`image.thumbnail`)."""
-    return transform(photo.copy())
+    copy = photo.copy()
+    if hasattr(photo, "filename"):  # Pillow's copies forget theirs
+        copy.filename = photo.filename
+    return transform(copy)
 
 
 def pixels_of(made: Any) -> Tensor:

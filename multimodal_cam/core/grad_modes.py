@@ -36,6 +36,7 @@ class _Watches(threading.local):
 
     def __init__(self) -> None:
         self.active: list[GradModeWatch] = []
+        self.keep_on = False
         self.before_inference: dict[int, bool] = {}
 
 
@@ -69,6 +70,8 @@ class GradModeWatch:
         self.open.append(block)
         if self.wanted and self.switched_off is None and not torch.is_grad_enabled():
             self.switched_off = f"{user_place(sys._getframe())} (torch.{type(block).__name__})"
+        if self.wanted and _watches.keep_on:
+            torch.set_grad_enabled(True)
 
     def closed(self, block: object) -> None:
         self.open = [other for other in self.open if other is not block]
@@ -77,6 +80,16 @@ class GradModeWatch:
 
 
 _watches = _Watches()
+
+
+@contextmanager
+def gradients_kept_on() -> Iterator[None]:
+    """Inside, blocks behind a tapped layer switch nothing off, to see whether they are what loses a gradient."""
+    _watches.keep_on = True
+    try:
+        yield
+    finally:
+        _watches.keep_on = False
 
 
 def is_own_frame(frame: FrameType) -> bool:

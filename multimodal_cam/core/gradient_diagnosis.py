@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from .grad_modes import is_own_frame, user_place
+from .grad_modes import gradients_kept_on, is_own_frame, user_place
 from .hooks import LayerTap
 from .output_parts import tensors_in
 
@@ -49,7 +49,8 @@ class _CutRecorder(TorchFunctionMode):
 def lost_gradient_reason(tap: LayerTap, run: Callable[[], Any]) -> str | None:
     """Why what `run()` returns has no gradient at the layer of `tap`, made with `leaf=True`; None if nothing is found.
 
-    Runs the network once more. A result that does have a gradient, of zeros, has lost none.
+    Runs the network once more, and again where a block of its own switches gradients off: one that has nothing to do with the
+    layer (positions of a language model) is no reason. A result that does have a gradient, of zeros, has lost none.
     """
     try:
         with torch.no_grad(), tap, _CutRecorder() as cuts:
@@ -59,14 +60,25 @@ def lost_gradient_reason(tap: LayerTap, run: Callable[[], Any]) -> str | None:
     if _reaches(result, tap):
         return None
     where = f"layer {tap.name!r}"
-    if tap.switched_off is not None:
+    switched_off = tap.switched_off
+    if switched_off is not None and _reaches_without_blocks(tap, run):
         return (
-            f"your forward switches gradients off behind {where}, at {tap.switched_off}: nothing that is computed there has a "
+            f"your forward switches gradients off behind {where}, at {switched_off}: nothing that is computed there has a "
             "gradient; choose a layer after that block, or take the block away"
         )
     if cuts.first is not None:
         return f"your forward cuts the gradient behind {where}, at {cuts.first}: choose a layer after that line"
     return None
+
+
+def _reaches_without_blocks(tap: LayerTap, run: Callable[[], Any]) -> bool:
+    """Whether the result has a gradient when nothing behind the layer switches it off; True where that cannot be tried."""
+    tap.calls = 0
+    try:
+        with torch.no_grad(), gradients_kept_on(), tap:
+            return _reaches(run(), tap)
+    except (RuntimeError, ValueError):
+        return True
 
 
 def _reaches(result: Any, tap: LayerTap) -> bool:

@@ -215,3 +215,21 @@ def test_blocks_and_checkpoints_are_pytorchs_own_again():
     with torch.inference_mode():
         assert (weight * 2).is_inference()
     assert checkpoint(lambda x: x * 2, weight, use_reentrant=True).grad_fn.name() == "CheckpointFunctionBackward"
+
+
+def test_a_block_that_does_not_hold_the_layers_values_is_no_reason():
+    """As in language models, which compute their positions without gradients, whatever layer is looked at."""
+
+    class Aside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.unused, self.used = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+
+        def forward(self, pixels):
+            self.unused(pixels)
+            with torch.no_grad():
+                positions = torch.arange(4.0)
+            return self.used(pixels).mean(dim=(2, 3)) + positions
+
+    with pytest.raises(ValueError, match="do not depend on the layer"):
+        mc.explain_score(Aside(), "unused", torch.randn(2, 3, 32, 32))
