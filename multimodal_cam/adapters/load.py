@@ -140,7 +140,7 @@ def _load_adapter_folder(folder: Path, name: str, code: dict[str, Any], options:
     from .image_classifier import adapt_image_classifier
 
     base: Any = _load_checkpoint(base_of(folder), code, **options)
-    provenance = base.provenance | {"adapter": name}
+    provenance = base.provenance | {"peft_adapter": name}
     if isinstance(base, HuggingFace):
         network, processor = with_adapter(base.module, folder, base.loaded.processor, pickled=code["pickled"])
         return adapt(network, processor, name, provenance)

@@ -438,7 +438,7 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
     assert measurements <= 12 + kills  # no more than the unfinished shard of each
     assert pq.read_table(out / "results.parquet").equals(pq.read_table(whole / "results.parquet"))
     tables = {"results.parquet", "nouns.parquet", "errors.parquet", "left_out.parquet"}
-    assert {path.name for path in out.iterdir()} == {".lock", "run.json", *tables}
+    assert {path.name for path in out.iterdir()} == {".multimodal-cam", ".multimodal-cam.lock", "run.json", *tables}
 
 
 @pytest.mark.slow

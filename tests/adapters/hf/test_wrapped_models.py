@@ -103,7 +103,9 @@ def test_the_map_is_the_bare_models(case, wrapper, loaded):
 @pytest.mark.parametrize("case", FAMILIES)
 def test_the_map_of_lora_is_that_of_the_merged_model(case, loaded):
     bare = loaded(case)
-    processor, adapted = bare.loaded.processor, lora(copy.deepcopy(bare.module))
+    # merging into BLIP's output layer would change the embeddings that are tied to it; into others it does not
+    targets = ".*(query|key|value|qkv|projection|dense|fc1|fc2)" if case.name in ("blip-caption", "blip-vqa") else "all-linear"
+    processor, adapted = bare.loaded.processor, lora(copy.deepcopy(bare.module), targets)
     found = explained(mc.load(adapted, processor=processor), case)
     assert not torch.allclose(found.token_reliance, explained(bare, case).token_reliance, atol=1e-4)
     merged = explained(mc.load(copy.deepcopy(adapted).merge_and_unload(), processor=processor), case)
@@ -138,7 +140,7 @@ def test_a_folder_with_an_adapter(case, loaded, checkpoints, tmp_path):
             shutil.copytree(checkpoints(case.name), tmp_path / "base")
         model = mc.load(tmp_path / "adapter", device="cpu")
         assert_same(explained(model, case), explained(mc.load(adapted, processor=bare.loaded.processor), case))
-        assert model.provenance["adapter"] == "adapter"
+        assert model.provenance["peft_adapter"] == "adapter"
 
 
 def adapter_folder(checkpoints, tmp_path, **changes):
