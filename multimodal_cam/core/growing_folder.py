@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .drafts import clear_drafts, listed, lock_folder, retold, unused
+from .drafts import clear_drafts, listed, lock_folder, retold
 from .publication import check_target
 from .signatures import append_entries, kind_of, read_signature, sha256, start_signature
 
@@ -67,17 +67,3 @@ def growing_folder(path: Path, kind: str) -> Iterator[GrowingFolder]:
             start_signature(path, kind)
         clear_drafts(path)
         yield GrowingFolder(path)
-
-
-def make_unused(folder: Path) -> Path:
-    """Make `folder`, or the first of `folder-2`, `folder-3` that is not there: of two processes at once, each gets its own."""
-    while True:
-        place = unused(folder)
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.mkdir()
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise retold(error, f"cannot write to {str(place)!r} ({error.strerror}): choose another folder") from error
-        return place

@@ -96,11 +96,6 @@ def noun_phrases(words: Sequence[Span]) -> list[Span]:
     return [join(words[chunk.start : chunk.end]) for chunk in parse(words).noun_chunks]
 
 
-def parts_of_speech(words: Sequence[Span]) -> list[str]:
-    """Universal part-of-speech tag of each word (`NOUN`, `VERB`, `ADP`, ...)."""
-    return [token.pos_ for token in parse(words)]
-
-
 def parse(words: Sequence[Span]) -> Any:
     """The spaCy `Doc` whose tokens are exactly `words`, so that its indices are ours."""
     from spacy.tokens import Doc

@@ -3,7 +3,7 @@
 import pytest
 
 from multimodal_cam.core import spans
-from multimodal_cam.core.spans import Span, find, join, noun_phrases, parts_of_speech, regroup, sentence
+from multimodal_cam.core.spans import Span, find, join, noun_phrases, parse, regroup, sentence
 
 
 def words(text):
@@ -25,12 +25,12 @@ def test_indices_hold_for_words_of_several_tokens():
 
 
 def test_parts_of_speech():
-    assert parts_of_speech(words("a dog runs")) == ["DET", "NOUN", "VERB"]
+    assert [token.pos_ for token in parse(words("a dog runs"))] == ["DET", "NOUN", "VERB"]
 
 
 def test_odd_words_do_not_break_the_alignment():
     odd = words("a t-shirt <script> don't 犬 !")
-    assert len(parts_of_speech(odd)) == len(odd)
+    assert len(parse(odd)) == len(odd)
 
 
 def test_join_and_checks():

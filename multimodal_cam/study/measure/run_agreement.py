@@ -21,7 +21,6 @@ from ...metrics.map_correlation import correlation_matrix, rank_correlation
 from ..config import RUN
 
 RunKey = tuple[str, ...]
-RowsByRun = Mapping[RunKey, Mapping[Hashable, int]]  # row of each target, for each run
 TARGET = ("image", "text", "caption", "start", "stop", "head")  # the caption, because own captions differ between models
 COLUMNS = (*TARGET, *RUN, "thing", "right", "grid", "map")
 
