@@ -128,7 +128,7 @@ def _graph_behind(network: nn.Module, name: str) -> _Trace:
                 whole = tracer.trace(network)
     except Exception:  # somebody's forward may do anything with its input, and fail in any way when that is a symbol
         return nothing
-    if watch.switched_off is not None:  # a graph does not hold the modes in which it was traced
+    if watch.switched_off:  # a graph does not hold the modes in which it was traced
         return nothing
     calls = [node for node in whole.nodes if node.op == "call_module" and node.target == name]
     if len(calls) != 1:

@@ -37,20 +37,21 @@ class _Watches(threading.local):
     def __init__(self) -> None:
         self.active: list[GradModeWatch] = []
         self.keep_on = False
+        self.but: str | None = None
         self.before_inference: dict[int, bool] = {}
 
 
 class GradModeWatch:
     """The blocks that the user's code has open, and which of them enclose the layer: `with GradModeWatch() as watch`.
 
-    `switched_off` says, once the layer has run, where the first block behind it was opened that switches gradients off.
+    `switched_off` says, once the layer has run, where blocks behind it were opened that switch gradients off.
     """
 
     def __init__(self) -> None:
         self.open: list[object] = []
         self.enclosing: list[object] = []
         self.wanted: bool | None = None
-        self.switched_off: str | None = None
+        self.switched_off: list[str] = []
 
     def __enter__(self) -> GradModeWatch:
         _install()
@@ -68,10 +69,12 @@ class GradModeWatch:
 
     def opened(self, block: object) -> None:
         self.open.append(block)
-        if self.wanted and self.switched_off is None and not torch.is_grad_enabled():
-            self.switched_off = f"{user_place(sys._getframe())} (torch.{type(block).__name__})"
-        if self.wanted and _watches.keep_on:
-            torch.set_grad_enabled(True)
+        if self.wanted and not torch.is_grad_enabled():
+            place = f"{user_place(sys._getframe())} (torch.{type(block).__name__})"
+            if place not in self.switched_off:
+                self.switched_off.append(place)
+            if _watches.keep_on and place != _watches.but:
+                torch.set_grad_enabled(True)
 
     def closed(self, block: object) -> None:
         self.open = [other for other in self.open if other is not block]
@@ -83,13 +86,13 @@ _watches = _Watches()
 
 
 @contextmanager
-def gradients_kept_on() -> Iterator[None]:
-    """Inside, blocks behind a tapped layer switch nothing off, to see whether they are what loses a gradient."""
-    _watches.keep_on = True
+def gradients_kept_on(but: str | None = None) -> Iterator[None]:
+    """Inside, blocks behind a tapped layer switch nothing off, except those opened at `but`: to see which loses a gradient."""
+    _watches.keep_on, _watches.but = True, but
     try:
         yield
     finally:
-        _watches.keep_on = False
+        _watches.keep_on, _watches.but = False, None
 
 
 def is_own_frame(frame: FrameType) -> bool:

@@ -60,10 +60,11 @@ def lost_gradient_reason(tap: LayerTap, run: Callable[[], Any]) -> str | None:
     if _reaches(result, tap):
         return None
     where = f"layer {tap.name!r}"
-    switched_off = tap.switched_off
-    if switched_off is not None and _reaches_without_blocks(tap, run):
+    places = tap.switched_off
+    if places and _reaches_without_blocks(tap, run):
+        guilty = next((place for place in places[:-1] if not _reaches_without_blocks(tap, run, but=place)), places[-1])
         return (
-            f"your forward switches gradients off behind {where}, at {switched_off}: nothing that is computed there has a "
+            f"your forward switches gradients off behind {where}, at {guilty}: nothing that is computed there has a "
             "gradient; choose a layer after that block, or take the block away"
         )
     if cuts.first is not None:
@@ -71,11 +72,14 @@ def lost_gradient_reason(tap: LayerTap, run: Callable[[], Any]) -> str | None:
     return None
 
 
-def _reaches_without_blocks(tap: LayerTap, run: Callable[[], Any]) -> bool:
-    """Whether the result has a gradient when nothing behind the layer switches it off; True where that cannot be tried."""
+def _reaches_without_blocks(tap: LayerTap, run: Callable[[], Any], but: str | None = None) -> bool:
+    """Whether the result has a gradient when blocks behind the layer, except those opened at `but`, switch none off.
+
+    True where that cannot be tried.
+    """
     tap.calls = 0
     try:
-        with torch.no_grad(), gradients_kept_on(), tap:
+        with torch.no_grad(), gradients_kept_on(but), tap:
             return _reaches(run(), tap)
     except (RuntimeError, ValueError):
         return True

@@ -116,8 +116,8 @@ class LayerTap(HookStack):
         return self.view.inject(self.leaf.clone(), output)
 
     @property
-    def switched_off(self) -> str | None:
-        """Where the user's forward switched gradients off behind the layer; None if it did not."""
+    def switched_off(self) -> list[str]:
+        """Where the user's forward switched gradients off behind the layer, in order."""
         return self._watch.switched_off
 
     @property

@@ -233,3 +233,14 @@ def test_a_block_that_does_not_hold_the_layers_values_is_no_reason():
 
     with pytest.raises(ValueError, match="do not depend on the layer"):
         mc.explain_score(Aside(), "unused", torch.randn(2, 3, 32, 32))
+
+
+def test_of_several_blocks_the_one_that_loses_the_gradient_is_named():
+    def aside_then_behind(x):
+        with torch.no_grad():
+            shift = torch.arange(1.0)
+        return behind(x + shift)
+
+    line = behind.__code__.co_firstlineno + 1
+    with pytest.raises(ValueError, match=rf"test_grad_modes\.py:{line} \(torch\.no_grad\)"):
+        mc.explain_score(Lost(aside_then_behind), "late", torch.randn(2, 3, 32, 32))
