@@ -7,7 +7,7 @@ import os
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
 MAX_PIXELS = 178_956_970  # where Pillow refuses too: 1.3 times a 12,000 x 11,000 photo
-ORIENTATION = 0x0112  # the EXIF tag
 
 _log = logging.getLogger("multimodal_cam")
 _lock = threading.Lock()
@@ -131,10 +130,9 @@ def _read(path: Path, name: str, raw: bool) -> Image.Image:
         if not has_deep_colour(image):
             return _upright(image, repr(name), raw)
         _check_size(image, repr(name))
-        turn = _turn(image, name)
+        orientation = _orientation(image, name)
         with _damage_said(repr(name)):
-            values = deep_colour(path)
-        values = values if turn is None else _turned(values, turn)
+            values = _turned_values(deep_colour(path), orientation)
         return _from_values(values, repr(name), raw, file_bits(image), has_alpha=values.shape[2] == 4)
 
 
@@ -158,53 +156,50 @@ def _upright(image: Image.Image, name: str, raw: bool) -> Image.Image:
         image.load()
     import numpy as np
 
-    turn = _turn(image, name)
+    orientation = _orientation(image, name)
     rgb = _to_rgb(image, name)
-    if turn is not None:
-        rgb = rgb.transpose(turn)
     rgb.info.clear()  # an orientation left behind would turn it once more
+    rgb = _turned(rgb, orientation)
     if not raw:
         return rgb
     values = stored_values(image) if image.mode not in ("1", "P", "PA") else np.array(image.convert("RGB"))
-    return with_stored_values(rgb, values if turn is None else _turned(values, turn))
+    return with_stored_values(rgb, _turned_values(values, orientation))
 
 
-def _turned(values: np.ndarray, turn: Any) -> np.ndarray:
-    """An array `(H, W)` or `(H, W, bands)` transposed as Pillow transposes images."""
-    import numpy as np
-    from PIL.Image import Transpose
-
-    turns: dict[Any, Callable[[np.ndarray], np.ndarray]] = {
-        Transpose.FLIP_LEFT_RIGHT: lambda a: a[:, ::-1],
-        Transpose.ROTATE_180: lambda a: a[::-1, ::-1],
-        Transpose.FLIP_TOP_BOTTOM: lambda a: a[::-1],
-        Transpose.TRANSPOSE: lambda a: a.swapaxes(0, 1),
-        Transpose.ROTATE_270: lambda a: np.rot90(a, -1),
-        Transpose.TRANSVERSE: lambda a: np.rot90(a, 2).swapaxes(0, 1),
-        Transpose.ROTATE_90: np.rot90,
-    }
-    return np.ascontiguousarray(turns[turn](values))
-
-
-def _turn(image: Image.Image, name: str) -> Any:
-    from PIL.Image import Transpose
+def _orientation(image: Image.Image, name: str) -> int:
+    """EXIF's orientation, 1 where there is none that can be read."""
+    from PIL.ExifTags import Base
 
     try:
         with _quiet():
-            orientation = image.getexif().get(ORIENTATION)
+            orientation = image.getexif().get(Base.Orientation)
     except Exception as error:  # a photo with broken metadata is still a photo
         _log.warning("%s has unreadable EXIF data (%s): taken as upright", name, error)
-        return None
-    turns = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }
-    return turns.get(orientation) if isinstance(orientation, int) else None
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    """An image without metadata, turned as Pillow turns those of this orientation."""
+    from PIL import ImageOps
+    from PIL.ExifTags import Base
+
+    if orientation == 1:
+        return image
+    image.getexif()[Base.Orientation] = orientation
+    return ImageOps.exif_transpose(image)
+
+
+def _turned_values(values: np.ndarray, orientation: int) -> np.ndarray:
+    """An array `(H, W)` or `(H, W, bands)` turned likewise: Pillow turns an image of its positions."""
+    import numpy as np
+    from PIL import Image
+
+    if orientation == 1:
+        return values
+    positions = np.arange(values.shape[0] * values.shape[1], dtype=np.int32)
+    turned = _turned(Image.fromarray(positions.reshape(values.shape[:2])), orientation)
+    return values.reshape(len(positions), *values.shape[2:])[np.asarray(turned)]
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
