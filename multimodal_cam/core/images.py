@@ -199,7 +199,8 @@ def _turned_values(values: np.ndarray, orientation: int) -> np.ndarray:
         return values
     positions = np.arange(values.shape[0] * values.shape[1], dtype=np.int32)
     turned = _turned(Image.fromarray(positions.reshape(values.shape[:2])), orientation)
-    return values.reshape(len(positions), *values.shape[2:])[np.asarray(turned)]
+    upright: np.ndarray = values.reshape(len(positions), *values.shape[2:])[np.asarray(turned)]
+    return upright
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
