@@ -135,9 +135,9 @@ def explain(
         batch_size: Rows that run together.
         progress: Shows a progress bar on stderr.
         on_error: With `"skip"`, a photo that fails leaves a `Failure` in its place.
-        generation: Options of the model's decoder: `beam=` and `length_penalty=` of our captioners, `max_words=` of yours, which
-            decode greedily, what `generate` takes (`do_sample=True`) of Hugging Face's. The random state is put back afterwards,
-            so a sampled text differs only after another `torch.manual_seed`.
+        generation: Options of the model's decoder: `beam=` and `length_penalty=` of captioners, ours and yours (`beam=1`, greedy,
+            is the default of yours), `max_words=` of yours, what `generate` takes (`do_sample=True`) of Hugging Face's. The
+            random state is put back afterwards, so a sampled text differs only after another `torch.manual_seed`.
 
     Returns:
         An `Explanation` for one image, a list for a list of images, questions or texts.

@@ -115,7 +115,7 @@ def test_methods_that_are_not_linear_have_maps_of_phrases_too(model, method):
         ({"batch_size": 0}, ValueError, "batch_size: expected 1 or more"),
         ({"unknown": "ignore"}, ValueError, "unknown unknown 'ignore'; choose from error, unk"),
         ({"on_error": "pass"}, ValueError, "choose from raise, skip"),
-        ({"beam": 3}, ValueError, "decoded greedily"),
+        ({"temperature": 0.5}, ValueError, "has no temperature=: the options of its decoder are max_words="),
     ],
 )
 def test_what_is_refused(model, options, error, message):

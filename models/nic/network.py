@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..beam_search import State, beam_search
+from ..beam_search import SearchLimits, State, beam_search
 from ..captioner import Captioner, CaptionerConfig
 from ..lstm import gates, lstm_step
 from ..vocabulary import BOS
@@ -82,14 +82,14 @@ class NIC(Captioner):
     def generate(self, cells: Tensor, beam: int = 3, length_penalty: float = 0.7) -> tuple[Tensor, Tensor]:
         """Captions `(b, t)` and their log-probabilities `(b,)`: see `beam_search`."""
 
-        def next_logits(words: Tensor, state: State) -> tuple[Tensor, State]:
+        def next_log_probs(words: Tensor, state: State) -> tuple[Tensor, State]:
             hidden, memory, context = state
             from_word = self.input_gates(self.embedding(words) * self.config.width**0.5)
             hidden, memory = lstm_step(from_word + self.hidden_gates(hidden), memory)
-            return self.readout(self.merged(hidden, context)), (hidden, memory, context)
+            return self.readout(self.merged(hidden, context)).log_softmax(-1), (hidden, memory, context)
 
         context = self.context(cells)
         start = lstm_step(self.input_gates(context), None)
         return beam_search(
-            next_logits, (*start, context), max_words=self.config.max_words, beam=beam, length_penalty=length_penalty
+            next_log_probs, (*start, context), SearchLimits(self.config.max_words), beam=beam, length_penalty=length_penalty
         )

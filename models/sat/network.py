@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..beam_search import State, beam_search
+from ..beam_search import SearchLimits, State, beam_search
 from ..captioner import Captioner, CaptionerConfig
 from ..lstm import gates, lstm_step, tanh
 from ..vocabulary import BOS
@@ -88,13 +88,13 @@ class SAT(Captioner):
     def generate(self, cells: Tensor, beam: int = 3, length_penalty: float = 0.7) -> tuple[Tensor, Tensor]:
         """Captions `(b, t)` and their log-probabilities `(b,)`: see `beam_search`."""
 
-        def next_logits(words: Tensor, state: State) -> tuple[Tensor, State]:
+        def next_log_probs(words: Tensor, state: State) -> tuple[Tensor, State]:
             hidden, memory, context, keys = state
             seen, _, hidden, memory = self.step(self.gates_of(words), hidden, memory, context, keys)
-            return self.readout(hidden + self.from_seen(seen)), (hidden, memory, context, keys)
+            return self.readout(hidden + self.from_seen(seen)).log_softmax(-1), (hidden, memory, context, keys)
 
         with torch.no_grad():
             context = self.context(cells)
             hidden, memory, keys = self.begin(context)
         start = (hidden, memory, context, keys)
-        return beam_search(next_logits, start, max_words=self.config.max_words, beam=beam, length_penalty=length_penalty)
+        return beam_search(next_log_probs, start, SearchLimits(self.config.max_words), beam=beam, length_penalty=length_penalty)

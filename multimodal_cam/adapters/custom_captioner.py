@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,8 +18,9 @@ from .encoder_input import EncoderAdapter, differentiable_rnn
 from .followed_part import FollowedPart
 from .given_layouts import Layouts
 from .image_preprocessing import ImagePreprocessing
-from .inputs import PAD, Inputs, pad_ids
+from .inputs import Inputs, pad_ids
 from .network_outputs import NetworkOutputs, Outputs, OutputsOfAnyKind, trial_photos, try_outputs
+from .prefix_decoding import DecodingOptions, PrefixDecoder
 from .region_boxes import Regions
 from .unwrapping import unwrapped
 from .user_function import check_call
@@ -28,7 +29,7 @@ from .word_tokenizer import Tokenizer, Words, check_size, tokenizer_of
 
 @dataclass(frozen=True)
 class DecodingLimits:
-    """Ids and length that greedy decoding keeps to.
+    """Ids and length that decoding keeps to.
 
     Attributes:
         bos: Start token, never generated.
@@ -86,28 +87,27 @@ class CustomCaptioner(EncoderAdapter, OutputsOfAnyKind):
         return self.image_inputs(images)
 
     def generate(self, inputs: Inputs, **options: Any) -> Tensor:
-        """Greedy decoding (`beam=1`), of at most `max_words=` tokens."""
-        longest = min(options.pop("max_words", self.limits.max_words), self.limits.max_words)
-        if options.pop("beam", 1) != 1 or options:
-            raise ValueError(f"a captioner of your own is decoded greedily (beam=1), got {options or 'a wider beam'}")
-        if longest < 1:
-            raise ValueError(f"max_words: expected 1 or more, got {longest}")
-        eos = self.limits.eos
-        if eos is None:
+        """Greedy decoding, or with `beam=` above 1 the best of a beam search by `log p / length ** length_penalty`.
+
+        Of at most `max_words=` tokens.
+        """
+        chosen = DecodingOptions.of(options)
+        longest = min(chosen.max_words or self.limits.max_words, self.limits.max_words)
+        if self.limits.eos is None:
             raise ValueError("this captioner has no end token: pass text=, or captioner(..., eos=ID)")
-        features = self.features(inputs)
-        ids = torch.full((len(inputs), 0), PAD, dtype=torch.long, device=self.device)
-        ended = torch.zeros(len(inputs), dtype=torch.bool, device=self.device)
-        while ids.shape[1] < longest and not bool(ended.all()):
-            blank = torch.zeros_like(ended, dtype=torch.long)[:, None]  # position to predict
-            logits = self._decode(features, torch.cat([ids.clamp(min=0), blank], dim=1))[:, -1]
-            logits[:, self._unsayable(logits.shape[-1])] = -torch.inf
-            if ids.shape[1] == 0:
-                logits[:, eos] = -torch.inf  # a caption has at least one word
-            word = logits.argmax(dim=-1)
-            ended = ended | (word == eos)
-            ids = torch.cat([ids, torch.where(ended, PAD, word)[:, None]], dim=1)
-        return ids[:, : int((ids >= 0).sum(dim=1).max())]
+        output, every = self.encode(inputs.pixels), len(inputs)
+        features = self.in_rows(inputs, output)
+
+        def decode(rows: Tensor, ids: Tensor) -> Tensor:
+            if len(rows) == every and bool((rows == torch.arange(every, device=rows.device)).all()):
+                return self._decode(features, ids)
+            images = rows if inputs.image_index is None else inputs.image_index.to(rows.device)[rows]
+            return self._decode(self.in_rows(replace(inputs, image_index=images), output), ids)
+
+        decoder = PrefixDecoder(decode, self.outputs.log_probs, self._unsayable, self.limits.eos, self.device)
+        if chosen.beam == 1:
+            return decoder.greedy(every, longest)
+        return decoder.search(every, longest, chosen.beam, chosen.length_penalty)
 
     def _unsayable(self, size: int) -> list[int]:
         """The ids below `size` that are never generated: start, unknown, and those that no word has."""
@@ -221,7 +221,7 @@ def captioner(
         bos: Id of the start token, which is never generated.
         eos: Id of the end token; needed to generate.
         unk: Id of the unknown word, for a `tokenizer` that is a vocabulary of words.
-        max_words: Longest text in tokens.
+        max_words: Longest text in tokens: greedy decoding and beam search cut it off there.
         outputs: What the decoder gives: `logits`, `log_probs`, `probabilities`, or `sigmoid` for a probability of its own for
             each word. None: noticed, and said where it is not logits.
         attention: `attention(features, ids)` gives the decoder's own weights of the cells for each token, `(b, t, h, w)` or

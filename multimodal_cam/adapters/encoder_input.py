@@ -106,7 +106,7 @@ class EncoderAdapter(ABC):
         Where the encoder gives more tensors than the tapped one, it runs for the others.
         """
         if activations is None:
-            return self._in_rows(inputs, self.encode(inputs.pixels))
+            return self.in_rows(inputs, self.encode(inputs.pixels))
         view = self.layer_view(inputs, self.encoder)
         if not isinstance(view, AxesView) or view.is_output:
             return activations
@@ -123,10 +123,12 @@ class EncoderAdapter(ABC):
         with channels_explained(pixels, self.preprocessing.transform is not None):
             return self.encoder(pixels)
 
-    def _in_rows(self, inputs: Inputs, output: Any) -> Any:
+    def in_rows(self, inputs: Inputs, output: Any) -> Any:
         """The encoder's output with a row for each row of the batch, not for each image."""
         if inputs.image_index is None:
             return output
+        if all(tensor.ndim <= 2 for _, tensor in tensors_in(output)):  # vectors, which have no cells
+            return map_tensors(output, inputs.to_rows)
         view = self.layer_view(inputs, self.encoder)
         activations = inputs.to_rows(view.extract(output))
         return view.inject(activations, map_tensors(output, inputs.to_rows))

@@ -72,6 +72,11 @@ class NetworkOutputs:
             return log_prob(logits, ids)
         return F.logsigmoid(logits.gather(-1, ids.clamp(min=0)[..., None])[..., 0])
 
+    def log_probs(self, logits: Tensor) -> Tensor:
+        """Log-probabilities of all words, `(..., v)`: a distribution, or of `sigmoid` one of its own for each."""
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return F.logsigmoid(wide) if self.kind == "sigmoid" else wide.log_softmax(dim=-1)
+
     def default_score(self, default: str) -> str:
         """The score that is explained by default: the log-probability where there are no logits."""
         return "log_prob" if self.are_normalised else default

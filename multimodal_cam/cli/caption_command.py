@@ -20,7 +20,9 @@ def caption(
     out: o.Out = None,
     as_json: o.JsonOnly = False,
     phrases: Annotated[bool, typer.Option("--phrases", help="Also give maps of noun phrases.")] = False,
-    beam: Annotated[int | None, typer.Option(min=1, help="Width of the beam search [default: 3].")] = None,
+    beam: Annotated[
+        int | None, typer.Option(min=1, help="Width of the beam search [default: 3; of your own captioner 1, greedy].")
+    ] = None,
     n_steps: o.StepsOrMore = None,
     scale: o.MapScale = o.Scale.caption,
     unknown: Annotated[
