@@ -93,7 +93,7 @@ def explanation_files(explanation: ExplanationData, settings: BatchSettings) -> 
     """Page, thumbnail and, if wanted, figure of an explanation."""
     files = {PAGE: page([explanation], index=INDEX_LINK).encode(), THUMBNAIL: _thumbnail(explanation)}
     if settings.figure:
-        from ..render.figure import figure_png  # loads matplotlib
+        from ..render.figure_picture import figure_png  # loads matplotlib
 
         files[FIGURE] = figure_png(explanation, scale=settings.scale)
     return files

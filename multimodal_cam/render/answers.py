@@ -7,7 +7,7 @@ from html import escape
 
 from ..results.explanation_data import ExplanationData
 from ..results.records import QuestionWord, SpanExplanation
-from .remarks import aim, percent, signed
+from .remarks import aim, percent, share_note
 
 NOTHING = "nothing: its own map"
 
@@ -27,8 +27,7 @@ def question(explanation: ExplanationData) -> str:
 def _word(word: QuestionWord, spelled: str) -> str:
     kind = "" if word.known else ' class="unknown"'
     share = f"{word.share:.5g}" if math.isfinite(word.share) else "0"
-    below = signed(word.share) + ("" if word.known else ", unknown")
-    return f'<li{kind} data-share="{share}"><span>{escape(spelled)}</span> <small>{below}</small></li>'
+    return f'<li{kind} data-share="{share}"><span>{escape(spelled)}</span> <small>{share_note(word)}</small></li>'
 
 
 def _spelled(question: str, words: tuple[QuestionWord, ...]) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import unicodedata
 import warnings
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -24,22 +25,50 @@ SUBSTITUTE = "\ufffd"
 ADVICE = "pip install 'multimodal-cam[fonts]', or install a font that has them; HTML pages show them in any case"
 
 
+@dataclass(frozen=True)
+class FittedFonts:
+    """Font families that have the characters of some texts between them, the default first, and what no font here has."""
+
+    families: tuple[str, ...]
+    lacking: frozenset[str]
+
+    def text(self, text: str) -> str:
+        """`text` with a sign in place of what no font has."""
+        return _without(text, self.lacking) if self.lacking else text
+
+
+def fonts_for(texts: Iterable[str]) -> FittedFonts:
+    """Fonts for `texts`; what none has is said in one warning."""
+    families = list(rcParams["font.family"])
+    lacking = {character for text in texts for character in set(text) if not _is_invisible(character)}
+    lacking -= default_characters()
+    for family, found in _choose(frozenset(lacking)) if lacking else ():
+        families.append(family)
+        lacking -= found
+    if lacking:
+        warnings.warn(f"figure: no font here has {_listed(lacking)}, drawn as {SUBSTITUTE}: {ADVICE}", UserWarning, stacklevel=4)
+    return FittedFonts(tuple(families), frozenset(lacking))
+
+
+def default_font() -> str:
+    """File of the font that figures are written in."""
+    return font_manager.findfont(font_manager.FontProperties(family=rcParams["font.family"]))
+
+
+def default_characters() -> frozenset[str]:
+    """Characters that the default font has."""
+    return _characters(default_font())
+
+
 def fit_fonts(figure: Figure) -> None:
     """Give the texts of a figure fonts that have their characters; what none has becomes a sign, and is said once."""
     texts = [text for text in figure.findobj(Text) if text.get_text()]
-    families = list(rcParams["font.family"])
-    lacking = {character for text in texts for character in text.get_text() if not _is_invisible(character)}
-    lacking -= _characters(font_manager.findfont(font_manager.FontProperties(family=families)))
-    if not lacking:
+    fonts = fonts_for(text.get_text() for text in texts)
+    if list(fonts.families) == list(rcParams["font.family"]) and not fonts.lacking:
         return
-    for family, found in _choose(frozenset(lacking)):
-        families.append(family)
-        lacking -= found
     for text in texts:
-        text.set_fontfamily(families)
-        text.set_text(_without(text.get_text(), lacking))
-    if lacking:
-        warnings.warn(f"figure: no font here has {_listed(lacking)}, drawn as {SUBSTITUTE}: {ADVICE}", UserWarning, stacklevel=3)
+        text.set_fontfamily(list(fonts.families))
+        text.set_text(fonts.text(text.get_text()))
 
 
 def _without(text: str, characters: Set[str]) -> str:
@@ -54,7 +83,7 @@ def _without(text: str, characters: Set[str]) -> str:
 
 
 def _is_invisible(character: str) -> bool:
-    return character in JOINER + VARIATIONS or unicodedata.category(character)[0] in "CZ"
+    return character in JOINER + VARIATIONS or unicodedata.category(character) in ("Cc", "Cf", "Zs", "Zl", "Zp")
 
 
 def _listed(characters: Set[str]) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from ..core.geometry import Placement, paint_boxes
 from ..results.explanation_data import ExplanationData
 from .colour import OPACITY, colours, cover
+
+LEVELS = 4096  # of heat on either side of 0: more than 8 bits of colour tell apart
 
 
 def overlay(image: Image.Image, heat: Tensor, opacity: float = OPACITY) -> Image.Image:
@@ -24,10 +28,19 @@ def overlay(image: Image.Image, heat: Tensor, opacity: float = OPACITY) -> Image
         raise ValueError(f"heat: expected shape ({image.height}, {image.width}), the image's, got {tuple(heat.shape)}")
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity: expected a number between 0 and 1, got {opacity}")
-    heat = heat.detach().float().cpu().nan_to_num(0)
-    photo = torch.from_numpy(np.array(opaque(image))).float() / 255
-    mixed = torch.lerp(photo, colours(heat), (opacity * cover(heat))[..., None])
-    return Image.fromarray((mixed * 255).round().to(torch.uint8).numpy())
+    shades, covered = _shades()
+    level = (heat.detach().float().cpu().nan_to_num(0).clamp(-1, 1) * LEVELS).round().int().numpy() + LEVELS
+    mixed = np.array(opaque(image), dtype=np.float32)
+    mixed *= (1 - opacity * covered)[level][..., None]
+    mixed += (opacity * covered[:, None] * shades)[level]
+    return Image.fromarray(np.rint(mixed, out=mixed).astype(np.uint8))
+
+
+@cache
+def _shades() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Colours `(2 * LEVELS + 1, 3)` in 0 to 255 of heats from -1 to 1, and what of the photo they cover `(2 * LEVELS + 1,)`."""
+    heat = torch.arange(-LEVELS, LEVELS + 1) / LEVELS
+    return (255 * colours(heat)).numpy(), cover(heat).numpy()
 
 
 def outlines(values: Tensor, placement: Placement) -> Tensor:
@@ -45,9 +58,14 @@ def opaque(image: Image.Image) -> Image.Image:
 
 def shrink(explanation: ExplanationData, side: int) -> ExplanationData:
     """The explanation with its photo in RGB and at most `side` pixels a side, which is enough for pictures."""
+    return fit(explanation, min(side, max(explanation.image.size)))
+
+
+def fit(explanation: ExplanationData, side: int) -> ExplanationData:
+    """The explanation with its photo in RGB and `side` pixels on the longer side."""
     photo = opaque(explanation.image)
-    ratio = min(1.0, side / max(photo.size))
+    ratio = side / max(photo.size)
     width, height = (max(1, round(length * ratio)) for length in photo.size)
-    if ratio < 1:
+    if ratio != 1:
         photo = photo.resize((width, height), Image.Resampling.LANCZOS)
     return replace(explanation, image=photo, placement=replace(explanation.placement, width=width, height=height))

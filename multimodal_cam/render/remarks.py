@@ -6,7 +6,7 @@ import math
 
 from ..core.graphemes import split_graphemes, text_width
 from ..results.explanation_data import ExplanationData
-from ..results.records import SpanExplanation
+from ..results.records import QuestionWord, SpanExplanation
 
 
 def signed(value: float) -> str:
@@ -42,6 +42,11 @@ def note(part: SpanExplanation) -> str:
     if not part.known:
         return "unknown word"
     return f"{signed(part.reliance)} nats" + (", nothing positive" if part.is_empty else "")
+
+
+def share_note(word: QuestionWord) -> str:
+    """Line under a question's word: what it adds, and whether the model knows it."""
+    return signed(word.share) + ("" if word.known else ", unknown")
 
 
 def heading(explanation: ExplanationData, length: int = 10_000) -> str:
