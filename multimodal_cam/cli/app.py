@@ -17,15 +17,25 @@ from .output import print_diagnostic
 from .process import tidy_process
 from .study_commands import study
 from .training_commands import train
+from .usage_errors import usage_errors_in_a_line, usage_errors_of
 from .vqa_command import vqa
 
 
 class Commands(TyperGroup):
     """Command group that prints expected errors as one line; with --debug they keep their traceback."""
 
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with usage_errors_in_a_line():
+            return super().make_context(*args, **options)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with usage_errors_of(ctx):
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with usage_errors_in_a_line():
+                return super().invoke(ctx)
         except BrokenPipeError:
             raise
         except (ValueError, OSError, LookupError, ImportError, MemoryError) as error:

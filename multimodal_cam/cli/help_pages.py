@@ -8,6 +8,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from .usage_errors import usage_errors_of
+
 GROUPS = {  # heading: names of options; all others come first
     "Model": ("model", "network", "encoder", "weights", "device", "dtype"),
     "Map": ("method", "score", "layer", "n_steps", "scale", "counterfactual", "instead_of", "unknown"),
@@ -50,6 +52,14 @@ EXAMPLES = {
 
 class HelpfulCommand(TyperCommand):
     """A command whose help has its options in `GROUPS`, and its `EXAMPLES`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with usage_errors_of(ctx):
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with usage_errors_of(ctx):
+            return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         group_of = {name: heading for heading, names in GROUPS.items() for name in names}
