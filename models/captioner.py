@@ -23,7 +23,7 @@ class CaptionerConfig:
     image_size: int = 224
     width: int = 512  # of the projected cells, the embeddings and the LSTM state
     dropout: float = 0.3
-    max_words: int = 20
+    max_words: int = 20  # of a caption that is generated
 
 
 class Captioner(nn.Module, ABC):

@@ -96,13 +96,12 @@ class CaptionerAdapter(BundledAdapter):
         return inputs.to_rows(ids)
 
     def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
-        rows, longest = [], self.network.config.max_words
+        """Ids of texts of any length: `max_words` concerns what the model says itself."""
+        rows = []
         for text in texts:
             words = split_words(text)
             if not words:
                 raise ValueError(f"expected a text with words, got {text!r}")
-            if len(words) > longest:
-                raise ValueError(f"the model says at most {longest} words, the text has {len(words)}: shorten {text!r}")
             if unknown == "error":
                 refuse_unknown(words, self.vocabulary.words)
             rows.append(self.vocabulary.encode(words))

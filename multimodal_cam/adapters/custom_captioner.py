@@ -121,7 +121,10 @@ class CustomCaptioner(EncoderAdapter, OutputsOfAnyKind):
             if not row:
                 raise ValueError(f"expected a text with words, got {text!r}")
             if len(row) > self.limits.max_words:
-                raise ValueError(f"the model says at most {self.limits.max_words} tokens, the text has {len(row)}: {text!r}")
+                raise ValueError(
+                    f"the model says at most {self.limits.max_words} tokens, the text has {len(row)}: shorten it, or "
+                    f"captioner(..., max_words={len(row)}): {text!r}"
+                )
         return pad_ids(rows, self.device)
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
@@ -144,7 +147,7 @@ class CustomCaptioner(EncoderAdapter, OutputsOfAnyKind):
         self._sized = True
 
     def _outputs(self, features: Any, ids: Tensor) -> Tensor:
-        with differentiable_rnn(self.decoder, ids.device), embedding_limits(self.name, self.decoder, text=ids):
+        with differentiable_rnn(self.decoder, ids.device), embedding_limits(self.name, self.decoder, "max_words=", text=ids):
             check_call(self.decoder, "decoder", ("features", "ids"), "teacher-forced logits (b, t, v)")
             outputs: Tensor = self.decoder(features, ids)
         if outputs.ndim != 3 or outputs.shape[:2] != ids.shape:

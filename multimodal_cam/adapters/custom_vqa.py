@@ -70,7 +70,8 @@ class CustomVQA(EncoderAdapter, OutputsOfAnyKind, LabelChooser):
         for question, row in zip(questions, rows, strict=True):
             if not 0 < len(row) <= self.max_words:
                 raise ValueError(
-                    f"{self.name} reads questions of 1 to {self.max_words} tokens, this one has {len(row)}: {question!r}"
+                    f"{self.name} reads questions of 1 to {self.max_words} tokens, this one has {len(row)}: "
+                    f"shorten it, or vqa(..., max_words=) of more: {question!r}"
                 )
         inputs = self.image_inputs(images)
         return inputs.with_questions(pad_ids(rows, inputs.pixels.device))

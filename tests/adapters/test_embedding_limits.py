@@ -38,7 +38,7 @@ def test_a_text_beyond_the_positions_of_a_captioner():
     assert mc.explain(model, noise_image(), text="a dog runs on grass").text
     with pytest.raises(ValueError, match=r"the text has 10 tokens .*positions has 5\): shorten the text \(max_words="):
         mc.explain(model, noise_image(), text=LONG)
-    with pytest.raises(ValueError, match="positions has 5"):
+    with pytest.raises(ValueError, match=r"the text has 6 tokens and the model holds 5 \(positions has 5\)"):
         mc.explain(model, noise_image())
     assert len(mc.explain(mc.captioner(max_words=5, **options), noise_image()).words) <= 5
 
@@ -59,9 +59,81 @@ def test_other_index_errors_are_the_networks_own():
         mc.explain(small_captioner(decoder=Broken(), cuts=False), noise_image(), text="a dog")
 
 
-@pytest.mark.parametrize("make", [captioners.ved_vit, captioners.blip_caption])
-def test_a_text_beyond_the_positions_of_a_checkpoint(make, tmp_path):
+class LearnedPositions(Decoder):
+    """Adds the first `t` rows of a parameter, behind `photo` places that the photo has."""
+
+    def __init__(self, photo):
+        super().__init__()
+        self.photo, self.pos_table = photo, nn.Parameter(torch.zeros(7, 16))
+
+    def forward(self, features, ids):
+        t = ids.shape[1] + self.photo
+        read = torch.zeros(1, t, 16) + self.pos_table[:t]
+        return super().forward(features, ids) + self.readout(read[:, self.photo :])
+
+
+@pytest.mark.parametrize(
+    ("photo", "line"),
+    [
+        (0, r"the text has 8 tokens and the model holds 7 \(pos_table has 7\)"),
+        (4, r"8 tokens .12 with all that is read. .* 7 \("),
+    ],
+)
+def test_positions_that_are_cut_and_added(photo, line):
+    model = small_captioner(decoder=LearnedPositions(photo), cuts=False)
+    assert mc.explain(model, noise_image(), text="a dog").text
+    with pytest.raises(ValueError, match=line + r".*: shorten the text \(max_words="):
+        mc.explain(model, noise_image(), text="a dog runs on grass a dog runs")
+
+
+ASKED = {"question": "how many dogs?"}
+BEYOND = [  # model, what is asked and said, the line that is expected
+    (
+        captioners.ved_vit,
+        {},
+        r"the text has 201 tokens and the model holds 64 \(decoder.transformer.wpe has 64\): shorten the text",
+    ),
+    (captioners.blip_caption, {}, r"the text has 200 tokens and the model holds 64 \(.*position_embeddings has 64\)"),
+    (
+        captioners.blip_vqa,
+        ASKED,
+        r"the text has 200 tokens .200 with all .* holds 64 \(position_embeddings has 64\): shorten the question or the text",
+    ),
+    (captioners.git, {}, r"the text has 200 tokens .200 with all that is read. and the model holds 64 \("),
+    (
+        captioners.blip2,
+        {},
+        r"the text has 201 tokens .2\d\d with all that is read. and the model holds 128 \(.*embed_positions has 130",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "asked", "line"), BEYOND, ids=[make.__name__ for make, _, _ in BEYOND])
+def test_a_text_beyond_the_positions_of_a_checkpoint(make, asked, line, tmp_path):
     make(tmp_path)
     model = mc.load(tmp_path, device="cpu")
-    with pytest.raises(ValueError, match=r"the text has \d+ tokens .*\bhas \d+.*shorten the text"):
-        mc.explain(model, noise_image(), text="a dog " * 600)
+    with pytest.raises(ValueError, match=line):
+        mc.explain(model, noise_image(), text="a dog " * 100, **asked)
+
+
+@pytest.mark.parametrize("make", [captioners.blip_vqa, captioners.vilt, captioners.instructblip])
+def test_a_question_beyond_the_positions_of_a_checkpoint(make, tmp_path):
+    make(tmp_path)
+    model = mc.load(tmp_path, device="cpu")
+    with pytest.raises(ValueError, match=r"the question has \d+ tokens.* and the model holds (64|40)\b.*: shorten the question"):
+        mc.explain(model, noise_image(), question="what colour is the dog " * 60)
+
+
+@pytest.mark.parametrize("make", [captioners.ved_vit, captioners.blip_caption])
+def test_what_a_checkpoint_generates_beyond_its_positions(make, tmp_path):
+    make(tmp_path)
+    model = mc.load(tmp_path, device="cpu")
+    with pytest.raises(ValueError, match=r"the model holds 64 .*shorten the text \(max_new_tokens= stops"):
+        mc.explain(model, noise_image(), max_new_tokens=100, min_new_tokens=90)
+
+
+@pytest.mark.parametrize("name", ["nic", pytest.param("sat", marks=pytest.mark.slow)])
+def test_our_captioners_take_a_text_as_long_as_a_persons(name):
+    e = mc.explain(mc.load(name, device="cpu"), noise_image(), text="a dog runs on grass and " * 9 + "a dog", method="grad_cam")
+    assert len(e.words) == 56
+    assert bool(e.maps.isfinite().all())

@@ -127,8 +127,8 @@ def test_stride_32_is_the_same_network_on_a_coarser_grid(network):
 
 def test_text_is_checked(adapter):
     assert adapter.tokenize(["A dog, runs!", "a"]).tolist() == [[3, 4, 5], [3, -1, -1]]
-    with pytest.raises(ValueError, match="at most 4 words, the text has 5"):
-        adapter.tokenize(["a dog runs on grass"])
+    assert adapter.network.config.max_words == 4  # of what is generated: a person's text may be longer
+    assert adapter.tokenize(["a dog runs on grass"]).shape == (1, 5)
     with pytest.raises(mc.UnknownWordError, match="'grasss' .near: grass"):
         adapter.tokenize(["grasss"])
     assert adapter.tokenize(["a zebra"], unknown="unk").tolist() == [[3, UNK]]

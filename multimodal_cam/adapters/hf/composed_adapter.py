@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from PIL.Image import Image
@@ -80,17 +80,25 @@ class HuggingFace:
 
     def layer_activations(self, inputs: Inputs) -> Tensor:
         """The layer's activations, one row a distinct image."""
-        return self.head.layer_activations(inputs)
+        with self._limits(inputs):
+            return self.head.layer_activations(inputs)
 
     def baseline_activations(self, inputs: Inputs) -> Tensor:
-        return self.head.baseline_activations(inputs)
+        with self._limits(inputs):
+            return self.head.baseline_activations(inputs)
 
     def baseline_inputs(self, inputs: Inputs) -> Inputs:
         return self.images.baseline_inputs(inputs)
 
     def logits(self, inputs: Inputs, ids: Tensor, activations: Tensor | None = None) -> Tensor:
-        with embedding_limits(self.name, self.module, question=inputs.question_ids, text=ids):
+        with self._limits(inputs, ids):
             return self.head.logits(inputs, ids, activations)
+
+    def _limits(self, inputs: Inputs, ids: Tensor | None = None) -> AbstractContextManager[None]:
+        """Context for passes that read question and text: where they are too long for the network, an error says so."""
+        if self.spec.labels is not None:
+            return embedding_limits(self.name, self.module, question=inputs.question_ids)
+        return embedding_limits(self.name, self.module, "max_new_tokens=", question=inputs.question_ids, text=ids)
 
     # ---- text --------------------------------------------------------------------------------------------------------------
 
@@ -101,12 +109,12 @@ class HuggingFace:
         """
         if self.spec.labels is None:
             options = generation_options(self.loaded, options)
-            limits = embedding_limits(self.name, self.module, question=inputs.question_ids)
-            with limits, drawing(self.module) if samples(self.loaded, options) else nullcontext():
+            with self._limits(inputs), drawing(self.module) if samples(self.loaded, options) else nullcontext():
                 return cut_at_stop(self.loaded, self.head.generate(inputs, **options))
         if options:
             raise TypeError(f"{self.name} chooses a label, it does not decode: {', '.join(options)} has no meaning here")
-        return self.spec.generate(self.loaded, inputs)
+        with self._limits(inputs):
+            return self.spec.generate(self.loaded, inputs)
 
     def tokenize(self, texts: Sequence[str], unknown: Unknown = "error") -> Tensor:
         return self.text.encode(texts, unknown)
