@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from .core.images import ImageSource
+
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf", ".html", ".gif"})  # not what `save` writes
 
 
@@ -54,6 +56,14 @@ class Explanation(ExplanationData):
         return write_explanation(self, Path(folder), overwrite=overwrite)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Explanation:
-        """The explanation that `save` wrote; needs no model. Raises ValueError when the folder is not whole."""
-        return cls(**read_explanation(Path(folder)))
+    def load(cls, folder: str | Path, *, photo: ImageSource | None = None) -> Explanation:
+        """The explanation that `save`, or a command, wrote; needs no model.
+
+        Args:
+            photo: The photo itself, where a command's folder has a copy of it at display size (`image.jpg`). Without it the copy
+                is the explanation's image, and heatmaps have the copy's size.
+
+        Raises:
+            BrokenFile: The folder is not whole, or `photo` is not the one that was explained. Both are known by hashes.
+        """
+        return cls(**read_explanation(Path(folder), photo))

@@ -149,7 +149,7 @@ class BatchFolder:
                 (folder / file).write_bytes(content)
 
         place = self.path / name
-        write_explanation(result.explanation, place, overwrite=place.exists(), more=add_files)
+        write_explanation(result.explanation, place, overwrite=place.exists(), copy=result.copy, more=add_files)
 
     def _foreign_names(self) -> list[str]:
         """Names that no new folder may have: somebody else's, and what a person has added to when all of ours is replaced."""

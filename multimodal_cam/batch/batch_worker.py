@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..adapters.contract import TaskAdapter
 from ..core.errors import message
-from ..render.html import page
-from ..render.overlay import shrink
+from ..render.html import PHOTO_SIDE, page
+from ..render.overlay import jpeg, shrink
 from ..results.explanation_data import ExplanationData
+from ..results.io import COPY
 from ..results.json_records import record
+from ..results.photo_copy import PhotoCopy, fingerprint
 from ..results.records import Failure
 from .batch_settings import BatchItem, BatchSettings
 from .record_log import photo_facts
@@ -28,7 +29,8 @@ class ItemResult:
 
     Attributes:
         record: What `results.jsonl` says of it.
-        explanation: The explanation to save; None where none is saved, or the item failed.
+        explanation: The explanation to save, with its photo at display size; None where none is saved, or the item failed.
+        copy: That photo as a file.
         files: Further files of its folder, by their names.
         rows: Rows of the table with its maps.
         error: Why it failed.
@@ -37,6 +39,7 @@ class ItemResult:
     item: BatchItem
     record: dict[str, Any]
     explanation: ExplanationData | None = None
+    copy: PhotoCopy | None = None
     files: Mapping[str, bytes] = field(default_factory=dict)
     rows: Sequence[dict[str, Any]] = ()
     error: Exception | None = None
@@ -70,7 +73,7 @@ class ExplanationWorker:
             return ItemResult(item, told | asked, error=found.error)
         told["file"] = photo_facts(item.image)
         if self.settings.format == "html":
-            return ItemResult(item, told, found, explanation_files(found, self.settings))
+            return _page_result(item, told, found, self.settings)
         if self.settings.format == "parquet":
             from .batch_table import rows_of
 
@@ -89,17 +92,16 @@ def _sendable(result: ItemResult) -> ItemResult:
     return result if result.error is None else replace(result, error=ValueError(message(result.error)))
 
 
-def explanation_files(explanation: ExplanationData, settings: BatchSettings) -> dict[str, bytes]:
-    """Page, thumbnail and, if wanted, figure of an explanation."""
-    files = {PAGE: page([explanation], index=INDEX_LINK).encode(), THUMBNAIL: _thumbnail(explanation)}
+def _page_result(item: BatchItem, told: dict[str, Any], found: ExplanationData, settings: BatchSettings) -> ItemResult:
+    """What the folder of a photo holds: explanation, its photo at display size, page, thumbnail and, if wanted, figure."""
+    small = shrink(found, PHOTO_SIDE)
+    copy = PhotoCopy(jpeg(small.image), found.image.size, fingerprint(found.image))
+    files = {
+        PAGE: page([small], index=INDEX_LINK, photo=COPY).encode(),
+        THUMBNAIL: jpeg(shrink(small, THUMBNAIL_SIDE).image, quality=75),
+    }
     if settings.figure:
         from ..render.figure_picture import figure_png  # loads matplotlib
 
-        files[FIGURE] = figure_png(explanation, scale=settings.scale)
-    return files
-
-
-def _thumbnail(explanation: ExplanationData) -> bytes:
-    file = io.BytesIO()
-    shrink(explanation, THUMBNAIL_SIDE).image.save(file, "JPEG", quality=75)
-    return file.getvalue()
+        files[FIGURE] = figure_png(small, scale=settings.scale)
+    return ItemResult(item, told, small, copy, files)

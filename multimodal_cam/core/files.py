@@ -11,7 +11,7 @@ from .drafts import listed
 from .signatures import kind_of
 
 MANIFEST = "manifest.json"  # of a saved explanation
-SAVED_FILES = frozenset({"image.png", "maps.safetensors"})  # those that the manifest of a saved explanation gives hashes of
+MAPS = "maps.safetensors"  # among the files that the manifest of a saved explanation gives hashes of
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".dcm"})
 
 _log = logging.getLogger("multimodal_cam")
@@ -45,7 +45,7 @@ def is_explanation(folder: Path) -> bool:
         return True
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return set(manifest["files"]) == SAVED_FILES
+        return MAPS in manifest["files"]
     except (OSError, ValueError, LookupError, TypeError):
         return False
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 import math
 import os
@@ -15,6 +14,7 @@ from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
+from urllib.parse import quote
 
 from PIL import Image
 from torch import Tensor
@@ -25,10 +25,11 @@ from ..results.explanation_data import ExplanationData
 from ..results.records import SpanExplanation
 from .answers import bars, question
 from .colour import COOL, KNEE, OPACITY, WARM
-from .overlay import shrink
+from .overlay import jpeg, shrink
 from .remarks import cell_name, heading, remarks, signed, source
 
-SIDE = 1024  # pixels: enough for a screen
+PHOTO_SIDE = 1024  # pixels: enough for a screen
+BESIDE = "'self' file: "  # what a policy allows of the files beside a page, on a server and on a disk
 TITLE = "Where {} came from"
 COLUMNS = {
     "word": ("Word", "Nats from the photo", "Probability with it", "and without"),
@@ -36,24 +37,28 @@ COLUMNS = {
 }
 
 
-def page(explanations: Sequence[ExplanationData], title: str | None = None, *, index: str | None = None) -> str:
+def page(
+    explanations: Sequence[ExplanationData], title: str | None = None, *, index: str | None = None, photo: str | None = None
+) -> str:
     """A whole HTML document: per explanation the photo, its caption as words to point at, and their maps.
 
     Of a question there are its words and the answers to choose from. The document forbids itself every request
-    (Content-Security-Policy) and every script but its own. `index` is the address of a page of many explanations to go back to.
+    (Content-Security-Policy) and every script but its own. `index` is the address of a page of many explanations to go back to,
+    `photo` that of the photo of the only explanation, where it lies beside the page instead of in it.
     """
     kinds = {_kind(explanation) for explanation in explanations} or {"word"}
     boxes = {"boxes"} if any(explanation.placement.boxes for explanation in explanations) else set()
     script, style = _script(kinds | boxes), _asset("page.css")
+    images = f"{BESIDE}data:" if photo else "data:"
     return Template(_asset("page.html")).substitute(
         title=escape(title or TITLE.format("each answer" if kinds == {"answer"} else "each word")),
         kinds=" ".join(f"has-{kind}s" for kind in sorted(kinds)),
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        policy=f"default-src 'none'; img-src {images}; style-src {_hash(style)}; script-src {_hash(script)}; "
         "base-uri 'none'; form-action 'none'",
         style=style,
         script=script,
         index=f'<p><a href="{escape(index)}">All explanations</a></p>' if index else "",
-        sections="\n".join(_sections(explanations)),
+        sections="\n".join(_sections(explanations, photo)),
         data=_json(
             {
                 "colour": {"warm": WARM, "cool": COOL, "knee": KNEE, "opacity": OPACITY, "line": LINE},
@@ -175,12 +180,12 @@ def _json(data: Any) -> str:
 # ---- markup --------------------------------------------------------
 
 
-def _sections(explanations: Sequence[ExplanationData]) -> Iterator[str]:
+def _sections(explanations: Sequence[ExplanationData], address: str | None) -> Iterator[str]:
     """One section per explanation; a photo that occurs again refers to the section that embeds it."""
     seen: dict[str, int] = {}
     for number, explanation in enumerate(explanations, start=1):
-        photo = shrink(explanation, SIDE).image
-        uri = _data_uri(photo)
+        photo = shrink(explanation, PHOTO_SIDE).image
+        uri = _data_uri(photo) if address is None else escape(quote(address))
         first = seen.setdefault(uri, number)
         size = f'width="{photo.width}" height="{photo.height}"'
         yield _section(number, explanation, f'{size} src="{uri}"' if first == number else f'{size} data-as="{first}"')
@@ -256,9 +261,7 @@ def _facts(explanation: ExplanationData) -> dict[str, str]:
 
 
 def _data_uri(photo: Image.Image) -> str:
-    file = io.BytesIO()
-    photo.save(file, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(photo)).decode()
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from functools import cache
 
@@ -69,3 +70,10 @@ def fit(explanation: ExplanationData, side: int) -> ExplanationData:
     if ratio != 1:
         photo = photo.resize((width, height), Image.Resampling.LANCZOS)
     return replace(explanation, image=photo, placement=replace(explanation.placement, width=width, height=height))
+
+
+def jpeg(photo: Image.Image, quality: int = 85) -> bytes:
+    """An RGB photo as a JPEG file without any metadata: Pillow would copy a comment."""
+    file = io.BytesIO()
+    photo.save(file, "JPEG", quality=quality, comment=b"")
+    return file.getvalue()
