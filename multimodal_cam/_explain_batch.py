@@ -25,6 +25,7 @@ from .core.hooks import LayerTap
 from .core.images import load_image
 from .core.layer_layout import has_regions
 from .core.spans import Span, join, noun_phrases, sentence
+from .extras import MissingPackageError
 from .results.records import Failure
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class BatchExplainer:
         (image, text, question), request = asked, self.request
         t = int((found.ids[0, i] != PAD).sum())
         linear = found.maps is not None
-        phrases = () if linear or len(words) == 1 else tuple(noun_phrases(words))
+        phrases = None if linear else _phrases(words)
         replaced = replacements(words, self.instead_of) if self.instead_of else {}
         question_spans: tuple[Span, ...] = ()
         if question is not None and isinstance(self.model, ReadsQuestions):
@@ -148,8 +149,8 @@ class BatchExplainer:
             token_log_probs=_result(found.log_probs[0, i, :t]),
             token_reliance=_result(found.reliance[i, :t]),
             token_maps=_result(found.maps[0, :t, i]) if found.maps is not None else None,
-            parsed_phrases=None if linear else phrases,
-            span_maps={} if linear else self._span_maps(found, i, [*words, *phrases, join(words)]),
+            parsed_phrases=phrases,
+            span_maps={} if linear else self._span_maps(found, i, [*words, *(phrases or ()), join(words)]),
             token_changes=None if found.changes is None else _result(found.changes[i, :t]),
             token_unplaced=None if found.unplaced is None else _result(found.unplaced[i, :t]),
             question=question,
@@ -200,6 +201,14 @@ def _added_steps_note(found: TokenMaps, i: int, words: Sequence[Span]) -> dict[s
 def _result(tensor: Tensor) -> Tensor:
     """For the user: float32 on the CPU, sharing nothing with the batch."""
     return tensor.detach().to("cpu", torch.float32, copy=True)
+
+
+def _phrases(words: Sequence[Span]) -> tuple[Span, ...] | None:
+    """The noun phrases of a text; None without spaCy, where `phrases()` is what says so."""
+    try:
+        return tuple(noun_phrases(words)) if len(words) > 1 else ()
+    except MissingPackageError:
+        return None
 
 
 @functools.cache

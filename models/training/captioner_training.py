@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ...core.images import load_image
+from ...extras import needed_by
 from ..bundle import load_model, model_folder, save_model, specs_of_task
 from ..captioner import Captioner
 from ..encoder import load_imagenet, to_pixels
@@ -204,6 +205,7 @@ def _train(
     """Train and write into `out`, which this process holds; `splits` are the photos for training and dev."""
     train, dev = splits
     torch.manual_seed(options.seed)
+    content = content_words(vocabulary).to(device)
     lender = load_model(model_folder(options.encoder)).network if model_folder(options.encoder).is_dir() else None
     model = new_network(options, lender, len(vocabulary)).to(device)
     config = model.config
@@ -217,7 +219,6 @@ def _train(
 
     train_corpus, dev_corpus = corpus(train, 2), corpus(dev, 1)
     bag = nn.Linear(options.width, len(vocabulary)).to(device)
-    content = content_words(vocabulary).to(device)
     steps = math.ceil(len(train) / options.batch_size)
     run = TrainingRun(model, options, steps, parameter_groups(model, tail, bag, options), {"bag": bag})
     averaged = type(model)(config).to(device)
@@ -263,7 +264,8 @@ def averaged_network(run: TrainingRun, model: Captioner, photos: Sequence[Path])
 
 def content_words(vocabulary: Vocabulary) -> Tensor:
     """Mask `(v,)` of the words that may name something on a photo: all but spaCy's stop words."""
-    import spacy
+    with needed_by("training a captioner", "spacy", extra="train"):
+        import spacy
 
     silent = {*SPECIALS, *spacy.blank("en").Defaults.stop_words}
     return torch.tensor([word not in silent for word in vocabulary.words])

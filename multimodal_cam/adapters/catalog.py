@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..extras import MissingPackageError
+
+_log = logging.getLogger("multimodal_cam")
+
 
 def model_rows() -> list[dict[str, Any]]:
-    """Models that come with the package: name, task, default method and layer, its grid, and the size of the vocabulary."""
+    """Models that come with the package: name, task, default method and layer, its grid, and the size of the vocabulary.
+
+    A model whose weights come from a package that is not installed is left out, and the log says so.
+    """
     from ..models.bundle import bundled
     from .load import load
     from .pretrained import PACKAGED
 
-    return [_model_row(load(name, device="cpu")) for name in [*bundled(), *PACKAGED]]
+    rows = []
+    for name in [*bundled(), *PACKAGED]:
+        try:
+            rows.append(_model_row(load(name, device="cpu")))
+        except MissingPackageError as error:
+            _log.warning("%s is left out: %s", name, error)
+    return rows
 
 
 def _model_row(model: Any) -> dict[str, Any]:

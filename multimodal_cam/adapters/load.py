@@ -6,6 +6,8 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..extras import needed_by
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -56,7 +58,8 @@ def load(
         ValueError: `name` is unknown (the choices are listed), options contradict each other, or the folder or file is not sound.
         TypeError: A loaded model comes without its `processor`.
         FileNotFoundError: A file is missing.
-        ImportError: Another version of transformers, or a library, is needed.
+        ImportError: Another version of transformers is needed.
+        MissingPackageError: A package of an extra is needed; the message names it.
         OSError: The weights cannot be fetched.
         MemoryError: The weights would not fit; raised before any are loaded.
     """
@@ -115,6 +118,8 @@ def _load_checkpoint(name: str, code: dict[str, Any], **options: Any) -> TaskAda
     from .hf.adapter_folder import is_adapter_folder
     from .image_classifier import is_image_classifier, load_image_classifier
 
+    with needed_by(f"{name!r}, a Hugging Face model,", "transformers"):
+        import transformers  # noqa: F401  before anything is fetched or read
     folder = Path(name)
     if folder.is_dir():
         name = folder.resolve().name

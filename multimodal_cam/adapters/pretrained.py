@@ -18,6 +18,7 @@ from torch import nn
 from ..core.errors import message
 from ..core.geometry import squeeze
 from ..core.random_state import drawing
+from ..extras import needed_by
 from ..models.encoder import imagenet_classifier, to_pixels
 from .classifier import Classifier, classifier
 from .clip import CLIP, CLIPViT
@@ -91,13 +92,11 @@ def efficientnet_lite0() -> Classifier:
 def open_clip_model(name: str, weights: Path | None = None) -> CLIP:
     """open_clip's `NAME` with its first published weights, `NAME/TAG` with those of that tag, or with those of a file.
 
-    Raises ImportError without open_clip, ValueError for a name that it does not know, or a model that is not supported, and
-    OSError when the weights cannot be fetched.
+    Raises MissingPackageError without open_clip, ValueError for a name that it does not know, or a model that is not supported,
+    and OSError when the weights cannot be fetched.
     """
-    try:
+    with needed_by(f"open_clip:{name}", "open_clip"):
         import open_clip
-    except ImportError as error:
-        raise ImportError(f"open_clip:{name} needs open_clip: pip install 'multimodal-cam[open_clip]'") from error
 
     library: Any = open_clip
     name, _, tag = name.partition("/")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..core.spans import Span
+from ..extras import needed_by
 from .contract import Unknown, refuse_unknown
 from .hf.detokenization import token_ranges, word_spans
 from .hf.text import TextTokenizer
@@ -72,7 +73,8 @@ def subword_tokenizer(tokenizer: Any, *, special_tokens: bool) -> PretrainedToke
     if hasattr(tokenizer, "convert_ids_to_tokens"):
         return PretrainedTokenizer(tokenizer, special_tokens)
     if hasattr(tokenizer, "token_to_id") and hasattr(tokenizer, "get_vocab"):  # the library tokenizers
-        import transformers
+        with needed_by("a tokenizer of the library tokenizers", "transformers"):
+            import transformers
 
         library: Any = transformers
         return PretrainedTokenizer(library.PreTrainedTokenizerFast(tokenizer_object=tokenizer), special_tokens)

@@ -13,6 +13,7 @@ from ..adapters.contract import TaskAdapter
 from ..core.drafts import unused
 from ..core.errors import message
 from ..core.publication import FULL
+from ..core.spans import require_parser
 from .batch_folder import BatchFolder
 from .batch_settings import BatchItem, BatchSettings, is_unfinished, read_run
 from .batch_worker import ExplanationWorker, RemoteWorker
@@ -48,6 +49,14 @@ class BatchProgress:
     def finished(self) -> bool:
         """Whether every item has a result or failed."""
         return self.done + len(self.failures) == self.total
+
+
+def check_packages(settings: BatchSettings) -> None:
+    """Raise MissingPackageError for a package that the results will need, before a model is loaded."""
+    if settings.phrases:
+        require_parser()
+    if settings.format == "parquet":
+        from . import batch_table  # noqa: F401
 
 
 def run_batch(

@@ -11,9 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from ..core.parquet import pa, pq
 from ..core.spans import join
 from ..results.explanation_data import ExplanationData
 from ..results.records import SpanExplanation

@@ -22,6 +22,7 @@ from itertools import islice
 from multiprocessing.connection import wait as wait_for_end
 from typing import Any
 
+from ..extras import needed_by
 from .malloc import keep_freed_memory
 
 Progress = Callable[[int], None]
@@ -51,10 +52,8 @@ def on_ray(make_worker: MakeWorker, shards: Shards, workers: int, progress: Prog
 
     Joins the cluster that `RAY_ADDRESS` names, or starts one on this machine.
     """
-    try:
+    with needed_by("--engine ray", "ray"):
         import ray
-    except ImportError as error:
-        raise ImportError("--engine ray needs Ray: pip install 'multimodal-cam[ray]'") from error
     started = not ray.is_initialized()
     if started:
         ray.init(log_to_driver=False, logging_level=logging.WARNING, include_dashboard=False)

@@ -52,8 +52,9 @@ def write_explanations(batch: Batch, output: OutputOptions, print_record: Callab
     Args:
         print_record: Prints one JSON record for people.
     """
-    from multimodal_cam.batch.batch_run import BatchEngine, BatchProgress, run_batch
+    from multimodal_cam.batch.batch_run import BatchEngine, BatchProgress, check_packages, run_batch
 
+    check_packages(batch.settings)
     print_result = print_json if output.as_json else print_record
     engine = BatchEngine(output.engine.value, output.workers, output.on_error is OnError.stop)
     with ExitStack() as stack:

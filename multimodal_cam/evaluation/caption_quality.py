@@ -16,7 +16,7 @@ from ..adapters.inputs import PAD
 from ..core.call_scope import evaluation_mode
 from ..core.images import load_image
 from ..core.spans import sentence
-from ..metrics.caption_scores import caption_scores
+from ..metrics.caption_scores import caption_scores, scorers
 from ..models.vocabulary import split_words
 
 Progress = Callable[[int, int], None]
@@ -42,6 +42,7 @@ def evaluate_captions(
     Both sides are split by our tokeniser (lower case, no punctuation). `generation` goes to the decoder
     (`beam=3`).
     """
+    scorers()  # a missing package costs no captions
     said = say(model, images, list(references), batch_size=batch_size, progress=progress, **generation)
     wanted = {name: [_tokenised(text) for text in texts] for name, texts in references.items()}
     return caption_scores({name: _tokenised(text) for name, text in said.items()}, wanted)

@@ -8,6 +8,9 @@ texts arrive tokenised: words separated by blanks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..extras import needed_by
 
 
 def caption_scores(generated: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> dict[str, float]:
@@ -16,19 +19,23 @@ def caption_scores(generated: Mapping[str, str], references: Mapping[str, Sequen
 
     CIDEr weighs n-grams by how few images of `references` have them, so it depends on the set: figures of
     different splits do not compare. Raises ValueError when the two do not speak of the same images,
-    ImportError without pycocoevalcap.
+    MissingPackageError without pycocoevalcap.
     """
     _check(generated, references)
-    try:
-        from pycocoevalcap.bleu.bleu import Bleu
-        from pycocoevalcap.cider.cider import Cider
-    except ImportError as error:
-        raise ImportError("BLEU and CIDEr need pycocoevalcap: pip install 'multimodal-cam[train]'") from error
+    bleu_scorer, cider_scorer = scorers()
     wanted = {name: list(texts) for name, texts in references.items()}
     said = {name: [generated[name]] for name in wanted}
-    bleu, _ = Bleu(4).compute_score(wanted, said, verbose=0)
-    cider, _ = Cider().compute_score(wanted, said)
+    bleu, _ = bleu_scorer(4).compute_score(wanted, said, verbose=0)
+    cider, _ = cider_scorer().compute_score(wanted, said)
     return {f"BLEU-{n}": float(value) for n, value in enumerate(bleu, start=1)} | {"CIDEr": float(cider)}
+
+
+def scorers() -> tuple[Any, Any]:
+    """pycocoevalcap's classes for BLEU and CIDEr. Raises MissingPackageError without it."""
+    with needed_by("the quality of captions (BLEU, CIDEr)", "pycocoevalcap"):
+        from pycocoevalcap.bleu.bleu import Bleu
+        from pycocoevalcap.cider.cider import Cider
+    return Bleu, Cider
 
 
 def _check(generated: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:

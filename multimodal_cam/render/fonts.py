@@ -22,7 +22,7 @@ SUFFIXES = (".ttf", ".otf", ".ttc")
 PASSED_OVER = ("last resort", "color emoji", "stix")  # boxes, bitmaps, mathematics
 PREFERRED = ("noto sans", "source han sans", "wenquanyi", "microsoft yahei", "pingfang", "hiragino sans", "ipaexgothic")
 SUBSTITUTE = "\ufffd"
-ADVICE = "pip install 'multimodal-cam[fonts]', or install a font that has them; HTML pages show them in any case"
+ADVICE = 'pip install "multimodal-cam[fonts]", or install a font that has them; HTML pages show them in any case'
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import pyarrow as pa
 from torch import Tensor
 
+from ..core.parquet import pa
 from ..core.spans import Span, sentence
 from ..metrics.localization import WHOLE, coverage, off_centre
 from ..metrics.vqa_accuracy import exact_accuracy

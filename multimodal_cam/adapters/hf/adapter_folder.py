@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ...core.json_object import read_object
+from ...extras import needed_by
 from ..unwrapping import unwrapped_pretrained
 from .checkpoint import HUB_NAME, TOKENIZER_FILES, downloaded
 
@@ -42,13 +43,11 @@ def base_of(folder: Path) -> str:
 def with_adapter(network: nn.Module, folder: Path, processor: Any, *, pickled: bool) -> tuple[nn.Module, Any]:
     """The base model `network` with the folder's adapter in its layers, and its processor with the adapter's own tokenizer.
 
-    Raises ImportError without peft, FileNotFoundError without weights, ValueError for an adapter that does not fit, or for
-    pickled weights that are not trusted.
+    Raises MissingPackageError without peft, FileNotFoundError without weights, ValueError for an adapter that does not fit, or
+    for pickled weights that are not trusted.
     """
-    try:
+    with needed_by(f"{folder}, an adapter's folder,", "peft"):
         import peft
-    except ImportError as error:
-        raise ImportError(f"{folder} holds an adapter, which needs peft: pip install peft") from error
     if not (folder / "adapter_model.safetensors").is_file():
         if not (folder / "adapter_model.bin").is_file():
             raise FileNotFoundError(f"{folder} holds no weights of its adapter (adapter_model.safetensors): save them there, too")

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from ...core.parquet import pq
 from ...metrics.intervals import Interval, nan_interval
 from ...metrics.map_correlation import correlation_matrix, rank_correlation
 from ..config import RUN

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from PIL import Image, ImageDraw
 
 from ...core.geometry import Placement, place
 from ...core.images import load_image
+from ...core.parquet import pq
 from ...render.overlay import overlay
 from ..measure.metric_spec import MetricColumn
 from .document import Picture

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ...core.parquet import pq
 from ...metrics.calibration import auroc_difference, auroc_interval
 from ..config import RUN
 from .document import Block, DataTable, Heading, Paragraph, Picture, difference_cell, value_cell

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ...core.parquet import pq
 from ...metrics.intervals import Interval, nan_interval
 from ..config import RUN
 from ..measure.metric_spec import MetricColumn

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
+from ...core.parquet import pq
 from ...metrics.intervals import Interval, nan_interval
 from ..runner.randomization_run import CAPTION, FILE, MEASURES
 from .document import Block, DataTable, Heading, Paragraph, Picture, html, markdown, value_cell

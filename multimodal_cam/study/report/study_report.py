@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
+from ...core.parquet import pq
 from ..config import RUN
 from ..measure.controls import CONTROLS
 from ..measure.metric_spec import MetricColumn

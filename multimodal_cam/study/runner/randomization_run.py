@@ -12,8 +12,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -22,6 +20,7 @@ from ...adapters.inputs import PAD
 from ...adapters.load import load
 from ...batch.malloc import keep_freed_memory
 from ...core.call_scope import unchanged_state
+from ...core.parquet import pa, pq
 from ...core.randomization import cascade
 from ...metrics.map_similarity import WINDOW, random_others, similarities
 from ..config import Settings

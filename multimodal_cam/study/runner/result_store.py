@@ -14,11 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from ...core.drafts import LOCK, clear_drafts, lock_folder
 from ...core.json_object import read_object
+from ...core.parquet import pa, pq
 from ...core.publication import FULL, new_folder
 from ...core.signatures import SIGNATURE, append_entries, kind_of, own_files, remove_own_files, start_signature
 from ..schema import table_schemas

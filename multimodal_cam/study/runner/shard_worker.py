@@ -16,6 +16,7 @@ from ...adapters.load import load
 from ...core.call_scope import unchanged_state
 from ...core.publication import FULL
 from ...core.spans import Span, join, sentence
+from ...extras import MissingPackageError
 from ...metrics.localization import others
 from ..config import Settings
 from ..measure.controls import blind_maps
@@ -272,8 +273,8 @@ def _open(item: StudyPhoto, settings: Settings, shard: ShardTables) -> OpenedPho
 
 
 def _of_the_machine(error: Exception) -> bool:
-    """Whether other photos would fail in the same way: no memory, no disk space."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or getattr(error, "errno", None) in FULL
+    """Whether other photos would fail in the same way: no memory, no disk space, a package that is not installed."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError, MissingPackageError)) or getattr(error, "errno", None) in FULL
 
 
 def _error(image: str, model: str, error: Exception) -> Row:

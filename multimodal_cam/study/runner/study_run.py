@@ -13,12 +13,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from ...adapters.layer_choice import resolve_layer
 from ...adapters.load import load
 from ...batch.engines import ENGINES
+from ...core.parquet import pq
 from ...core.signatures import sha256
+from ...core.spans import require_parser
+from ...extras import is_installed
 from ..config import Settings
 from ..measure.controls import CONTROLS
 from ..measure.method_variants import parse_method
@@ -63,9 +64,14 @@ def run_study(
 
 
 def check_settings(settings: Settings) -> None:
-    """Raise ValueError for unknown names of scores, metrics, controls and methods."""
+    """Raise ValueError for unknown names of scores, metrics, controls and methods.
+
+    Raises MissingPackageError for a study of captions without spaCy, whose parse finds the nouns.
+    """
     from ...scores import SCORES
 
+    if settings.task == "captions":
+        require_parser()
     known = {"scores": list(SCORES), "metrics": list(METRIC_SPECS)}
     known["controls"] = list(CONTROLS)
     for method in settings.methods:
@@ -95,7 +101,7 @@ def run_record(settings: Settings, items: Sequence[StudyPhoto], files: Mapping[s
     return {
         "settings": {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()},
         "files": hashes,
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES if is_installed(name)},
         "seed": settings.seed,
         "command": sys.argv,
         "finished": False,
