@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +17,20 @@ from ..core.stored_values import mirrored, stored_values, with_inverted_box
 from ..methods import METHODS, find_method
 from ..methods.spec import MethodSpec
 from ..scores import SCORES
+from .causality_check import check_causality
 from .compute_device import dtype_of
 from .contract import TaskAdapter, group_by_batch_key, layer_view_of, log_prob_of, reads_raw, score_of
 from .inputs import PAD, Inputs
 from .layer_choice import resolve_layer
 from .placement_check import check_boxes, check_placement
 from .probe_photos import PhotoValues, as_image
+from .relative_gap import relative_gap
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Finding = tuple[bool, str]
+QUICK_TOKENS = 6  # of a text, unless a check is thorough: its time grows with the square of the text's length
 SAME = 1e-3  # by how much what is to be the same may differ, as a share of its spread
 SAME_HALF = 0.1  # the same in half precision
 SLOPES = 0.05  # by how much slopes may differ from finite differences
@@ -45,22 +48,49 @@ ARRANGEMENTS = {
 }
 
 
+@dataclass(frozen=True)
+class TrialRequest:
+    """What is tried: the text (None: the model's own), the question, the layer (None: the model's own), and whether all of it.
+
+    `thorough`: with every token of the text and every step of the finite differences; otherwise with the first `QUICK_TOKENS`,
+    and with steps until one shows that the slopes are right.
+    """
+
+    text: str | None = None
+    question: str | None = None
+    layer: str | nn.Module | None = None
+    thorough: bool = False
+
+
 class AdapterTrial:
     """One photo, one text, one layer of a model. Raises what the adapter raises when it reads them."""
 
-    def __init__(
-        self, model: TaskAdapter, photo: Image, text: str | None, question: str | None, layer: str | nn.Module | None
-    ) -> None:
-        self.model, self.photo, self.question = model, photo, question
-        self.asked = None if question is None else [question]
-        self.layer, self.layer_name = resolve_layer(model, layer)
+    def __init__(self, model: TaskAdapter, photo: Image, request: TrialRequest) -> None:
+        self.model, self.photo, self.question = model, photo, request.question
+        self.asked = None if request.question is None else [request.question]
+        self.layer, self.layer_name = resolve_layer(model, request.layer)
         self.inputs = model.preprocess([photo], self.asked)
-        self.own_words = text is None
-        self.ids = _greedy(model, self.inputs) if text is None else model.tokenize([text])
+        self.longest = None if request.thorough else QUICK_TOKENS
+        self.own_words = request.text is None
+        self.ids = self._greedy() if request.text is None else model.tokenize([request.text])[:, : self.longest]
         self.steps: tuple[float, ...]
         self.dtype = dtype_of(model.module)
         half = self.dtype in (torch.float16, torch.bfloat16)
         self.same, self.near, self.steps = (SAME_HALF, SLOPES_HALF, STEPS_HALF) if half else (SAME, SLOPES, STEPS)
+        self.enough = 0.0 if request.thorough else self.near  # a gap that ends the search for a step
+
+    def _greedy(self) -> Tensor:
+        """The model's own words, by the likeliest at each position; not every decoder takes a limit, or any option."""
+        limit = {} if self.longest is None else {"max_words": self.longest}
+        for options in ({"beam": 1, **limit}, {"beam": 1}):
+            try:
+                said = self.model.generate(self.inputs, **options)
+                break
+            except (TypeError, ValueError):
+                continue
+        else:
+            said = self.model.generate(self.inputs)
+        return said[:, : int((said != PAD).sum(dim=1)[0])][:, : self.longest]
 
     def no_grid(self) -> str | None:
         """Why the layer has no grid to draw on, and which layers have one; None if it has."""
@@ -80,18 +110,22 @@ class AdapterTrial:
         return f"; layers that do: {', '.join(reversed(layers[-5:]))}" if layers else ""
 
     def words(self) -> Finding:
-        said = self.ids if self.own_words else _greedy(self.model, self.inputs)
+        said = self.ids if self.own_words else self._greedy()
         logits = self.model.logits(self.inputs, said)
         count = said.shape[1]
         right = self._right(logits, said)
         # a first end token must not be: one word may be the second likeliest
         if right >= count - (count > 1):
             return True, f"{right} of {count} tokens"
-        cause = "generate says others than logits scores: another prompt, start token or question"
+        cause = "generate says others than logits scores: give both the same prompt, start token and question"
         for step, which in ((1, "before"), (-1, "behind")):
             if count > 2 and self._right(logits.roll(-step, dims=1), said) > right:
-                cause = f"logits scores the token {which}: position i must score ids[:, i]"
+                cause = f"logits scores the token {which}: position i must score ids[:, i], shift its inputs by one"
         return False, f"{right} of {count} tokens: {cause}{self._randomness()}"
+
+    def causality(self) -> Finding:
+        right, found = check_causality(lambda ids: self.model.logits(self.inputs, ids), self.ids, self.same)
+        return right, found if right else f"{found}{self._randomness()}"
 
     def _right(self, logits: Tensor, said: Tensor) -> int:
         """How many tokens are the likeliest: of all, or of those that the text has, for others may be forbidden to it."""
@@ -107,7 +141,7 @@ class AdapterTrial:
             whole = self.model.logits(cut.inputs, self.ids)
         twice = tap.activations.repeat(2, *[1] * (tap.activations.ndim - 1))
         alone = cut.logits_from(twice, copies=2)
-        cause = "logits(..., activations) runs something else than what follows the layer, or reads more of the photo"
+        cause = "logits(..., activations) must run just what follows the layer, and read no more of the photo"
         return self._alike(alone, whole.repeat(2, 1, 1), cause)
 
     def slopes(self) -> Finding:
@@ -119,7 +153,7 @@ class AdapterTrial:
         found = f"they differ by {worst:.1%}"
         if worst <= self.near:
             return True, found
-        cause = "something behind the layer has no gradient or one of its own: detach, no_grad, numpy, argmax, rounding"
+        cause = "take out what has no gradient behind the layer, or one of its own: detach, no_grad, numpy, argmax, rounding"
         return False, f"{found}: {cause}{self._randomness()}"
 
     def _slope_gap(self, cut: CutModel, activations: Tensor, known: Tensor | None) -> float:
@@ -137,7 +171,9 @@ class AdapterTrial:
                 logits = [cut.logits_from(activations + sign * moves) for sign in (1, -1)]
                 up, down = (column.scores(one.double())[0] for one in logits)
                 rounding = ROUNDING * torch.finfo(self.dtype).eps * float(logits[0].abs().max())
-                gaps.append(_difference((slopes * cells).sum(dim=(1, 2, 3)), (up - down) / 2, rounding))
+                gaps.append(relative_gap((slopes * cells).sum(dim=(1, 2, 3)), (up - down) / 2, rounding))
+                if gaps[-1] <= self.enough:
+                    break
             worst = max(worst, min(gaps))
         return worst
 
@@ -156,7 +192,10 @@ class AdapterTrial:
             assert found.maps is not None
             return found.maps[0]  # (t, b, h, w)
 
-        cause = "rows act on each other: a mean over the batch, a softmax over dim 0, batch norm that is always in training"
+        cause = (
+            "rows act on each other: look for a mean over the batch, a softmax over dim 0, batch norm that is always in "
+            "training, rows that are sorted and not put back"
+        )
         return self._alike(maps(both), torch.cat([maps([photo]) for photo in both], dim=1), cause)
 
     def placement(self) -> Finding:
@@ -181,8 +220,11 @@ class AdapterTrial:
             return True, "not to be seen: every cell of this layer depends on all of the photo"
         for name, order in ARRANGEMENTS.items():
             if tuple(strongest[at] for at in QUARTERS) == order:
-                return False, f"{right} of 4 quarters: the grid is {name}"
-        cause = "the layer's cells are in another order than (rows, columns), or placement= is that of another preprocess"
+                return False, f"{right} of 4 quarters: the grid is {name}: turn it back, or say by layout= what its axes are"
+        cause = (
+            "the layer's cells are in another order than (rows, columns), or placement= is that of another preprocess: "
+            "leave layout= and placement= out, they are measured"
+        )
         return False, f"{right} of 4 quarters: {cause}"
 
     @property
@@ -233,8 +275,8 @@ class AdapterTrial:
 
     def _alike(self, found: Tensor, expected: Tensor, cause: str) -> Finding:
         if found.shape != expected.shape:
-            return False, f"shapes {tuple(found.shape)} and {tuple(expected.shape)}"
-        gap = _difference(found, expected)
+            return False, f"shapes {tuple(found.shape)} and {tuple(expected.shape)}, expected the same: {cause}"
+        gap = relative_gap(found, expected)
         text = f"they differ by {gap:.2g} of their spread"
         return (True, text) if gap <= self.same else (False, f"{text}: {cause}{self._randomness()}")
 
@@ -244,18 +286,9 @@ class AdapterTrial:
         if again.shape != self.inputs.pixels.shape or not torch.equal(again, self.inputs.pixels):
             return ". First of all, preprocess gives other pixels each time: leave out what draws random numbers (RandomErasing)"
         first, second = (self.model.logits(self.inputs, self.ids) for _ in range(2))
-        if _difference(first, second) <= self.same:
+        if relative_gap(first, second) <= self.same:
             return ""
         return ". First of all, it gives other logits each time: F.dropout needs training=self.training, noise an end"
-
-
-def _greedy(model: TaskAdapter, inputs: Any) -> Tensor:
-    """The model's own words, by the likeliest at each position; a model that chooses an answer has no options."""
-    try:
-        said = model.generate(inputs, beam=1)
-    except TypeError:
-        said = model.generate(inputs)
-    return said[:, : int((said != PAD).sum(dim=1)[0])]
 
 
 def _back(take: Callable[[Tensor], Tensor], activations: Tensor, cells: Tensor) -> Tensor:
@@ -264,17 +297,3 @@ def _back(take: Callable[[Tensor], Tensor], activations: Tensor, cells: Tensor) 
         leaf = activations.detach().requires_grad_()
         (moves,) = torch.autograd.grad(take(leaf), leaf, cells.to(activations))
     return moves
-
-
-def _difference(found: Tensor, expected: Tensor, rounding: float = 0.0) -> float:
-    """As a share of the spread of what is expected; what is nearly the same everywhere has its size for a spread.
-
-    `rounding` is by how much each number may differ.
-    """
-    found, expected = found.double(), expected.double()
-    real = expected.isfinite() & found.isfinite()
-    expected, found = torch.where(real, expected, 0), torch.where(real, found, 0)
-    size = float(expected.norm())
-    spread = float((expected - expected.mean()).norm()) if expected.numel() > 1 else size
-    gap = ((found - expected).abs() - rounding).clamp(min=0).norm()
-    return float(gap) / max(spread, 1e-3 * size, 1e-30)

@@ -31,11 +31,13 @@ def check_placement(stated: Placement, photo: PhotoValues, process: Callable[[Ph
     except ValueError as error:
         why = str(error).partition(",")[0]
         alike = shows(photo, pixels, stated)
-        return alike, f"not measured ({why}); the pixels {'look' if alike else 'do not look'} like that part of the photo"
+        found = f"not measured ({why}); the pixels {'look' if alike else 'do not look'} like that part of the photo"
+        return alike, found if alike else f"{found}: state by placement= what preprocess does to a photo of this size"
     width, height = measured.frame[2] - measured.frame[0], measured.frame[3] - measured.frame[1]
     sides = (width, height) * 2
     gap = max(abs(a - b) / side for a, b, side in zip(stated.frame, measured.frame, sides, strict=True))
-    return gap <= FAR, f"stated {_written(stated)}, measured {_written(measured)}"
+    found = f"stated {_written(stated)}, measured {_written(measured)}"
+    return (True, found) if gap <= FAR else (False, f"{found}: leave placement= out, or state what preprocess does")
 
 
 def check_boxes(
@@ -48,7 +50,14 @@ def check_boxes(
         return True, "not to be seen: no region depends on the photo's pixels"
     right = sum(bool(one[i] >= OWN * one.max()) for i, one in zip(tried, changes, strict=True))
     found = f"{right} of {len(tried)} boxes that were changed changed their own region"
-    return (True, found) if 2 * right >= len(tried) else (False, f"{found}: regions= gives boxes in another order or place")
+    return (
+        (True, found)
+        if 2 * right >= len(tried)
+        else (
+            False,
+            f"{found}: regions= gives boxes in another order or place: they must be those of the features, in pixels",
+        )
+    )
 
 
 def _written(placement: Placement) -> str:

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from .caption_command import caption
+from .check_command import check
 from .classify_command import classify
 from .data_commands import data
 from .evaluation_commands import evaluate
@@ -54,7 +55,7 @@ app = HelpfulTyper(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (caption, vqa, classify, models, layers, methods):
+for command in (caption, vqa, classify, models, layers, methods, check):
     app.command()(command)
 app.add_typer(train, name="train")
 app.add_typer(evaluate, name="eval")

@@ -31,6 +31,7 @@ EXAMPLES = {
     "models": ("models", "models --json"),
     "layers": ("layers nic", "layers FOLDER --json"),
     "methods": ("methods",),
+    "check": ("check my_model.py:make photo.jpg", "check nic photo.jpg --thorough --json"),
     "train captioner": (
         "train captioner --images DIR --captions captions.txt --split train.txt --dev dev.txt --out DIR",
         "train captioner --images DIR --captions captions.txt --split train.txt --dev dev.txt --out DIR --network sat",

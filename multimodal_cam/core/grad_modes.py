@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch.utils import checkpoint
 
+UNKNOWN_PLACE = "an unknown line"
 PACKAGES = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))  # frames of these are not the user's
 BLOCKS = (torch.no_grad, torch.enable_grad, torch.set_grad_enabled, torch.inference_mode)
 
@@ -102,7 +103,7 @@ def is_own_frame(frame: FrameType) -> bool:
 
 def user_place(at: FrameType | TracebackType | None) -> str:
     """`file:line` of the innermost frame of the user's own code."""
-    place = "an unknown line"
+    place = UNKNOWN_PLACE
     while isinstance(at, FrameType):
         if not at.f_code.co_filename.startswith(PACKAGES):
             return f"{at.f_code.co_filename}:{at.f_lineno}"

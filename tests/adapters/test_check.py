@@ -15,6 +15,7 @@ import multimodal_cam as mc
 from multimodal_cam.core.geometry import Placement, center_crop, squeeze
 
 WORDS = "its own words are the likeliest"
+CAUSALITY = "no position sees the token that it scores"
 HEAD = "the head is the rest of the network"
 SLOPES = "slopes are finite differences"
 BATCH = "two photos at once are each alone"
@@ -26,7 +27,7 @@ PHOTO = noise_image(0, (8, 6)).resize((64, 48))
 
 def failed(model, **options) -> list[str]:
     found = mc.check(model, PHOTO, **options)
-    assert [one.name for one in found] == [WORDS, HEAD, SLOPES, BATCH, PLACEMENT, PLACES]
+    assert [one.name for one in found] == [WORDS, CAUSALITY, HEAD, SLOPES, BATCH, PLACEMENT, PLACES]
     assert [str(one).startswith("FAILED") for one in found] == [not one.passed for one in found]
     return [one.name for one in found if not one.passed]
 
@@ -93,7 +94,7 @@ def test_a_placement_that_preprocess_does_not_have():
     wrong_one = small_captioner(preprocess=crop, placement=squeeze)
     assert failed(wrong_one) == [PLACEMENT]
     (said,) = [one.detail for one in mc.check(wrong_one, PHOTO) if one.name == PLACEMENT]
-    assert said == "stated (0.00, 0.00, 1.00, 1.00), measured (0.19, 0.10, 0.79, 0.90)"
+    assert said.startswith("stated (0.00, 0.00, 1.00, 1.00), measured (0.19, 0.10, 0.79, 0.90): leave placement= out")
     right = small_captioner(preprocess=crop, placement=functools.partial(center_crop, resize=40, crop=32))
     assert failed(right) == []
 
@@ -115,7 +116,9 @@ def test_what_an_adapter_raises_is_said():
         return right(inputs, ids)
 
     found = {one.name: one for one in mc.check(wrong(broken), PHOTO)}
-    assert (found[HEAD].passed, found[HEAD].detail) == (False, "RuntimeError: no head")
+    assert not found[HEAD].passed
+    assert found[HEAD].detail.startswith(f"RuntimeError: no head, at {__file__}:")
+    assert found[HEAD].detail.endswith("; logits(inputs, ids, activations) must run what follows the layer, for several rows")
     (only,) = mc.check(small_captioner(), PHOTO, text="an elephant")
     assert not only.passed
     assert "elephant" in only.detail
@@ -198,7 +201,7 @@ def test_an_encoder_that_gives_a_vector():
     parts = {"encoder": VectorEncoder(), "decoder": VectorDecoder()}
     model = mc.captioner(tokenizer=WORD_LIST, bos=0, eos=1, unk=2, image_size=32, max_words=8, **parts)
     found = {one.name: one for one in mc.check(model, PHOTO)}
-    assert list(found) == [WORDS, "the layer gives a grid"]
+    assert list(found) == [WORDS, CAUSALITY, "the layer gives a grid"]
     assert not found["the layer gives a grid"].passed
     assert "encoder.cnn" in found["the layer gives a grid"].detail
     assert failed(model, layer="encoder.cnn") == []
@@ -222,3 +225,114 @@ def test_no_alarm_at_networks_that_were_never_trained(seed):
     with torch.no_grad():
         squeezed[6].weight.mul_(1e-4)
     assert failed(mc.classifier(squeezed, image_size=32)) == []  # slopes in the last digits of the logits
+
+
+# ---- decoders that see what they score, progress, quick and thorough ---------------------------------------------------------
+
+
+class SeesItself(Decoder):
+    """Adds the word itself to each position."""
+
+    def forward(self, features, ids):
+        return super().forward(features, ids) + self.readout(self.embed(ids))
+
+
+class NotShifted(Decoder):
+    """Feeds `ids` where `<start>` and `ids[:, :-1]` belong."""
+
+    def forward(self, features, ids):
+        return super().forward(features, torch.cat([ids, ids[:, :1]], dim=1))[:, 1:]
+
+
+class ReadsBackwards(Decoder):
+    """An RNN that reads both ways."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = torch.nn.LSTM(16, 8, batch_first=True, bidirectional=True)
+
+    def forward(self, features, ids):
+        words = self.embed(torch.cat([torch.zeros_like(ids[:, :1]), ids[:, :-1]], dim=1))
+        later, _ = self.lstm(self.embed(ids))
+        return super().forward(features, ids) + self.readout(words + later)
+
+
+class Unmasked(Decoder):
+    """Self-attention without a causal mask."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = torch.nn.MultiheadAttention(16, 2, batch_first=True)
+
+    def forward(self, features, ids):
+        words = self.embed(torch.cat([torch.zeros_like(ids[:, :1]), ids[:, :-1]], dim=1))
+        both = torch.cat([words, self.embed(ids)], dim=1)
+        return super().forward(features, ids) + self.readout(self.attention(words, both, both)[0])
+
+
+@pytest.mark.parametrize(
+    ("decoder", "cause"),
+    [
+        (SeesItself, "its inputs are not shifted: feed it the start token and ids[:, :-1]"),
+        (NotShifted, "its inputs are not shifted: feed it the start token and ids[:, :-1]"),
+        (ReadsBackwards, "the decoder sees tokens that come later: give it a causal mask"),
+        (Unmasked, "the decoder sees tokens that come later: give it a causal mask"),
+    ],
+)
+@pytest.mark.parametrize("text", [None, "a dog runs on grass"])
+def test_a_decoder_that_sees_what_it_scores(decoder, cause, text):
+    model = small_captioner(decoder=decoder())
+    (found,) = [one for one in mc.check(model, PHOTO, text=text) if one.name == CAUSALITY]
+    assert not found.passed
+    assert cause in found.detail
+
+
+def test_a_text_of_one_word_that_is_seen():
+    assert not next(
+        one for one in mc.check(small_captioner(decoder=SeesItself()), PHOTO, text="dog") if one.name == CAUSALITY
+    ).passed
+    assert failed(small_captioner(), text="dog") == []
+
+
+def test_progress_names_each_trial_in_turn():
+    heard = []
+    found = mc.check(small_captioner(), PHOTO, progress=lambda *said: heard.append(said))
+    assert [done for done, _, _ in heard] == list(range(len(found) + 2))
+    assert {total for _, total, _ in heard} == {len(found) + 1}
+    assert [name for _, _, name in heard] == ["preprocess, generate and tokenize", *(one.name for one in found), ""]
+
+
+def test_quick_is_a_part_of_thorough():
+    lengths = []
+
+    def counted(right, inputs, ids, a):
+        lengths.append(ids.shape[1])
+        return right(inputs, ids, a)
+
+    text = "a dog runs on red grass a ball"
+    assert failed(wrong(counted), text=text) == []
+    assert max(lengths) == 6
+    quick = len(lengths)
+    lengths.clear()
+    assert failed(wrong(counted), text=text, thorough=True) == []
+    assert len(lengths) >= quick
+    assert max(lengths) == 8
+
+
+@pytest.mark.parametrize("text", [None, "a dog runs on grass"])
+def test_every_failure_says_what_to_do(text):
+    """Each fault of this file, and that its line names what the user can change."""
+    faults = [
+        wrong(lambda right, inputs, ids, a: right(inputs, ids, a).roll(1, dims=1)),
+        wrong(lambda right, inputs, ids, a: right(inputs, ids, None if a is None else a + 0.1)),
+        wrong(lambda right, inputs, ids, a: right(inputs, ids, None if a is None else (a + a.detach()) / 2)),
+        wrong(lambda right, inputs, ids, a: (lambda x: x + 0.1 * (x[:1] - x))(right(inputs, ids, a))),
+        wrong(lambda right, inputs, ids, a: right(inputs, ids, a) if a is None else 1 / 0),
+        small_captioner(decoder=SeesItself()),
+    ]
+    for model in faults:
+        lines = [one.detail for one in mc.check(model, PHOTO, text=text) if not one.passed]
+        assert lines
+        assert all(any(word in line for word in ("must", "take out", "look for", "give", "feed", "leave")) for line in lines), (
+            lines
+        )
