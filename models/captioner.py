@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .encoder import Encoder
+from .projection import projection
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class CaptionerConfig:
     width: int = 512  # of the projected cells, the embeddings and the LSTM state
     dropout: float = 0.3
     max_words: int = 20  # of a caption that is generated
+    unit_cells: bool = False  # cells of length 1, behind one more convolution
+    smoothing: int = 0  # how often cells take the mean of 3 x 3 cells
 
 
 class Captioner(nn.Module, ABC):
@@ -40,7 +43,7 @@ class Captioner(nn.Module, ABC):
         self.config = config
         d = config.width
         self.encoder = Encoder(config.encoder, config.output_stride)
-        self.project = nn.Sequential(nn.Conv2d(self.encoder.channels, d, 1), nn.ReLU())
+        self.project = projection(self.encoder.channels, d, unit_cells=config.unit_cells, smoothing=config.smoothing)
         self.embedding = nn.Embedding(config.vocabulary_size, d)
         self.readout = nn.Linear(d, config.vocabulary_size)
         self.dropout = nn.Dropout(config.dropout)

@@ -22,7 +22,8 @@ ADVICE = "bring the folder back as it was written, or train again"
 CONFIG_HASH = "config_sha256"
 ENTRIES = ("kind", "config", "vocabulary", "answers", "encoder", "training", "sha256", CONFIG_HASH)
 ENCODER_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)?")  # a network of timm; no scheme, so that nothing is fetched
-MOST = {"output_stride": 32, "image_size": 4096, "max_words": 10_000, "hops": 64}
+MOST = {"output_stride": 32, "image_size": 4096, "max_words": 10_000, "hops": 64, "smoothing": 64}
+MAY_BE_ZERO = ("smoothing",)
 WIDEST = 65_536  # of all other sizes
 
 
@@ -117,7 +118,7 @@ def _sizes(entry: JSONObject, spec: BundledModelSpec) -> Any:
             continue
         match field.type:
             case "int":
-                found[name] = entry.integer(name, 1, MOST.get(name, WIDEST))
+                found[name] = entry.integer(name, int(name not in MAY_BE_ZERO), MOST.get(name, WIDEST))
             case "float":
                 found[name] = entry.number(name, 0, 1)
             case "bool":

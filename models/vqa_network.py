@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .encoder import Encoder
 from .lstm import LSTM, tanh
+from .projection import projection
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class VQAConfig:
     hidden: int = 256  # of each of the two LSTM layers
     dropout: float = 0.5
     max_words: int = 40
+    unit_cells: bool = False  # cells of length 1, behind one more convolution
+    smoothing: int = 0  # how often cells take the mean of 3 x 3 cells
 
 
 class VQANetwork(nn.Module, ABC):
@@ -43,7 +46,7 @@ class VQANetwork(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config.encoder, config.output_stride)
-        self.project = nn.Sequential(nn.Conv2d(self.encoder.channels, config.width, 1), nn.ReLU())
+        self.project = projection(self.encoder.channels, config.width, unit_cells=config.unit_cells, smoothing=config.smoothing)
         self.embedding = nn.Embedding(config.vocabulary_size, config.embedding)
         self.lstm1 = LSTM(config.embedding, config.hidden)
         self.lstm2 = LSTM(config.hidden, config.hidden)

@@ -1,21 +1,25 @@
 """NIC, "Show and Tell: A Neural Image Caption Generator" (Vinyals, Toshev, Bengio, Erhan, CVPR 2015).
 
-    pixels -> encoder -> project (1 x 1 convolution, ReLU) -> mean over cells -> LayerNorm -> image vector
-    LSTM:  x_-1 = image vector,  x_0 = <bos>,  x_i = word i - 1;   p(word i) = softmax(readout(h_i))          eq. 10 to 12
-    with `merge`:  p(word i) = softmax(readout(h_i + sigmoid(gate(h_i)) merge(image vector)))
+    pixels -> encoder -> project (two 1 x 1 convolutions, cells of length 1) -> mean over cells = image vector v
+    LSTM:  x_-1 = LayerNorm(v),  x_0 = <bos>,  x_i = word i - 1                                               eq. 10 to 12
+    p(word i) = softmax(W h_i + b + sigmoid(g . h_i) s * (U v))
 
-The photo is one vector, the same for every word: no attention. Three things differ from the paper. Each cell is projected before
-the mean, so that the last spatial layer speaks about words and not about ImageNet classes; the readout shares its matrix with the
-word embedding (Press and Wolf, EACL 2017); and, with `merge`, the image vector enters before the readout as well, as in m-RNN
-(Mao et al., ICLR 2015): there a word's logit is the mean of what each cell says for it (`cell_words`).
+The photo is one vector, the same for every word: no attention. What differs from the paper: cells are projected before the mean,
+so that the last spatial layer speaks about words and not about ImageNet classes; W is the word embedding (Press and Wolf, EACL
+2017); and the image vector enters before the softmax as well, as in m-RNN (Mao et al., ICLR 2015). There, row w of U is the unit
+vector of word w, and `U v` the mean of its cosines with the cells: word vectors and cells are trained on each other before the
+LSTM is (`training/set_loss.py`). s is a factor for each word, the gate one number for each state.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..beam_search import SearchLimits, State, beam_search
 from ..captioner import Captioner, CaptionerConfig
@@ -25,11 +29,34 @@ from ..vocabulary import BOS
 
 @dataclass(frozen=True)
 class NICConfig(CaptionerConfig):
-    merge: bool = False  # the image vector also enters before the readout, through a gate that the LSTM's state opens
+    """No size of its own."""
+
+
+class ReadoutOfTwo(nn.Module):
+    """LSTM states and gated image vectors side by side `(..., 2 d)` -> logits `(..., v)`, a sum of one for each of the two."""
+
+    def __init__(self, from_state: nn.Linear) -> None:
+        super().__init__()
+        words, width = from_state.weight.shape
+        self.from_state = from_state
+        self.word_vectors = nn.Parameter(torch.randn(words, width) * width**-0.5)
+        self.scale = nn.Parameter(torch.full((words,), 8.0))
+
+    def forward(self, read: Tensor) -> Tensor:
+        state, image = read.chunk(2, dim=-1)
+        logits: Tensor = self.from_state(state) + self.from_image(image)
+        return logits
+
+    def from_image(self, vectors: Tensor) -> Tensor:
+        """Mean cells, or cells, `(..., d)` -> the logits that they add `(..., v)`: each word's factor times its cosine."""
+        return F.linear(vectors, F.normalize(self.word_vectors, dim=1)) * self.scale
 
 
 class NIC(Captioner):
-    """The image vector is the LSTM's first input."""
+    """The image vector is the LSTM's first input, and is read once more beside each of its states."""
+
+    tied_weights: ClassVar[Mapping[str, str]] = {"readout.from_state.weight": "embedding.weight"}
+    readout: ReadoutOfTwo  # type: ignore[assignment]
 
     def __init__(self, config: NICConfig) -> None:
         super().__init__(config)
@@ -37,47 +64,38 @@ class NIC(Captioner):
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.image_norm = nn.LayerNorm(d)
         self.input_gates, self.hidden_gates = gates(d, d)
-        self.merge = nn.Linear(d, d, bias=False) if config.merge else None
-        self.merge_gate = nn.Linear(d, d) if config.merge else None
+        self.image_gate = nn.Linear(d, 1)
+        self.readout = ReadoutOfTwo(self.readout)  # type: ignore[arg-type]
 
     def context(self, cells: Tensor) -> Tensor:
-        """Cells `(b, d, h, w)` -> the LSTM's first input `(b, d)`."""
-        vector: Tensor = self.image_norm(self.pool(cells).flatten(1))
+        """Cells `(b, d, h, w)` -> the image vector `(b, d)`, their mean."""
+        vector: Tensor = self.pool(cells).flatten(1)
         return vector
 
     def unroll(self, context: Tensor, ids: Tensor) -> tuple[Tensor, None]:
-        """Image vectors `(b, d)` and ids `(b, t)` -> the states `(b, t, d)` from which each id is read; no attention."""
+        """Image vectors `(b, d)` and ids `(b, t)` -> what each id is read from, `(b, t, 2 d)`; no attention."""
         start = torch.full_like(ids[:, :1], BOS)
         words = self.embedding(torch.cat([start, ids[:, :-1]], dim=1)) * self.config.width**0.5
         # All words in one product, apart from the image's: no gradient flows through these.
         from_words = self.input_gates(self.dropout(words))
-        hidden, memory = lstm_step(self.input_gates(self.dropout(context)), None)  # after the image alone no word is read
+        hidden, memory = self.begin(context)
         states = []
         for from_word in from_words.unbind(dim=1):
             hidden, memory = lstm_step(from_word + self.hidden_gates(hidden), memory)
             states.append(hidden)
-        return self.merged(torch.stack(states, dim=1), context[:, None]), None
+        return self.beside_image(torch.stack(states, dim=1), context[:, None]), None
 
-    def merged(self, states: Tensor, context: Tensor) -> Tensor:
-        """LSTM states and the image vector, broadcast against each other -> what words are read from."""
-        if self.merge is None or self.merge_gate is None:
-            return states
-        merged: Tensor = states + self.merge_gate(states).sigmoid() * self.merge(context)
-        return merged
+    def begin(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Hidden state and memory `(b, d)` after the image vectors `(b, d)`, before any word is read."""
+        return lstm_step(self.input_gates(self.dropout(self.image_norm(context))), None)
 
-    def cell_words(self, cells: Tensor) -> Tensor | None:
-        """Contribution of each cell to the logits through `merge`: `(b, d, h, w)` -> `(b, h w, v)`; its mean is the image's.
+    def beside_image(self, states: Tensor, context: Tensor) -> Tensor:
+        """LSTM states `(..., d)` beside the image vector, as far as the gate lets it through: `(..., 2 d)`."""
+        return torch.cat([states, self.image_gate(states).sigmoid() * context], dim=-1)
 
-        The image vector is the mean cell, normalised; each cell is scaled as its mean is.
-        """
-        if self.merge is None:
-            return None
-        flat = cells.flatten(2).transpose(1, 2)
-        variance, mean = torch.var_mean(flat.mean(dim=1, keepdim=True), dim=-1, keepdim=True, correction=0)
-        norm = self.image_norm
-        normed = (flat - mean) / (variance + norm.eps).sqrt() * norm.weight + norm.bias
-        logits: Tensor = self.readout(self.merge(normed))
-        return logits
+    def cell_words(self, cells: Tensor) -> Tensor:
+        """Logits `(b, h w, v)` that each cell `(b, d, h, w)` adds where the gate is open; the photo adds their mean."""
+        return self.readout.from_image(cells.flatten(2).transpose(1, 2))
 
     def generate(self, cells: Tensor, beam: int = 3, length_penalty: float = 0.7) -> tuple[Tensor, Tensor]:
         """Captions `(b, t)` and their log-probabilities `(b,)`: see `beam_search`."""
@@ -86,10 +104,13 @@ class NIC(Captioner):
             hidden, memory, context = state
             from_word = self.input_gates(self.embedding(words) * self.config.width**0.5)
             hidden, memory = lstm_step(from_word + self.hidden_gates(hidden), memory)
-            return self.readout(self.merged(hidden, context)).log_softmax(-1), (hidden, memory, context)
+            return self.readout(self.beside_image(hidden, context)).log_softmax(-1), (hidden, memory, context)
 
         context = self.context(cells)
-        start = lstm_step(self.input_gates(context), None)
         return beam_search(
-            next_log_probs, (*start, context), SearchLimits(self.config.max_words), beam=beam, length_penalty=length_penalty
+            next_log_probs,
+            (*self.begin(context), context),
+            SearchLimits(self.config.max_words),
+            beam=beam,
+            length_penalty=length_penalty,
         )

@@ -12,5 +12,4 @@ SPEC = BundledModelSpec(
     config=NICConfig,
     adapter="multimodal_cam.adapters.bundled:NICAdapter",
     folder=Path(__file__).parent,
-    config_options=("merge",),
 )

@@ -1,4 +1,4 @@
-"""Losses of captioners: likelihood, attention penalty, and auxiliary losses of the words of a photo's captions."""
+"""Losses of captioners: likelihood, attention penalty, and losses of the words of a photo's captions."""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
 """Training of the bundled captioners: `nic`, and its twin with attention, `sat`.
 
 Recipe: maximum likelihood over all captions (AdamW, warm-up, cosine schedule), dropout, horizontal flips (except where a caption
-says left or right), crops of the cached grid, fine-tuning of the encoder's tail at a lower rate after a few epochs, and an
-exponential moving average of the weights (Polyak and Juditsky, 1992) as the result. Auxiliary losses predict the words of all
-captions of a photo, from a mixture over its cells (`cell_loss`) or from the mean cell (`bag_loss`). They read cells through
-`merge` where the network has it, else through a linear layer that is discarded after training.
+says left or right), crops of the cached grid, and an exponential moving average of the weights (Polyak and Juditsky, 1992) as
+the result. The cells of `nic` are trained before (`cell_training`) and stay; those of `sat` learn along, with an auxiliary loss
+that predicts the words of all captions of a photo from a mixture over its cells (`cell_loss`), through a linear layer that is
+discarded after training.
 
 Frozen parts run once and their outputs are cached: the encoder's trunk, or the whole encoder if it comes from another captioner.
+A tail that is not frozen is fine-tuned at a lower rate after a few epochs.
 """
 
 from __future__ import annotations
@@ -14,21 +15,22 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...core.images import load_image
-from ...extras import needed_by
 from ..bundle import load_model, model_folder, save_model, specs_of_task
 from ..captioner import Captioner
 from ..encoder import load_imagenet, to_pixels
-from ..vocabulary import EOS, SPECIALS, Vocabulary, split_words
-from .caption_losses import bag_loss, caption_loss, cell_loss, word_shares
+from ..nic.network import NIC
+from ..vocabulary import Vocabulary
+from .caption_corpus import CaptionCorpus, batches, content_words
+from .caption_losses import caption_loss, cell_loss, word_shares
+from .cell_training import CellOptions, train_cells
 from .feature_cache import Progress, cache_features
 from .training_folder import in_training_folder
 from .training_run import (
@@ -44,61 +46,33 @@ from .training_run import (
 
 NETWORKS = specs_of_task("captioning")  # what `train captioner --network` takes
 MEASURED = 500  # training photos that the mean cell is estimated from
+CELLS = "cells"  # folder of the checkpoint of their training
 CAPTIONS_KEPT = 32  # captions of so many dev photos, saved for tests of the weights file
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    epochs: int = 11
+    epochs: int = 6
     batch_size: int = 20  # photos, each with all its captions
     learning_rate: float = 1e-3
     tail_rate: float = 1e-4  # learning rate of the encoder's tail
     tail_from: int = 2  # epochs before the tail is unfrozen
     weight_decay: float = 0.01
-    dropout: float = 0.3
-    cell_weight: float = 0.5  # weight of `cell_loss`
-    bag_weight: float = 0.0  # weight of `bag_loss`
-    merge: bool = True  # whether nic's image vector also enters before the readout
+    dropout: float = 0.4
+    cells: CellOptions = field(default_factory=CellOptions)  # of nic, before all else
+    cell_weight: float = 0.5  # weight of `cell_loss`, without cells that are trained before
     average: float = 0.998  # decay of the moving average, a step
     min_count: int = 5
     width: int = 512
+    train_size: int = 320  # input pixels
     train_stride: int = 32
-    stride: int = 16  # of the saved network; the weights are the same
-    size: int = 320  # input pixels of the saved network; training uses 224
+    size: int = 448  # of the saved network, as the two that follow; the weights are the same
+    stride: int = 16
+    smoothing: int = 4
     encoder: str = "tf_efficientnet_lite0"  # name in timm, with ImageNet weights, or a captioner whose encoder is reused
     network: str = "nic"
     attention_weight: float = 1.0  # weight of the doubly stochastic penalty (Xu et al.), with attention only
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class CaptionCorpus:
-    """Cached trunk features of the photos of one split, and the ids of their captions with the end token."""
-
-    features: np.ndarray  # (photos, views, c, h, w) float16; view 1 is mirrored
-    captions: list[list[list[int]]]
-    mirrors: list[bool]  # whether the captions still hold for the mirrored photo
-
-    @classmethod
-    def build(cls, features: np.ndarray, texts: Sequence[list[str]], vocabulary: Vocabulary, longest: int) -> CaptionCorpus:
-        words = [[split_words(text)[:longest] for text in photo] for photo in texts]
-        captions = [[[*vocabulary.encode(caption), EOS] for caption in photo] for photo in words]
-        mirrors = [not any({"left", "right"} & set(caption) for caption in photo) for photo in words]
-        return cls(features, captions, mirrors)
-
-
-def batches(corpus: CaptionCorpus, options: TrainingOptions, epoch: int) -> Iterator[tuple[Tensor, list[list[list[int]]]]]:
-    """Yield shuffled, mirrored and cropped features `(b, c, h, w)` with captions; deterministic for a seed and an epoch."""
-    rng = np.random.default_rng((options.seed, epoch))
-    order = rng.permutation(len(corpus.captions))
-    for start in range(0, len(order), options.batch_size):
-        chosen = order[start : start + options.batch_size]
-        views = [int(corpus.mirrors[i] and rng.random() < 0.5) for i in chosen]
-        features = torch.from_numpy(np.stack([corpus.features[i, v] for i, v in zip(chosen, views, strict=True)]))
-        side = features.shape[-1]
-        window = side if rng.random() < 0.5 else int(rng.integers(round(0.75 * side), side + 1))
-        top, left = rng.integers(side - window + 1, size=2)
-        yield features[..., top : top + window, left : left + window].float(), [corpus.captions[i] for i in chosen]
 
 
 @torch.no_grad()
@@ -117,35 +91,34 @@ def dev_loss(model: Captioner, tail: nn.Module, corpus: CaptionCorpus, device: t
 def train_epoch(
     run: TrainingRun,
     tail: nn.Module,
-    bag: nn.Linear,
-    content: Tensor,
+    words: tuple[nn.Linear, Tensor],
     train: CaptionCorpus,
     number: int,
-    device: torch.device,
     progress: Progress,
 ) -> float:
-    """Train for one epoch; returns the mean loss in nats a token. `tail`: the encoder behind the cached features."""
+    """Train for one epoch; returns the mean loss in nats a token.
+
+    Args:
+        tail: The encoder behind the cached features.
+        words: Layer through which cells predict words, and the mask of words that they predict; nic needs neither.
+    """
     model, options = run.model, run.options
     assert isinstance(model, Captioner)
+    (bag, content), aligned = words, isinstance(model, NIC)
     model.train()
     model.encoder.eval()  # ImageNet's batch statistics stay
-    tuned = number >= options.tail_from
-    model.encoder.requires_grad_(False)
-    tail.requires_grad_(tuned)
+    tuned = number >= options.tail_from and not aligned
+    freeze(model, tail, tuned)
     total, tokens, steps = 0.0, 0, math.ceil(len(train.captions) / options.batch_size)
-    for step, (features, captions) in enumerate(batches(train, options, number)):
+    for step, batch in enumerate(batches(train, options.batch_size, (options.seed, number))):
+        captions = [train.captions[i] for i in batch.chosen]
         with torch.set_grad_enabled(tuned):
-            encoded = tail(features.to(device))
+            encoded = tail(batch.features.to(content.device))
         cells = model.project(encoded)
         loss, count, penalty = caption_loss(model, cells, captions)
         objective = loss / count + options.attention_weight * penalty
-        if options.bag_weight:
-            words = torch.arange(len(content), device=device) >= len(SPECIALS)
-            objective = objective + options.bag_weight * bag_loss(bag(cells.mean(dim=(2, 3))), word_shares(captions, words))
-        if options.cell_weight:
-            logits = model.cell_words(cells)
-            if logits is None:
-                logits = bag(cells.flatten(2).transpose(1, 2))
+        if options.cell_weight and not aligned:
+            logits = bag(cells.flatten(2).transpose(1, 2))
             objective = objective + options.cell_weight * cell_loss(logits, word_shares(captions, content), content)
         run.step(objective)
         total, tokens = total + run.finite_loss(loss), tokens + count
@@ -153,13 +126,27 @@ def train_epoch(
     return total / tokens
 
 
+def freeze(model: Captioner, tail: nn.Module, tuned: bool) -> None:
+    """Freeze what is not trained: the encoder but for a `tuned` tail, and cells and word vectors that were trained before."""
+    model.encoder.requires_grad_(False)
+    tail.requires_grad_(tuned)
+    if isinstance(model, NIC):
+        model.project.requires_grad_(False)
+        model.readout.word_vectors.requires_grad_(False)
+
+
 def parameter_groups(model: Captioner, tail: nn.Module, bag: nn.Linear, options: TrainingOptions) -> list[dict[str, Any]]:
-    """Optimiser groups: the head at the full learning rate, the encoder's tail at its own; the trunk stays frozen."""
-    encoder = {id(p) for p in model.encoder.parameters()}
-    head = [p for p in model.parameters() if id(p) not in encoder]
+    """Optimiser groups: the head at the full learning rate, the encoder's tail at its own; the trunk stays frozen.
+
+    Factors of words, which are near 10, move at ten times the rate of weights, which are near 0.
+    """
+    factors = [model.readout.scale] if isinstance(model, NIC) else []
+    apart = {id(p) for p in (*model.encoder.parameters(), *factors)}
+    head = [p for p in model.parameters() if id(p) not in apart]
     return [
         {"params": [*head, *bag.parameters()], "lr": options.learning_rate},
         {"params": list(tail.parameters()), "lr": options.tail_rate},
+        {"params": factors, "lr": 10 * options.learning_rate, "weight_decay": 0.0},
     ]
 
 
@@ -188,6 +175,7 @@ def train_captioner(
     refuse_wordless(vocabulary, options.min_count)
     if not is_finished(out, options):
         _train(images, captions, (train, dev), out, vocabulary, options, device, progress)
+    discard_checkpoint(out / CELLS)
     discard_checkpoint(out)
     return out
 
@@ -213,12 +201,17 @@ def _train(
     tail = model.encoder.tail if lender is None else nn.Identity()
 
     def corpus(names: Sequence[str], views: int) -> CaptionCorpus:
-        paths = [images / name for name in names]
+        paths, texts = [images / name for name in names], [captions[n] for n in names]
         features = cache_features(frozen, paths, out / "cache", size=config.image_size, views=views, progress=progress)
-        return CaptionCorpus.build(features, [captions[n] for n in names], vocabulary, config.max_words)
+        return CaptionCorpus.build(features, texts, vocabulary, config.max_words, phrases=isinstance(model, NIC))
 
     train_corpus, dev_corpus = corpus(train, 2), corpus(dev, 1)
     bag = nn.Linear(options.width, len(vocabulary)).to(device)
+    history: dict[str, Any] = {}
+    if isinstance(model, NIC):
+        history["cells_history"] = train_cells(
+            model, tail, (train_corpus, dev_corpus), content, options.cells, out / CELLS, progress
+        )
     steps = math.ceil(len(train) / options.batch_size)
     run = TrainingRun(model, options, steps, parameter_groups(model, tail, bag, options), {"bag": bag})
     averaged = type(model)(config).to(device)
@@ -228,11 +221,11 @@ def _train(
         averaged.load_state_dict(run.average)
         return {"dev": dev_loss(averaged, averaged_tail, dev_corpus, device)}
 
-    run.train(out, lambda number: train_epoch(run, tail, bag, content, train_corpus, number, device, progress), measure, progress)
+    run.train(out, lambda number: train_epoch(run, tail, (bag, content), train_corpus, number, progress), measure, progress)
     final = averaged_network(run, model, [images / name for name in train[:: math.ceil(len(train) / MEASURED)]])
     said = {name: caption(final, images / name, vocabulary) for name in dev[:CAPTIONS_KEPT]}
     (out / "captions.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
-    trained = asdict(options) | {"history": run.history}
+    trained = asdict(options) | history | {"history": run.history}
     save_model(final, vocabulary, out, training=trained, encoder=None if lender is None else options.encoder)
 
 
@@ -241,7 +234,16 @@ def new_network(options: TrainingOptions, lender: Captioner | None, words: int) 
     spec = NETWORKS[options.network]
     timm_name = lender.config.encoder if lender is not None else options.encoder
     own_options = {name: getattr(options, name) for name in spec.config_options}
-    config = spec.config(words, timm_name, options.train_stride, width=options.width, dropout=options.dropout, **own_options)
+    config = spec.config(
+        words,
+        timm_name,
+        options.train_stride,
+        options.train_size,
+        width=options.width,
+        dropout=options.dropout,
+        unit_cells=options.network == "nic",
+        **own_options,
+    )
     model = spec.network(config)
     assert isinstance(model, Captioner)
     if lender is None:
@@ -254,21 +256,12 @@ def new_network(options: TrainingOptions, lender: Captioner | None, words: int) 
 def averaged_network(run: TrainingRun, model: Captioner, photos: Sequence[Path]) -> Captioner:
     """Network to save: averaged weights, stride and image size of inference, and the mean cell of `photos` as the baseline."""
     options = run.options
-    config = replace(model.config, output_stride=options.stride, image_size=options.size)
+    config = replace(model.config, output_stride=options.stride, image_size=options.size, smoothing=options.smoothing)
     final = type(model)(config).to(model.baseline.device).eval()
     final.load_state_dict(run.average)
     final.baseline.copy_(mean_cell(cells_of(final, photos)))
     round_to_half(final)
     return final
-
-
-def content_words(vocabulary: Vocabulary) -> Tensor:
-    """Mask `(v,)` of the words that may name something on a photo: all but spaCy's stop words."""
-    with needed_by("training a captioner", "spacy", extra="train"):
-        import spacy
-
-    silent = {*SPECIALS, *spacy.blank("en").Defaults.stop_words}
-    return torch.tensor([word not in silent for word in vocabulary.words])
 
 
 @torch.no_grad()

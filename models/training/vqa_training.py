@@ -59,9 +59,12 @@ class VQAOptions:
     width: int = 512
     embedding: int = 256
     hidden: int = 256
+    train_size: int = 320  # input pixels
     train_stride: int = 32
-    stride: int = 16  # of the saved network; the weights are the same
-    encoder: str = "nic"  # captioner whose encoder is reused
+    size: int = 448  # of the saved network, as the two that follow; the weights are the same
+    stride: int = 16
+    smoothing: int = 4
+    encoder: str = "nic"  # captioner whose encoder and cells are reused
     network: str = "lstm-q"
     seed: int = 0
 
@@ -223,7 +226,7 @@ def _train(
         return dev_measures(averaged, dev_corpus, device)
 
     run.train(out, lambda number: train_epoch(run, train_corpus, number, device, progress), measure, progress)
-    final = averaged_network(run, model, train_corpus, options.stride)
+    final = averaged_network(run, model, train_corpus)
     said = [answer(final, images, questions[0], vocabulary, answers) for questions in list(photos["dev"].values())[:ANSWERS_KEPT]]
     (out / "answers.json").write_text(json.dumps(said, indent=1), encoding="utf-8")
     trained = asdict(options) | {"history": run.history}
@@ -231,7 +234,7 @@ def _train(
 
 
 def new_network(options: VQAOptions, lender: Captioner, words: int, answers: int) -> VQANetwork:
-    """Untrained network with the lender's frozen encoder and, if the shapes agree, a copy of its projection of the cells."""
+    """Untrained network with the lender's frozen encoder and, if the widths agree, a copy of its projection of the cells."""
     spec = NETWORKS[options.network]
     own_options = {name: getattr(options, name) for name in spec.config_options}
     config = spec.config(
@@ -239,26 +242,29 @@ def new_network(options: VQAOptions, lender: Captioner, words: int, answers: int
         answers,
         lender.config.encoder,
         options.train_stride,
-        lender.config.image_size,
+        options.train_size,
         options.width,
         options.embedding,
         options.hidden,
         options.dropout,
+        unit_cells=lender.config.unit_cells,
         **own_options,
     )
     model = spec.network(config)
     assert isinstance(model, VQANetwork)
     model.encoder.load_state_dict(lender.encoder.state_dict())
     model.encoder.requires_grad_(False)
-    if model.project[0].weight.shape == lender.project[0].weight.shape:
+    if model.config.width == lender.config.width:
         model.project.load_state_dict(lender.project.state_dict())
+        model.project.requires_grad_(not lender.config.unit_cells)  # cells that know words from places stay as they are
     return model
 
 
-def averaged_network(run: TrainingRun, model: VQANetwork, corpus: QuestionCorpus, stride: int) -> VQANetwork:
-    """Network to save: averaged weights, the encoder at `stride`, baselines from the training photos and questions."""
-    device = model.baseline.device
-    final = type(model)(replace(model.config, output_stride=stride)).to(device).eval()
+def averaged_network(run: TrainingRun, model: VQANetwork, corpus: QuestionCorpus) -> VQANetwork:
+    """Network to save: averaged weights, sizes of inference, baselines from the training photos and questions."""
+    device, options = model.baseline.device, run.options
+    config = replace(model.config, output_stride=options.stride, image_size=options.size, smoothing=options.smoothing)
+    final = type(model)(config).to(device).eval()
     final.load_state_dict(run.average)
     final.baseline.copy_(mean_cell(cells_of(final, corpus, device)))
     final.no_question.copy_(mean_question(final, corpus, device))

@@ -12,15 +12,16 @@ from multimodal_cam.adapters.bundled import NICAdapter
 from multimodal_cam.models.bundle import load_model, save_model
 from multimodal_cam.models.encoder import Encoder, load_imagenet, to_pixels
 from multimodal_cam.models.nic.network import NIC, NICConfig
+from multimodal_cam.models.projection import projection
 from multimodal_cam.models.vocabulary import BOS, EOS, UNK, Vocabulary, split_words
 
 WORDS = ("a", "dog", "runs", "on", "grass")
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["image first", "image first and merged"])
+@pytest.fixture(scope="module", params=[False, True], ids=["cells of any length", "unit cells, smoothed"])
 def network(request):
     torch.manual_seed(0)
-    model = NIC(NICConfig(8, width=32, max_words=4, merge=request.param)).eval()
+    model = NIC(NICConfig(8, width=32, max_words=4, unit_cells=request.param, smoothing=2 * request.param)).eval()
     with torch.no_grad():
         model.embedding.weight.mul_(8)
         model.baseline.uniform_(0, 1)
@@ -49,18 +50,38 @@ def test_the_written_out_lstm_is_pytorchs(network, cells):
         ids = torch.tensor([[3, 4, 5]] * 3)
         words = network.embedding(torch.tensor([[BOS, 3, 4]] * 3)) * d**0.5
         image = network.context(cells)
-        expected, _ = fused(torch.cat([image[:, None], words], dim=1))
-        expected = network.merged(expected[:, 1:], image[:, None])
+        expected, _ = fused(torch.cat([network.image_norm(image)[:, None], words], dim=1))
+        expected = network.beside_image(expected[:, 1:], image[:, None])
         torch.testing.assert_close(network.unroll(image, ids)[0], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_what_cells_add_to_the_words_is_shared_out_exactly(cells):
-    torch.manual_seed(0)
-    network = NIC(NICConfig(8, width=32, merge=True)).eval()
+def test_what_cells_add_to_the_words_is_shared_out_exactly(network, cells):
     with torch.no_grad():
         logits = network.cell_words(cells)
-        torch.testing.assert_close(logits.mean(dim=1), network.readout(network.merge(network.context(cells))))
+        torch.testing.assert_close(logits.mean(dim=1), network.readout.from_image(network.context(cells)))
     assert logits.shape == (3, 49, 8)
+
+
+def test_a_word_is_read_from_the_state_and_from_its_cosines_with_the_cells(network, cells):
+    with torch.no_grad():
+        image = network.context(cells)
+        states = network.unroll(image, torch.tensor([[3, 4]] * 3))[0][:, 1, :32]
+        gate = torch.sigmoid(states @ network.image_gate.weight[0] + network.image_gate.bias)
+        vector = network.readout.word_vectors[5]
+        by_hand = states @ network.embedding.weight[5] + network.readout.from_state.bias[5]
+        by_hand += gate * network.readout.scale[5] * (image @ vector / vector.norm())
+        torch.testing.assert_close(network.decode(cells, torch.tensor([[3, 4]] * 3))[:, 1, 5], by_hand)
+
+
+def test_unit_cells_and_the_mean_of_their_neighbourhood():
+    features = torch.randn(1, 6, 3, 3, generator=torch.Generator().manual_seed(0))
+    plain = projection(6, 4, unit_cells=True, smoothing=0)
+    torch.testing.assert_close(plain(features).norm(dim=1), torch.ones(1, 3, 3))
+    once = projection(6, 4, unit_cells=True, smoothing=1)
+    once.load_state_dict(plain.state_dict())  # smoothing has no weights
+    cells = plain(features)
+    torch.testing.assert_close(once(features)[..., 1, 1], cells.mean(dim=(2, 3)))
+    torch.testing.assert_close(once(features)[..., 0, 0], cells[..., :2, :2].mean(dim=(2, 3)))  # nothing is padded
 
 
 def sequence_score(network, cells, words, end=True):
@@ -100,9 +121,9 @@ def test_generation_agrees_with_teacher_forcing(network, cells, beam):
 
 def test_unk_is_never_said(network, cells):
     with torch.no_grad():
-        network.readout.bias[UNK] += 100
+        network.readout.from_state.bias[UNK] += 100
         ids, _ = network.generate(cells)
-        network.readout.bias[UNK] -= 100
+        network.readout.from_state.bias[UNK] -= 100
     assert UNK not in ids
     assert (ids >= 0).any(dim=1).all()
 
@@ -169,7 +190,7 @@ def test_saved_weights_speak_alike(tmp_path, network):
     assert json.loads((tmp_path / "config.json").read_text())["sha256"] == digest
     for key, value in half.state_dict().items():
         assert torch.equal(value, again.state_dict()[key])
-    assert again.readout.weight is again.embedding.weight
+    assert again.readout.from_state.weight is again.embedding.weight
     assert not again.training
 
 

@@ -18,19 +18,26 @@ from networks import noise_image
 
 from multimodal_cam.data.readers.caption_file import read_captions, read_split
 from multimodal_cam.models.bundle import load_model
+from multimodal_cam.models.training.caption_corpus import CaptionCorpus, batches, content_words
 from multimodal_cam.models.training.caption_losses import bag_loss, cell_loss, word_shares
-from multimodal_cam.models.training.captioner_training import (
-    CaptionCorpus,
-    TrainingOptions,
-    batches,
-    content_words,
-    train_captioner,
-)
+from multimodal_cam.models.training.captioner_training import TrainingOptions, train_captioner
+from multimodal_cam.models.training.cell_training import CellOptions
 from multimodal_cam.models.training.feature_cache import cache_features
 from multimodal_cam.models.training.training_run import pad
 from multimodal_cam.models.vocabulary import EOS, Vocabulary
 
-TINY = TrainingOptions(epochs=3, batch_size=2, min_count=1, width=16, tail_from=1, train_stride=32, stride=32)
+TINY = TrainingOptions(
+    epochs=3,
+    batch_size=2,
+    cells=CellOptions(epochs=2, batch_size=2),
+    min_count=1,
+    width=16,
+    tail_from=1,
+    train_size=224,
+    size=224,
+    stride=32,
+    smoothing=1,
+)
 
 
 def write_dataset(folder: Path, photos: int = 6) -> None:
@@ -153,16 +160,17 @@ def test_photos_are_mirrored_only_where_the_captions_allow():
     vocabulary = Vocabulary.from_captions(["a dog runs left right"], min_count=1)
     features = np.stack([np.full((2, 1, 4, 4), 0.0), np.full((2, 1, 4, 4), 0.0)]).astype(np.float16)
     features[:, 1] = 1
-    corpus = CaptionCorpus.build(features, [["a dog runs"], ["a dog runs left"]], vocabulary, longest=2)
+    texts = [["a dog runs"], ["a dog runs left"]]
+    corpus = CaptionCorpus.build(features, texts, vocabulary, longest=2, phrases=False)
     assert corpus.mirrors == [True, True]  # cut after two words, the second caption no longer says left
-    corpus = CaptionCorpus.build(features, [["a dog runs"], ["a dog runs left"]], vocabulary, longest=20)
+    corpus = CaptionCorpus.build(features, texts, vocabulary, longest=20, phrases=False)
     assert corpus.mirrors == [True, False]
     assert corpus.captions[0][0][-1] == EOS
     seen = {False: set(), True: set()}
     for epoch in range(20):
-        for batch, captions in batches(corpus, TINY, epoch):
-            for photo, words in zip(batch, captions, strict=True):
-                seen[len(words[0]) == 5].add(float(photo.max()))
+        for batch in batches(corpus, size=2, seed=(0, epoch)):
+            for photo, i in zip(batch.features, batch.chosen, strict=True):
+                seen[i == 1].add(float(photo.max()))
     assert seen == {False: {0.0, 1.0}, True: {0.0}}
 
 
