@@ -255,6 +255,8 @@ def test_every_page_leads_back_to_the_index() -> None:
     assert run("classify", "photos", "--model", "test_cli_classify:tiny", "--out", "out").exit_code == 0
     assert 'href="00/index.html"' in Path("out", "index.html").read_text()
     assert 'href="../index.html"' in Path("out", "00", "index.html").read_text()
+    entries = Path("out", "index-entries.js").read_text()
+    assert all(f'["{folder}",' in entries for folder in ("00", "01"))
 
 
 @pytest.mark.slow
