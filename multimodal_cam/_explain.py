@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeGuard, Unpack, overload
 
 from torch import nn
 
@@ -44,8 +44,8 @@ class GenerationOptions(TypedDict, total=False):
     max_length: int
 
 
-class ExplainOptions(GenerationOptions, total=False):
-    """The options of `explain` beside `text` and `question`, for type checkers and editors."""
+class ExplainedOptions(GenerationOptions, total=False):
+    """The options of `explain` beside `text`, `question` and `on_error`, for type checkers and editors."""
 
     instead_of: str | Mapping[str, str] | None
     counterfactual: bool
@@ -56,6 +56,11 @@ class ExplainOptions(GenerationOptions, total=False):
     unknown: Unknown
     batch_size: int
     progress: bool
+
+
+class ExplainOptions(ExplainedOptions, total=False):
+    """Those and `on_error`: who skips what fails gets a `Failure` in its place, as the overloads of `explain` say."""
+
     on_error: OnError
 
 
@@ -66,7 +71,8 @@ def explain(
     *,
     text: str | Sequence[str] | None = None,
     question: str | Sequence[str] | None = None,
-    **options: Unpack[ExplainOptions],
+    on_error: Literal["raise"] = "raise",
+    **options: Unpack[ExplainedOptions],
 ) -> list[Explanation]: ...
 @overload
 def explain(
@@ -75,7 +81,8 @@ def explain(
     *,
     text: str | Sequence[str] | None = None,
     question: list[str] | tuple[str, ...],
-    **options: Unpack[ExplainOptions],
+    on_error: Literal["raise"] = "raise",
+    **options: Unpack[ExplainedOptions],
 ) -> list[Explanation]: ...
 @overload
 def explain(
@@ -84,7 +91,8 @@ def explain(
     *,
     text: list[str] | tuple[str, ...],
     question: str | None = None,
-    **options: Unpack[ExplainOptions],
+    on_error: Literal["raise"] = "raise",
+    **options: Unpack[ExplainedOptions],
 ) -> list[Explanation]: ...
 @overload
 def explain(
@@ -93,8 +101,45 @@ def explain(
     *,
     text: str | None = None,
     question: str | None = None,
-    **options: Unpack[ExplainOptions],
+    on_error: Literal["raise"] = "raise",
+    **options: Unpack[ExplainedOptions],
 ) -> Explanation: ...
+@overload
+def explain(
+    model: TaskAdapter,
+    images: list[Any] | tuple[Any, ...],
+    *,
+    text: str | Sequence[str] | None = None,
+    question: str | Sequence[str] | None = None,
+    **options: Unpack[ExplainOptions],
+) -> list[Explanation | Failure]: ...
+@overload
+def explain(
+    model: TaskAdapter,
+    images: ImageSource,
+    *,
+    text: str | Sequence[str] | None = None,
+    question: list[str] | tuple[str, ...],
+    **options: Unpack[ExplainOptions],
+) -> list[Explanation | Failure]: ...
+@overload
+def explain(
+    model: TaskAdapter,
+    images: ImageSource,
+    *,
+    text: list[str] | tuple[str, ...],
+    question: str | None = None,
+    **options: Unpack[ExplainOptions],
+) -> list[Explanation | Failure]: ...
+@overload
+def explain(
+    model: TaskAdapter,
+    images: ImageSource,
+    *,
+    text: str | None = None,
+    question: str | None = None,
+    **options: Unpack[ExplainOptions],
+) -> Explanation | Failure: ...
 def explain(
     model: TaskAdapter,
     images: ImageSource | Sequence[ImageSource],
@@ -140,7 +185,8 @@ def explain(
             random state is put back afterwards, so a sampled text differs only after another `torch.manual_seed`.
 
     Returns:
-        An `Explanation` for one image, a list for a list of images, questions or texts.
+        An `Explanation` for one image, a list for a list of images, questions or texts; with `on_error="skip"` a `Failure` may
+        stand in the place of each.
 
     Raises:
         TypeError, ValueError: Bad input, or a layer that the text does not depend on.
