@@ -170,14 +170,16 @@ def explain(
             `{"dog": "cat"}` does so for a word of a caption, at its place; other words are contrasted with their likeliest rival.
         counterfactual: Reverses the score's sign: what speaks against the words (Selvaraju et al., IJCV 2020, sec. 3.3).
         method: A name of `METHODS` (`attention` for models that have it) or a function
-            `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`; the model's default for None.
+            `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`; the model's default for None. Maps by methods of
+            pixels (`gradient`, `guided_backprop`, `guided_grad_cam`, ...) are as large as the pixels that the network takes.
         score: A name of `SCORES` or a function `(logits (b, t, v), ids (b, t)) -> (b, t)` whose value at a position depends on
             the logits there only; the model's default for None.
         layer: A module of the model or its dotted name; the backbone's last spatial layer for None.
         n_steps: Steps of the path of `evidence`, exactly so many. None takes 16, and 48 or 144 for a word whose map misses the
-            change of its score by more than 2 % of it, or by more than .02; `provenance["n_steps_added"]` then names it.
+            change of its score by more than 2 % of it, or by more than .02; `provenance["n_steps_added"]` then names it. Also
+            the steps of `pixel_integrated_gradients` and the noisy copies of `smooth_grad`, 16 for None.
         unknown: `"unk"` feeds words outside the vocabulary as `<unk>` and gives them NaN maps; `"error"` refuses them.
-        batch_size: Rows that run together.
+        batch_size: Rows that run together; by methods of pixels four at most.
         progress: Shows a progress bar on stderr.
         on_error: With `"skip"`, a photo that fails leaves a `Failure` in its place.
         generation: Options of the model's decoder: `beam=` and `length_penalty=` of captioners, ours and yours (`beam=1`, greedy,
@@ -237,6 +239,8 @@ def _resolve_request(
     module, name = resolve_layer(model, layer)
     if spec.kind == "attention" and module is not model.layer:
         raise ValueError(f"attention is over the grid of {resolve_layer(model, None)[1]!r}: leave layer={name!r} out")
+    if layer is not None and not spec.uses_layer:
+        raise ValueError(f"{spec.name} is of the photo's pixels, not of a layer: leave layer={name!r} out")
     steps = AttributionRequest.n_steps if n_steps is None else n_steps
     return AttributionRequest(module, name, spec, scored, steps, counterfactual, model.n_alternatives, n_steps is None)
 

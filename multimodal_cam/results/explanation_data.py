@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..core.geometry import Placement, place
 from ..core.spans import Span, WordError, find, join, noun_phrases
-from .records import QuestionWord, Scale, SpanExplanation
+from .records import PixelMaps, QuestionWord, Scale, SpanExplanation
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,7 +27,8 @@ class ExplanationData:
 
     `tokens` are the model's, `words` the runs of tokens that a person reads. `token_maps` `(t, h, w)` are raw and signed; a
     method that is not linear in the gradients has none, its maps of words, phrases and the whole text are in `span_maps`.
-    Where a network reads regions, `(h, w)` is `(r, 1)`: a value for each of `boxes`.
+    Where a network reads regions, `(h, w)` is `(r, 1)`: a value for each of `boxes`. Methods of pixels have maps of
+    the pixels that the network takes, `(H, W)`, with `pixel_maps` by channel.
     All other `token_*` are `(t,)`. `token_changes` is the change of the explained score from no photo to the photo, for
     `evidence` only.
 
@@ -67,6 +68,7 @@ class ExplanationData:
     instead_of: Mapping[str, str] = field(default_factory=dict)
     counterfactual: bool = False
     parsed_phrases: tuple[Span, ...] | None = None
+    pixel_maps: PixelMaps | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -164,7 +166,14 @@ class ExplanationData:
             reliance=self._sum(self.token_reliance, span),
             completeness=gap,
             unplaced=unplaced,
+            pixels=self._pixels(span),
         )
+
+    def _pixels(self, span: Span) -> Tensor | None:
+        if self.pixel_maps is None:
+            return None
+        tokens = self.pixel_maps.tokens
+        return self.pixel_maps.spans[span.start, span.stop] if tokens is None else self._known_sum(tokens, span)
 
     def phrases(self) -> list[SpanExplanation]:
         """The noun phrases of the text (spaCy), in order."""
@@ -239,6 +248,7 @@ class ExplanationData:
         if index == 0:
             return self.part(self.words[0])
         maps, scores, log_probs = self.alternative_maps, self.alternative_scores, self.alternative_log_probs
+        pixels = None if self.pixel_maps is None else self.pixel_maps.alternatives
         assert maps is not None and scores is not None and log_probs is not None  # noqa: PT018
         return SpanExplanation(
             span=Span(self._answer_texts[index], 0, 1),
@@ -248,6 +258,7 @@ class ExplanationData:
             reliance=math.nan,
             completeness=None,
             unplaced=math.nan,
+            pixels=None if pixels is None else pixels[0, index - 1],
         )
 
     @property

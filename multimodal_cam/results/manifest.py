@@ -14,10 +14,12 @@ from ..core.geometry import Placement
 from ..core.json_object import JSONObject
 from ..core.spans import Span
 from .explanation_data import ExplanationData
+from .records import PixelMaps
 
 FORMAT = 1
 NAMES = ("model", "method", "score", "unit", "layer")  # strings that the manifest stores unchanged
-TENSORS = {  # axes: tokens, alternatives, question's tokens, spans, rows and columns of the grid
+PIXEL_TENSORS = {"token_pixels": "tchw", "span_pixels": "schw", "alternative_pixels": "tachw"}
+TENSORS = {  # axes: tokens, alternatives, question's tokens, spans, rows and columns of the grid or pixels, channels
     "token_maps": "thw",
     "token_scores": "t",
     "token_log_probs": "t",
@@ -29,6 +31,7 @@ TENSORS = {  # axes: tokens, alternatives, question's tokens, spans, rows and co
     "alternative_scores": "ta",
     "alternative_maps": "tahw",
     "span_maps": "shw",
+    **PIXEL_TENSORS,
 }
 NEEDED = ("token_scores", "token_log_probs", "token_reliance")
 ADVICE = "bring the file back as it was saved, or explain the photo again"
@@ -58,9 +61,12 @@ def manifest_of(explanation: ExplanationData) -> dict[str, Any]:
 
 def tensors_of(explanation: ExplanationData) -> dict[str, Tensor]:
     """What `maps.safetensors` holds of an explanation."""
-    named = {name: getattr(explanation, name) for name in TENSORS if name != "span_maps"}
+    named = {name: getattr(explanation, name) for name in TENSORS if name not in ("span_maps", *PIXEL_TENSORS)}
     if explanation.span_maps:
         named["span_maps"] = torch.stack(list(explanation.span_maps.values()))
+    if (pixels := explanation.pixel_maps) is not None:
+        spans = torch.stack([pixels.spans[span] for span in explanation.span_maps]) if pixels.spans else None
+        named |= {"token_pixels": pixels.tokens, "span_pixels": spans, "alternative_pixels": pixels.alternatives}
     return {name: value.contiguous() for name, value in named.items() if value is not None}
 
 
@@ -97,8 +103,17 @@ def fields_of(manifest: JSONObject, tensors: dict[str, Tensor], tensor_path: Pat
         "alternatives": tuple(map(tuple, alternatives)),
         "instead_of": manifest.text_table("instead_of", {}),
         "provenance": manifest.text_table("provenance"),
+        "pixel_maps": _pixel_maps(tensors, spans),
     }
-    return fields | {name: value for name, value in tensors.items() if name != "span_maps"}
+    return fields | {name: value for name, value in tensors.items() if name not in ("span_maps", *PIXEL_TENSORS)}
+
+
+def _pixel_maps(tensors: dict[str, Tensor], spans: list[tuple[int, int]]) -> PixelMaps | None:
+    if not PIXEL_TENSORS.keys() & tensors.keys():
+        return None
+    of_spans = tensors.get("span_pixels")
+    by_span = {} if of_spans is None else dict(zip(spans, of_spans, strict=True))
+    return PixelMaps(tensors.get("token_pixels"), by_span, tensors.get("alternative_pixels"))
 
 
 def _renamed(manifest: JSONObject) -> JSONObject:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,19 @@ class Failure:
         return f"Failure({image}, {type(self.error).__name__}: {message(self.error)})"
 
 
+@dataclass(frozen=True, eq=False)
+class PixelMaps:
+    """Signed maps of the pixels that the network takes, by channel; an explanation's own maps are their sums over channels.
+
+    `tokens` `(t, c, H, W)` are there for methods whose words add up, `spans`, `(c, H, W)` each, for the others; `alternatives`
+    `(t, n, c, H, W)` for an answer.
+    """
+
+    tokens: Tensor | None = None
+    spans: Mapping[tuple[int, int], Tensor] = field(default_factory=dict)
+    alternatives: Tensor | None = None
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class SpanExplanation:
     """One word, phrase or whole text of an explanation.
@@ -33,7 +47,8 @@ class SpanExplanation:
     `map` is `(h, w)` float32, signed, raw, in the unit of the explained score; `score` that score and `log_prob` the
     log-probability in nats, both summed over the tokens; `reliance` how many nats the photo added; `completeness` the gap
     between the map's sum (plus `unplaced`) and the change of the score, None for methods that promise none. Tokens that the
-    model does not know are left out of the sums, and `known` is False.
+    model does not know are left out of the sums, and `known` is False. `pixels` is `(c, H, W)`, of which `map` is the sum over
+    channels, for methods of pixels; else None.
     """
 
     span: Span
@@ -43,6 +58,7 @@ class SpanExplanation:
     reliance: float
     completeness: float | None
     unplaced: float
+    pixels: Tensor | None = None
 
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.map.shape))
