@@ -86,7 +86,12 @@ def rows_and_size(inputs: Any) -> tuple[int, tuple[int, int]]:
 
 def has_pictures(inputs: Any) -> bool:
     """Whether `inputs` hold pixels."""
-    return any(_is_picture(tensor) for _, tensor in tensors_in(inputs))
+    return bool(pictures_in(inputs))
+
+
+def pictures_in(inputs: Any) -> list[tuple[Path, Tensor]]:
+    """The pictures in `inputs` and their paths."""
+    return [(path, tensor) for path, tensor in tensors_in(inputs) if _is_picture(tensor)]
 
 
 def _measured(record: _Record, rows: int, size: tuple[int, int], folded: bool) -> MeasuredLayer:
