@@ -21,6 +21,7 @@ from ..core.signatures import sha256
 from ..core.tensor_file import read_tensors
 from .bundled_spec import BundledModelSpec
 from .captioner import Captioner
+from .doubt_fit import DOUBT, DoubtFit, read_doubt
 from .model_config import ADVICE, CONFIG_HASH, ModelConfig, check_config_hash, config_sha256, empty_network, fill, read_config
 from .vocabulary import Vocabulary
 from .vqa_network import VQANetwork
@@ -32,13 +33,17 @@ SPECS: Mapping[str, BundledModelSpec] = {module.SPEC.name: module.SPEC for modul
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A folder's content: the network in evaluation mode, float32, its words and answers, and the sha256 of its weights."""
+    """A folder's content: the network in evaluation mode, float32, its words and answers, and the sha256 of its weights.
+
+    `doubt` tells which nouns of its captions may not be there; None where the folder has no fit of these weights.
+    """
 
     spec: BundledModelSpec
     network: Any
     vocabulary: Vocabulary
     answers: tuple[str, ...]
     sha256: str
+    doubt: DoubtFit | None = None
 
 
 def save_model(
@@ -50,7 +55,7 @@ def save_model(
     answers: tuple[str, ...] = (),
     encoder: str | Path | None = None,
 ) -> Path:
-    """Write `folder/model.safetensors` in float16 and, last, `folder/config.json`.
+    """Write `folder/model.safetensors` in float16 and, last, `folder/config.json`; a fit of doubt of earlier weights goes.
 
     Args:
         training: Options and history of the run, for the record.
@@ -65,6 +70,7 @@ def save_model(
     kind = next(spec.name for spec in SPECS.values() if type(network) is spec.network)
     state = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in network.state_dict().items()}
     stored = {k: v for k, v in state.items() if k not in network.tied_weights and not (encoder and k.startswith("encoder."))}
+    (folder / DOUBT).unlink(missing_ok=True)
     partial = folder / "model.partial"
     save_file(stored, partial)
     partial.chmod(0o644)
@@ -102,7 +108,8 @@ def load_model(folder: Path) -> TrainedModel:
         state |= _borrowed_encoder(folder / "config.json", *config.lender)
     fill(network, state, folder / "model.safetensors")
     check_config_hash(folder / "config.json")
-    return TrainedModel(config.spec, network.eval(), config.vocabulary, config.answers, config.sha256)
+    doubt = read_doubt(folder, config.sha256)
+    return TrainedModel(config.spec, network.eval(), config.vocabulary, config.answers, config.sha256, doubt)
 
 
 def _borrowed_encoder(path: Path, name: str, expected: str) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ._contrast import contrast_tokens, replacements
 from ._explanation import Explanation
-from .adapters.contract import ReadsQuestions, TaskAdapter, Unknown, group_by_batch_key, layer_view_of, reads_raw
+from .adapters.contract import DoubtsWords, ReadsQuestions, TaskAdapter, Unknown, group_by_batch_key, layer_view_of, reads_raw
 from .adapters.inputs import PAD, Inputs
 from .core.added_steps import STEPS, add_steps, unfinished
 from .core.attribution import attribute
@@ -112,10 +112,22 @@ class BatchExplainer:
             if self.request.adds_steps and self.request.method.kind == "path":
                 asked = _AskedGroup([images[i] for i in group], questions, ids, contrasts, activations)
                 maps = add_steps(maps, partial(self._explain_row, asked))
+            doubts = self._doubts(inputs, maps) if texts[0] is None else None
             for row, i in enumerate(group):
                 _, text, question = rows[i]
-                found[i] = self._explanation((images[i], text, question), parsed[row], inputs.placements[row], maps, row)
+                explanation = self._explanation((images[i], text, question), parsed[row], inputs.placements[row], maps, row)
+                found[i] = explanation if doubts is None else replace(explanation, token_doubt=doubts[row, : len(tokens[row])])
         return [found[i] for i in range(len(rows))]
+
+    def _doubts(self, inputs: Inputs, maps: TokenMaps) -> Tensor | None:
+        """Doubt `(b, t)` of what the model says itself; None where it does not tell. Another layer than its own costs a pass."""
+        model, own = self.model, self.request.layer is self.model.layer and maps.pixels is None
+        if not isinstance(model, DoubtsWords):
+            return None
+        with torch.no_grad():
+            activations = maps.activations if own else None
+            doubts = model.doubts(inputs, maps.ids[0], activations, maps.log_probs[0], maps.reliance)
+        return None if doubts is None else _result(doubts)
 
     def _explain_row(self, asked: _AskedGroup, row: int, n_steps: int) -> TokenMaps:
         """Row `row` of a group once more, alone and in `n_steps`."""

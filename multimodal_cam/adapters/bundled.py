@@ -14,6 +14,7 @@ from ..core.geometry import squeeze
 from ..core.spans import Span
 from ..models.bundle import TrainedModel
 from ..models.captioner import Captioner
+from ..models.doubt_fit import DoubtFit
 from ..models.encoder import to_pixels
 from ..models.lstm_q.network import LSTMQ
 from ..models.nic.network import NIC
@@ -21,6 +22,7 @@ from ..models.san.network import SAN
 from ..models.sat.network import SAT
 from ..models.vocabulary import UNK, Vocabulary, split_question, split_words
 from ..models.vqa_network import VQANetwork
+from ..models.word_signals import confidence, signals
 from .contract import Unknown, refuse_questions, refuse_unknown
 from .followed_part import FollowedPart
 from .inputs import Inputs, deduplicate_images, pad_ids
@@ -120,11 +122,33 @@ class CaptionerAdapter(BundledAdapter):
 
 
 class NICAdapter(CaptionerAdapter):
-    """`NIC`: its head pools the cells first."""
+    """`NIC`: its head pools the cells first; with `doubt_fit` it doubts nouns of its own captions."""
+
+    doubt_fit: DoubtFit | None = None
 
     def __init__(self, network: NIC, vocabulary: Vocabulary, name: str = "nic", sha256: str = "") -> None:
         super().__init__(network, vocabulary, name, sha256)
         self.head_input_layer = network.pool
+
+    @classmethod
+    def from_trained(cls, trained: TrainedModel, name: str) -> Self:
+        adapter = super().from_trained(trained, name)
+        adapter.doubt_fit = trained.doubt
+        return adapter
+
+    def doubts(
+        self, inputs: Inputs, ids: Tensor, activations: Tensor | None, log_probs: Tensor, reliance: Tensor
+    ) -> Tensor | None:
+        """Doubt `(b, t)` of the nouns among ids `(b, t)`, NaN for other words; None without a fit."""
+        if self.doubt_fit is None:
+            return None
+        cells = self.layer_activations(inputs) if activations is None else activations
+        confident = confidence(self.network, cells, ids)
+        if confident is None:
+            return None
+        known = set(self.vocabulary.encode(self.doubt_fit.nouns)) - {UNK}
+        is_noun = torch.tensor([[i in known for i in row] for row in ids.tolist()], device=ids.device)
+        return self.doubt_fit.doubt(signals(log_probs, reliance, confident)).masked_fill(~is_noun, torch.nan)
 
 
 class SATAdapter(CaptionerAdapter):

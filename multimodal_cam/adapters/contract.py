@@ -136,6 +136,19 @@ class ReadsQuestionsInPrompts(ReadsQuestions, Protocol):
 
 
 @runtime_checkable
+class DoubtsWords(Protocol):
+    """A captioner that can tell which nouns of its own captions may not be there."""
+
+    def doubts(
+        self, inputs: Inputs, ids: Tensor, activations: Tensor | None, log_probs: Tensor, reliance: Tensor
+    ) -> Tensor | None:
+        """Doubt `(b, t)` in 0..1 of ids `(b, t)`, NaN for all but nouns; None where the model has no fit of its doubts.
+
+        `log_probs` and `reliance` are those of the ids, `(b, t)`; `activations` those of `layer`, if they are known.
+        """
+
+
+@runtime_checkable
 class RunsWithoutQuestion(Protocol):
     """A VQA model that can answer without a question: a baseline for accuracy."""
 

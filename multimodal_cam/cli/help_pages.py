@@ -47,6 +47,10 @@ EXAMPLES = {
     ),
     "study vqa": ("study vqa --images DIR --questions dev.jsonl --models lstm-q,san --out DIR",),
     "study sanity": ("study sanity --images DIR --entities DIR --split dev.txt --methods grad_cam,evidence --out DIR",),
+    "study doubt": (
+        "study doubt --images DIR --captions captions.txt --train train.txt --split dev.txt --model nic --out DIR",
+        "study doubt --images DIR --captions captions.txt --train train.txt --split dev.txt --model FOLDER --out DIR --save",
+    ),
     "study report": ("study report DIR",),
 }
 

@@ -154,6 +154,7 @@ def _part(part: SpanExplanation, words: Sequence[Span]) -> dict[str, Any]:
         "score": _number(part.score),
         "gap": _number(part.completeness),
         "unplaced": _number(part.unplaced),
+        "doubtful": part.is_doubtful,
         "map": _grid(map) if bool(map.isfinite().all()) else None,
     }
 
@@ -233,8 +234,9 @@ def _words(explanation: ExplanationData) -> str:
 
 def _button(index: int, part: SpanExplanation, label: str | None = None) -> str:
     below = signed(part.reliance) if math.isfinite(part.reliance) else "unknown word"
+    doubtful = ' class="doubtful" title="Doubtful: it may not be there"' if part.is_doubtful else ""
     return (
-        f'<button type="button" data-part="{index}" aria-pressed="false">'
+        f'<button type="button" data-part="{index}" aria-pressed="false"{doubtful}>'
         f"<span>{escape(label or part.text)}</span> <small>{below}</small></button>"
     )
 

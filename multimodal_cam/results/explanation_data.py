@@ -30,7 +30,7 @@ class ExplanationData:
     Where a network reads regions, `(h, w)` is `(r, 1)`: a value for each of `boxes`. Methods of pixels have maps of
     the pixels that the network takes, `(H, W)`, with `pixel_maps` by channel.
     All other `token_*` are `(t,)`. `token_changes` is the change of the explained score from no photo to the photo, for
-    `evidence` only.
+    `evidence` only. `token_doubt`, where a captioner doubts its own words, is NaN for all but nouns.
 
     A question has words, too: `question_spans`, and `token_question` `(t, q)`, what each of its tokens adds to each token's
     score. `alternatives` are, for each token, the likeliest others in its place, with `alternative_log_probs` and
@@ -58,6 +58,7 @@ class ExplanationData:
     span_maps: Mapping[tuple[int, int], Tensor] = field(default_factory=dict)
     token_changes: Tensor | None = None
     token_unplaced: Tensor | None = None
+    token_doubt: Tensor | None = None
     question: str | None = None
     question_spans: tuple[Span, ...] = ()
     token_question: Tensor | None = None
@@ -73,7 +74,7 @@ class ExplanationData:
 
     def __post_init__(self) -> None:
         t = len(self.tokens)
-        for name in ("token_scores", "token_log_probs", "token_reliance", "token_changes", "token_unplaced"):
+        for name in ("token_scores", "token_log_probs", "token_reliance", "token_changes", "token_unplaced", "token_doubt"):
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != (t,):
                 raise ValueError(f"{name}: expected shape ({t},), one number a token, got {tuple(value.shape)}")
@@ -167,6 +168,7 @@ class ExplanationData:
             completeness=gap,
             unplaced=unplaced,
             pixels=self._pixels(span),
+            doubt=self._doubt(span),
         )
 
     def _pixels(self, span: Span) -> Tensor | None:
@@ -174,6 +176,13 @@ class ExplanationData:
             return None
         tokens = self.pixel_maps.tokens
         return self.pixel_maps.spans[span.start, span.stop] if tokens is None else self._known_sum(tokens, span)
+
+    def _doubt(self, span: Span) -> float | None:
+        """Doubt of a word; None for longer runs, other words than nouns, and models that do not tell."""
+        if self.token_doubt is None or span not in self.words:
+            return None
+        found = self.token_doubt[span.start : span.stop]
+        return float(found.max()) if bool(found.isfinite().all()) else None
 
     def phrases(self) -> list[SpanExplanation]:
         """The noun phrases of the text (spaCy), in order."""

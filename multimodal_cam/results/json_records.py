@@ -19,7 +19,8 @@ def record(image: str, result: ExplanationData | Failure, *, phrases: bool = Fal
     `peak` is where a word's map is strongest, `[x, y]` in fractions of the photo from its top left corner; None
     when nothing in the photo speaks for the word. A photo that failed has `error` and its `kind` instead. `question`,
     `question_words`, `answers`, `instead_of` and `counterfactual` are there only where they apply; so are `boxes`, the
-    regions in pixels of the photo, with `regions`, their values for a word.
+    regions in pixels of the photo, with `regions`, their values for a word. A noun of a caption that the model doubts itself has
+    its `doubt`, and whether it is `doubtful`.
     """
     fields: dict[str, Any] = {"format": FORMAT, "image": image}
     if isinstance(result, Failure):
@@ -90,6 +91,7 @@ def _span_record(explanation: ExplanationData, part: SpanExplanation) -> dict[st
         "completeness": _number(part.completeness),
         "peak": peak_on_photo(explanation, part),
         **_regions(explanation, part),
+        **({} if part.doubt is None else {"doubt": _number(part.doubt), "doubtful": part.is_doubtful}),
     }
 
 

@@ -26,6 +26,7 @@ TENSORS = {  # axes: tokens, alternatives, question's tokens, spans, rows and co
     "token_reliance": "t",
     "token_changes": "t",
     "token_unplaced": "t",
+    "token_doubt": "t",
     "token_question": "tq",
     "alternative_log_probs": "ta",
     "alternative_scores": "ta",

@@ -13,6 +13,7 @@ from ..core.errors import message
 from ..core.spans import Span
 
 Scale = Literal["caption", "word"]
+DOUBTFUL = 0.7  # from this doubt on a noun is called doubtful
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,7 +49,8 @@ class SpanExplanation:
     log-probability in nats, both summed over the tokens; `reliance` how many nats the photo added; `completeness` the gap
     between the map's sum (plus `unplaced`) and the change of the score, None for methods that promise none. Tokens that the
     model does not know are left out of the sums, and `known` is False. `pixels` is `(c, H, W)`, of which `map` is the sum over
-    channels, for methods of pixels; else None.
+    channels, for methods of pixels; else None. `doubt` is the probability, in 0..1, that no person would name what the noun
+    names, were such nouns as common as the others; None for other words and where the model does not tell.
     """
 
     span: Span
@@ -59,6 +61,7 @@ class SpanExplanation:
     completeness: float | None
     unplaced: float
     pixels: Tensor | None = None
+    doubt: float | None = None
 
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.map.shape))
@@ -71,6 +74,11 @@ class SpanExplanation:
     @property
     def known(self) -> bool:
         return self.span.known
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the word is a noun that the photo may not bear out."""
+        return self.doubt is not None and self.doubt >= DOUBTFUL
 
     @property
     def is_empty(self) -> bool:
