@@ -15,10 +15,20 @@ from torch import Tensor
 
 from ._contrast import contrast_tokens, replacements
 from ._explanation import Explanation
-from .adapters.contract import DoubtsWords, ReadsQuestions, TaskAdapter, Unknown, group_by_batch_key, layer_view_of, reads_raw
+from .adapters.contract import (
+    DoubtsWords,
+    ReadsQuestions,
+    TaskAdapter,
+    TellsFamiliarity,
+    Unknown,
+    group_by_batch_key,
+    layer_view_of,
+    reads_raw,
+)
 from .adapters.inputs import PAD, Inputs
 from .core.added_steps import STEPS, add_steps, unfinished
 from .core.attribution import attribute
+from .core.familiarity import Familiarity
 from .core.forward_pass import AttributionRequest, rows_of_tap
 from .core.geometry import Placement
 from .core.hooks import LayerTap
@@ -109,6 +119,7 @@ class BatchExplainer:
             contrasts = None if self.instead_of is None else contrast_tokens(model, ids, words, self.instead_of)
             known = {"contrast_ids": contrasts, "activations": activations}
             maps = attribute(model, inputs, ids, self.request, spans=[one.mapped for one in parsed], **known)
+            familiarity = self._familiarity(inputs, maps)
             if self.request.adds_steps and self.request.method.kind == "path":
                 asked = _AskedGroup([images[i] for i in group], questions, ids, contrasts, activations)
                 maps = add_steps(maps, partial(self._explain_row, asked))
@@ -116,8 +127,16 @@ class BatchExplainer:
             for row, i in enumerate(group):
                 _, text, question = rows[i]
                 explanation = self._explanation((images[i], text, question), parsed[row], inputs.placements[row], maps, row)
+                explanation = replace(explanation, familiarity=familiarity[row])
                 found[i] = explanation if doubts is None else replace(explanation, token_doubt=doubts[row, : len(tokens[row])])
         return [found[i] for i in range(len(rows))]
+
+    def _familiarity(self, inputs: Inputs, maps: TokenMaps) -> Sequence[Familiarity | None]:
+        """Familiarity of each row's photo, None where the model does not tell; only another layer than its own costs a pass."""
+        model, own, found = self.model, self.request.layer is self.model.layer and maps.pixels is None, None
+        if isinstance(model, TellsFamiliarity):
+            found = model.familiarity(inputs, maps.activations if own else None)
+        return found or [None] * len(inputs)
 
     def _doubts(self, inputs: Inputs, maps: TokenMaps) -> Tensor | None:
         """Doubt `(b, t)` of what the model says itself; None where it does not tell. Another layer than its own costs a pass."""

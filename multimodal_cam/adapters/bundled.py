@@ -10,12 +10,14 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from ..core.familiarity import Familiarity
 from ..core.geometry import squeeze
 from ..core.spans import Span
 from ..models.bundle import TrainedModel
 from ..models.captioner import Captioner
 from ..models.doubt_fit import DoubtFit
 from ..models.encoder import to_pixels
+from ..models.familiarity_fit import FamiliarityFit
 from ..models.lstm_q.network import LSTMQ
 from ..models.nic.network import NIC
 from ..models.san.network import SAN
@@ -36,6 +38,7 @@ class BundledAdapter:
 
     network: Captioner | VQANetwork
     head_input_layer = FollowedPart()
+    familiarity_fit: FamiliarityFit | None = None
 
     def __init__(self, network: Captioner | VQANetwork, vocabulary: Vocabulary, name: str, sha256: str) -> None:
         self.network, self.vocabulary, self.name = network, vocabulary, name
@@ -56,6 +59,14 @@ class BundledAdapter:
     def layer_activations(self, inputs: Inputs) -> Tensor:
         """Activations of `layer` `(b, d, h, w)`."""
         return inputs.to_rows(self.network.cells(inputs.pixels))
+
+    def familiarity(self, inputs: Inputs, activations: Tensor | None = None) -> list[Familiarity] | None:
+        """Familiarity of each row's photo, from its mean cell; None without a fit."""
+        if self.familiarity_fit is None:
+            return None
+        with torch.no_grad():
+            cells = self.layer_activations(inputs) if activations is None else activations
+        return self.familiarity_fit.of_cells(cells)
 
     def baseline_activations(self, inputs: Inputs) -> Tensor:
         """Mean cell of the training photos `(1, d, 1, 1)`, for every position."""
@@ -81,7 +92,9 @@ class CaptionerAdapter(BundledAdapter):
 
     @classmethod
     def from_trained(cls, trained: TrainedModel, name: str) -> Self:
-        return cls(trained.network, trained.vocabulary, name, trained.sha256)
+        adapter = cls(trained.network, trained.vocabulary, name, trained.sha256)
+        adapter.familiarity_fit = trained.familiarity
+        return adapter
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
         refuse_questions(self.name, questions)
@@ -175,7 +188,9 @@ class AnswerAdapter(BundledAdapter, LabelChooser):
 
     @classmethod
     def from_trained(cls, trained: TrainedModel, name: str) -> Self:
-        return cls(trained.network, trained.vocabulary, Labels(trained.answers), name, trained.sha256)
+        adapter = cls(trained.network, trained.vocabulary, Labels(trained.answers), name, trained.sha256)
+        adapter.familiarity_fit = trained.familiarity
+        return adapter
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
         if questions is None:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from ..core.familiarity import Familiarity
 from ..core.hooks import LayerTap
 from ..core.layer_view import ActivationSlice, GridView, LayerView
 from ..core.spans import Span
@@ -154,6 +155,14 @@ class RunsWithoutQuestion(Protocol):
 
     def logits_without_question(self, inputs: Inputs) -> Tensor:
         """Logits `(b, v)` when no question is asked."""
+
+
+@runtime_checkable
+class TellsFamiliarity(Protocol):
+    """A model that may know how far a photo is from those that it was trained on."""
+
+    def familiarity(self, inputs: Inputs, activations: Tensor | None = None) -> list[Familiarity] | None:
+        """Familiarity of each row's photo; with `activations` of `layer` `(b, ...)` nothing runs. None without a fit."""
 
 
 @runtime_checkable

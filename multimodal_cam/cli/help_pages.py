@@ -37,6 +37,7 @@ EXAMPLES = {
         "train captioner --images DIR --captions captions.txt --split train.txt --dev dev.txt --out DIR --network sat",
     ),
     "train vqa": ("train vqa --images DIR --questions train.jsonl --dev dev.jsonl --out DIR",),
+    "train familiarity": ("train familiarity --model FOLDER --images DIR --split train.txt --dev dev.txt",),
     "eval captions": ("eval captions --images DIR --captions captions.txt --split dev.txt",),
     "eval vqa": ("eval vqa --images DIR --questions dev.jsonl --known train.jsonl",),
     "data make-questions": (

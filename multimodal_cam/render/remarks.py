@@ -81,8 +81,10 @@ def aim(explanation: ExplanationData) -> str:
 
 
 def remarks(explanation: ExplanationData) -> list[str]:
-    """Sentences that a reader of the maps needs: a reversed sign, a contrast, an answer that is not the model's own."""
+    """Sentences that a reader of the maps needs: a photo of another world, a reversed sign, a contrast, an answer not its own."""
+    unfamiliar = explanation.familiarity and explanation.familiarity.warning
     return [
+        *([unfamiliar] if unfamiliar else []),
         *_counterfactual_remarks(explanation),
         *_contrast_remarks(explanation),
         *_forced_answer_remarks(explanation),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..core.familiarity import Familiarity
 from ..core.geometry import Placement, place
 from ..core.spans import Span, WordError, find, join, noun_phrases
 from .records import PixelMaps, QuestionWord, Scale, SpanExplanation
@@ -39,6 +40,7 @@ class ExplanationData:
 
     `counterfactual`: the sign of `score` is reversed, so that what is positive speaks against the text (Selvaraju et al., IJCV
     2020, sec. 3.3). `parsed_phrases` are the noun phrases where they are known already; else `phrase_spans` finds them.
+    `familiarity` says whether the model was trained on photos like this one; None for a model that cannot tell.
     """
 
     image: Image
@@ -71,6 +73,7 @@ class ExplanationData:
     parsed_phrases: tuple[Span, ...] | None = None
     pixel_maps: PixelMaps | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
+    familiarity: Familiarity | None = None
 
     def __post_init__(self) -> None:
         t = len(self.tokens)

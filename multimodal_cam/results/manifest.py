@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core.errors import BrokenFile, shown
+from ..core.familiarity import Familiarity
 from ..core.geometry import Placement
 from ..core.json_object import JSONObject
 from ..core.spans import Span
@@ -57,6 +58,7 @@ def manifest_of(explanation: ExplanationData) -> dict[str, Any]:
         "alternatives": explanation.alternatives,
         "instead_of": dict(explanation.instead_of),
         "provenance": dict(explanation.provenance),
+        **({} if explanation.familiarity is None else {"familiarity": asdict(explanation.familiarity)}),
     }
 
 
@@ -105,6 +107,7 @@ def fields_of(manifest: JSONObject, tensors: dict[str, Tensor], tensor_path: Pat
         "instead_of": manifest.text_table("instead_of", {}),
         "provenance": manifest.text_table("provenance"),
         "pixel_maps": _pixel_maps(tensors, spans),
+        "familiarity": _familiarity(manifest),
     }
     return fields | {name: value for name, value in tensors.items() if name not in ("span_maps", *PIXEL_TENSORS)}
 
@@ -126,6 +129,13 @@ def _renamed(manifest: JSONObject) -> JSONObject:
         provenance["n_steps"] = provenance.pop("nodes")
     changes = {"score": score.removeprefix("-"), "counterfactual": score.startswith("-"), "provenance": provenance}
     return JSONObject({**manifest.values, **changes}, manifest.path, manifest.advice)
+
+
+def _familiarity(manifest: JSONObject) -> Familiarity | None:
+    if "familiarity" not in manifest:
+        return None
+    entry = manifest.object("familiarity")
+    return Familiarity(entry.number("distance", 0), entry.number("threshold", 0))
 
 
 def _placement(manifest: JSONObject) -> Placement:
