@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeGuard, Unpack, overload
 
 from torch import nn
 
-from ._argument_check import check_generation, check_model, texts_of_ids
+from ._argument_check import check_generation, check_model, split_method_options, texts_of_ids
 from ._contrast import check_instead_of
 from ._explain_batch import BatchExplainer, OnError
 from ._explanation import Explanation
@@ -20,6 +21,7 @@ from .adapters.layer_choice import resolve_layer
 from .core.call_scope import unchanged_state
 from .core.decoding_options import check_decoding
 from .core.forward_pass import AttributionRequest
+from .methods.method_options import MethodOptions
 from .methods.spec import METHODS, CamMethod, find_method
 from .results.records import Failure
 from .scores import ScoreFn, find_score, score_name
@@ -44,7 +46,7 @@ class GenerationOptions(TypedDict, total=False):
     max_length: int
 
 
-class ExplainedOptions(GenerationOptions, total=False):
+class ExplainedOptions(GenerationOptions, MethodOptions, total=False):
     """The options of `explain` beside `text`, `question` and `on_error`, for type checkers and editors."""
 
     instead_of: str | Mapping[str, str] | None
@@ -156,7 +158,7 @@ def explain(
     batch_size: int = 32,
     progress: bool = False,
     on_error: OnError = "raise",
-    **generation: Any,
+    **others: Any,
 ) -> Any:
     """Where `model` looked for each word that it says about an image, for each word of `text`, or for its answer to `question`.
 
@@ -182,7 +184,8 @@ def explain(
         batch_size: Rows that run together; by methods of pixels four at most.
         progress: Shows a progress bar on stderr.
         on_error: With `"skip"`, a photo that fails leaves a `Failure` in its place.
-        generation: Options of the model's decoder: `beam=` and `length_penalty=` of captioners, ours and yours (`beam=1`, greedy,
+        others: Options of the method, those of `MethodOptions`: `window=`, `stride=`, `fill=`, `where=` of `occlusion`.
+            And of the model's decoder: `beam=` and `length_penalty=` of captioners, ours and yours (`beam=1`, greedy,
             is the default of yours), `max_words=` of yours, what `generate` takes (`do_sample=True`) of Hugging Face's. The
             random state is put back afterwards, so a sampled text differs only after another `torch.manual_seed`.
 
@@ -195,6 +198,7 @@ def explain(
         FileNotFoundError: A photo that is not there.
     """
     check_model(model)
+    method_options, generation = split_method_options(model, others)
     check_generation(model, generation, {*ExplainOptions.__annotations__, *GenerationOptions.__annotations__, "text", "question"})
     text = texts_of_ids(model, text)
     single = not isinstance(images, (list, tuple))
@@ -211,11 +215,14 @@ def explain(
         score = "contrast"
     _check_options(n_steps, batch_size, unknown, on_error)
     request = _resolve_request(model, method, score, layer, n_steps, counterfactual)
+    request = replace(request, options=request.method.read_options(method_options))
     explainer = BatchExplainer(model, request, instead_of, unknown, generation)
     results: list[Explanation | Failure] = []
     with unchanged_state(model.module), _progress_bar(len(sources)) if progress else nullcontext() as report:
         for start in range(0, len(sources), batch_size):
             part = slice(start, start + batch_size)
+            if report is not None:
+                explainer = replace(explainer, request=replace(request, report=_within(report, start, len(sources[part]))))
             results += explainer.run(list(zip(sources[part], texts[part], questions[part], strict=True)), on_error)
             if report is not None:
                 report(len(results))
@@ -276,8 +283,13 @@ def _check_options(n_steps: int | None, batch_size: int, unknown: str, on_error:
             raise ValueError(f"unknown {name} {choice!r}; choose from {', '.join(choices)}")
 
 
+def _within(report: Callable[[float], None], start: int, count: int) -> Callable[[int, int], None]:
+    """What reports the passes of a batch of `count` images as shares of these."""
+    return lambda done, total: report(start + count * done / total)
+
+
 @contextmanager
-def _progress_bar(total: int) -> Iterator[Callable[[int], None]]:
+def _progress_bar(total: int) -> Iterator[Callable[[float], None]]:
     """A progress bar on stderr; gives a function that takes the number of images done."""
     from rich.console import Console
     from rich.progress import Progress

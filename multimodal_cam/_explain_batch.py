@@ -216,6 +216,7 @@ class BatchExplainer:
             | self.model.provenance
             | found.notes
             | {"n_steps": str(request.n_steps)}
+            | {name: _written(value) for name, value in request.options.items() if value is not None}
             | _added_steps_note(found, i, words),
         )
 
@@ -252,6 +253,11 @@ def _pixel_maps(found: TokenMaps, i: int, mapped: Sequence[Span], t: int) -> Pix
         for span in mapped
     }
     return PixelMaps(spans=spans, alternatives=others)
+
+
+def _written(option: Any) -> str:
+    """A method's option as it is written on the command line."""
+    return "x".join(map(str, option)) if isinstance(option, tuple) else str(option)
 
 
 def _added_steps_note(found: TokenMaps, i: int, words: Sequence[Span]) -> dict[str, str]:

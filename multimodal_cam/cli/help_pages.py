@@ -8,11 +8,14 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from multimodal_cam.methods.method_options import OPTIONS
+
 from .usage_errors import usage_errors_of
 
 GROUPS = {  # heading: names of options; all others come first
     "Model": ("model", "network", "encoder", "weights", "device", "dtype"),
     "Map": ("method", "score", "layer", "n_steps", "scale", "counterfactual", "instead_of", "unknown"),
+    "Method": tuple(OPTIONS),
     "Run": ("batch_size", "workers", "engine", "on_error", "limit", "shard_size", "seed", "dry_run"),
     "Output": ("out", "as_json", "overwrite", "format", "figure"),
 }

@@ -23,6 +23,7 @@ from .forward_pass import AttributionRequest, CutModel, ForwardPass, ScoredToken
 from .gradient_diagnosis import lost_gradient_reason
 from .gradients import ProductLog, wide
 from .path_attribution import attribute_question, integrate_path
+from .perturbed_passes import perturb
 from .pixel_attribution import PixelModel, attribute_pixels
 from .spans import Span
 from .token_maps import TokenMaps
@@ -32,6 +33,11 @@ INDEPENDENT = (
     "the text does not depend on layer {!r}: its gradient is zero everywhere; "
     "choose a layer that the head reads (weights that some libraries quantise give no gradient at all)"
 )
+
+UNCHANGED = (
+    "the text does not depend on layer {!r}: the logits are the same whatever it gives; choose a layer that the head reads"
+)
+ROUNDINGS = 16  # roundings of the largest logit by which passes of another batch size may differ
 
 NO_RELIANCE = "the model's logits for the blank photo are not finite, so nobody can say what the photo added: reliance is NaN"
 
@@ -87,12 +93,17 @@ def _attribute_layer(
         maps = _attention_maps(model, forward)
     elif kind == "path":
         maps, unplaced = integrate_path(model, forward, baseline, log)
+    elif kind == "perturbation":
+        found = perturb(model, forward, baseline)
+        maps, gradients = (found, None) if request.method.linear else (None, found)
     elif request.method.linear:
         (maps,) = forward.reduced
     else:
         gradients = view.cells(forward.reduced[0])
-    if kind != "attention":
+    if kind in ("gradient", "path"):
         _require_dependence(model, forward, log)
+    elif kind == "perturbation":
+        _require_change(model, forward, logits_without_photo)
     columns, embeddings, log_prob = forward.columns, forward.question_embeddings, log_prob_of(adapter)
     scores = torch.stack([column.scores(forward.logits) for column in columns])
     log_probs = torch.stack([ScoredTokens(column.ids, log_prob).scores(forward.logits) for column in columns])
@@ -120,6 +131,22 @@ def _require_dependence(model: CutModel, forward: ForwardPass, log: ProductLog) 
     if log.is_lost(explained, lambda: rows_that_read(model.logits_from, forward.activations)):
         reason = lost_gradient_reason(model.tap(leaf=True), lambda: model.adapter.logits(model.inputs, model.ids))
         raise ValueError(log.independent if reason is None else reason)
+
+
+def _require_change(model: CutModel, forward: ForwardPass, logits_without_photo: Tensor) -> None:
+    """Raises ValueError for a photo whose logits are the same whatever the layer's activations are, up to rounding."""
+    logits, explained = wide(forward.logits), (model.ids >= 0).any(dim=1)
+    tiny = ROUNDINGS * torch.finfo(forward.logits.dtype).eps * logits.abs().amax(dim=(1, 2))
+
+    def same(others: Tensor) -> Tensor:
+        return ((wide(others) - logits).abs().amax(dim=(1, 2)) <= tiny) & explained
+
+    if not same(logits_without_photo).any():
+        return
+    with torch.no_grad():  # a photo of the mean colour has the logits of no photo, too
+        others = model.logits_from(1 - forward.activations)
+    if same(others).any():
+        raise ValueError(UNCHANGED.format(model.request.layer_name))
 
 
 def _blank_photo_note(reliance: Tensor) -> dict[str, str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,8 @@ class AttributionRequest:
     counterfactual: bool = False
     n_alternatives: int = 0
     adds_steps: bool = False  # whether tokens whose evidence does not add up get more steps than `n_steps`
+    options: Mapping[str, Any] = field(default_factory=dict)  # the method's own, all of them
+    report: Callable[[int, int], None] = lambda _done, _total: None  # told how many perturbed passes of how many are done
 
 
 @dataclass(frozen=True)

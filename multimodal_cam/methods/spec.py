@@ -10,13 +10,17 @@ import importlib
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from .method_options import FILL, STRIDE, WHERE, WINDOW, MethodOption
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .canvas import Canvas
+
 CamMethod = Callable[["Tensor", "Tensor"], "Tensor"]
-MethodKind = Literal["gradient", "path", "attention", "pixels"]
+MethodKind = Literal["gradient", "path", "attention", "pixels", "perturbation"]
 ReluRule = Literal["guided", "deconvnet"]
 
 
@@ -42,13 +46,17 @@ class MethodSpec:
     Attributes:
         name: What `explain(method=)` and `--method` take.
         kind: `gradient` (a function of activations and gradients at the photo), `path` (gradients averaged from the baseline to
-            the photo), `attention` (the model's own, no gradient) or `pixels` (gradients with respect to the photo's pixels).
+            the photo), `attention` (the model's own, no gradient), `pixels` (gradients with respect to the photo's pixels) or
+            `perturbation` (scores of perturbed photos, no gradient).
         linear: Whether the map of a phrase is the sum of its tokens' maps.
         paper: Title or name, authors, venue and equation.
         function: `(activations (m, c, h, w), gradients (m, c, h, w)) -> maps (m, h, w)` of a `gradient` method, or its import
-            path `module:name` within `multimodal_cam.methods`; None for the other kinds.
+            path `module:name` within `multimodal_cam.methods`; None for `path` and `attention`. Of a `perturbation` method it is
+            `(canvas, options) -> ` maps `(s, b, h, w)`, or numbers of the channels `(s, b, c, 1, 1)` if the method has `weigh`.
         aliases: Other names that are accepted.
         pixels: Rule of a `pixels` method; None for the other kinds.
+        options: Options of this method alone, which `explain`, the command line and the study take.
+        weigh: Import path of what makes maps of a `perturbation` method's numbers of channels, in the place of gradients.
     """
 
     name: str
@@ -58,11 +66,32 @@ class MethodSpec:
     function: str | CamMethod | None = None
     aliases: tuple[str, ...] = ()
     pixels: PixelRule | None = None
+    options: tuple[MethodOption, ...] = ()
+    weigh: str | None = None
 
     @property
     def uses_layer(self) -> bool:
         """Whether the map depends on the tapped layer."""
         return self.pixels is None or self.pixels.times == "grad_cam"
+
+    def read_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of the method's options: those `given`, checked, and the defaults of the others.
+
+        Raises TypeError for an option that it does not have, ValueError for a value that an option cannot have.
+        """
+        names = [option.name for option in self.options]
+        for name in given:
+            if name not in names:
+                own = f"its options are {', '.join(f'{each}=' for each in names)}" if names else "it has no options"
+                others = f"; {', '.join(methods_with(name))} has it" if methods_with(name) else ""
+                raise TypeError(f"{self.name} has no {name}=: {own}{others}")
+        return {option.name: option.value(given.get(option.name)) for option in self.options}
+
+    def perturb(self, canvas: Canvas, options: Mapping[str, Any]) -> Tensor:
+        """Maps `(s, b, h, w)` of a linear `perturbation` method, numbers of the channels `(s, b, c, 1, 1)` of another."""
+        assert isinstance(self.function, str)
+        found: Tensor = _imported(self.function)(canvas, options)
+        return found
 
     def maps(self, activations: Tensor, gradients: Tensor) -> Tensor:
         """Maps `(m, h, w)`, signed and raw, from activations and gradients `(m, c, h, w)`.
@@ -70,16 +99,21 @@ class MethodSpec:
         Raises TypeError for a method that is no function of gradients, or gives no tensor, and ValueError for a function of the
         user's whose maps have another shape, or numbers that are not finite.
         """
-        function = self.function
+        function = self.weigh if self.kind == "perturbation" else self.function
         if isinstance(function, str):
-            module, _, name = function.partition(":")
-            function = getattr(importlib.import_module(f"multimodal_cam.methods.{module}"), name)
+            function = _imported(function)
         if not callable(function):
             raise TypeError(f"{self.name} is not computed from gradients at one point: use explain(method={self.name!r})")
-        maps = function(activations, gradients)
+        maps: Tensor = function(activations, gradients)
         if callable(self.function):
             _check_maps(self.name, maps, activations)
         return maps
+
+
+def _imported(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(f"multimodal_cam.methods.{module}"), name)
+    return function
 
 
 def _check_maps(name: str, maps: Tensor, activations: Tensor) -> None:
@@ -176,6 +210,15 @@ _SPECS = (
         "SmoothGrad, Smilkov et al., 2017: mean gradient of the pixels of noisy copies of the photo",
         PixelRule(at="noise"),
     ),
+    MethodSpec(
+        "occlusion",
+        "perturbation",
+        True,
+        "Occlusion sensitivity, Zeiler and Fergus, ECCV 2014, section 4.2",
+        "occlusion:occlusion",
+        ("occlusion_sensitivity",),
+        options=(WHERE, WINDOW, STRIDE, FILL),
+    ),
     MethodSpec("xgrad_cam", "gradient", True, "XGrad-CAM, Fu et al., BMVC 2020, eq. 8", "gradient:xgrad_cam"),
 )
 
@@ -188,6 +231,11 @@ _SPELLINGS = {  # as other libraries write them, without capitals and marks
 } | {"gradcam++": "grad_cam_pp", "gradcamplusplus": "grad_cam_pp", "ig": "evidence", "integratedgradients": "evidence"}
 
 METHOD_NAMES = (*METHODS, *_ALIASES)  # all that `find_method` takes by name
+
+
+def methods_with(option: str) -> list[str]:
+    """Names of the methods that have this option."""
+    return [spec.name for spec in METHODS.values() if option in (own.name for own in spec.options)]
 
 
 def find_method(method: str | CamMethod, kinds: Collection[MethodKind] = get_args(MethodKind)) -> MethodSpec:
