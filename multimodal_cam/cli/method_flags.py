@@ -46,4 +46,5 @@ def check_method_options(method: str | None, given: Mapping[str, str]) -> None:
         try:
             find_method(method).read_options({name: value})
         except (TypeError, ValueError) as error:
-            raise typer.BadParameter(str(error), param_hint=OPTIONS[name].flag) from error
+            message = str(error).removeprefix(f"{name}: ")
+            raise typer.BadParameter(message, param_hint=OPTIONS[name].flag) from error

@@ -38,9 +38,7 @@ def _pixel_canvas(model: CutModel, forward: ForwardPass) -> Canvas:
     if inputs.pixels.ndim != 4 or inputs.placements[0].boxes:
         what = "regions" if inputs.placements[0].boxes else f"pixels {tuple(inputs.pixels.shape)}"
         name = model.adapter.name
-        raise ValueError(
-            f"where='pixels': expected a model that reads photos (b, c, H, W), {name} reads {what}: take where='layer'"
-        )
+        raise ValueError(f"where='pixels': expected a model that reads (b, c, H, W), {name} reads {what}: take where='layer'")
     empty = replace(inputs, pixels=inputs.pixels[..., :0])  # repeating costs nothing; the perturbed pixels follow
 
     def score(perturbed: Tensor) -> Tensor:
