@@ -89,9 +89,7 @@ def _photo_canvas(run: ScorePass, fill: str | float) -> Canvas:
     found = pictures_in(run.inputs)
     if len(found) != 1 or found[0][1].ndim != 4:
         shapes = ", ".join(str(tuple(tensor.shape)) for _, tensor in found) or "none"
-        raise ValueError(
-            f"where='pixels': expected inputs with one picture (b, c, H, W), got {shapes}: close over the others, or take where='layer'"
-        )
+        raise ValueError(f"where='pixels': expected inputs with one picture (b, c, H, W), got {shapes}: take where='layer'")
     path, photo = found[0]
     axes = photo_axes(photo)
     (colours,) = {1, 2, 3} - {*axes}
