@@ -21,6 +21,8 @@ from ..core.signatures import sha256
 from ..core.tensor_file import read_tensors
 from .bundled_spec import BundledModelSpec
 from .captioner import Captioner
+from .doubt_fit import DOUBT, DoubtFit, read_doubt
+from .familiarity_fit import FAMILIARITY, FamiliarityFit, read_fit
 from .model_config import ADVICE, CONFIG_HASH, ModelConfig, check_config_hash, config_sha256, empty_network, fill, read_config
 from .vocabulary import Vocabulary
 from .vqa_network import VQANetwork
@@ -32,13 +34,19 @@ SPECS: Mapping[str, BundledModelSpec] = {module.SPEC.name: module.SPEC for modul
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A folder's content: the network in evaluation mode, float32, its words and answers, and the sha256 of its weights."""
+    """A folder's content: the network in evaluation mode, float32, its words and answers, and the sha256 of its weights.
+
+    `doubt` tells which nouns of its captions may not be there; None where the folder has no fit of these weights.
+    `familiarity` tells photos like the training photos from others; None where the folder has no fit.
+    """
 
     spec: BundledModelSpec
     network: Any
     vocabulary: Vocabulary
     answers: tuple[str, ...]
     sha256: str
+    doubt: DoubtFit | None = None
+    familiarity: FamiliarityFit | None = None
 
 
 def save_model(
@@ -50,7 +58,7 @@ def save_model(
     answers: tuple[str, ...] = (),
     encoder: str | Path | None = None,
 ) -> Path:
-    """Write `folder/model.safetensors` in float16 and, last, `folder/config.json`.
+    """Write `folder/model.safetensors` in float16 and, last, `folder/config.json`; fits of earlier weights go.
 
     Args:
         training: Options and history of the run, for the record.
@@ -65,6 +73,8 @@ def save_model(
     kind = next(spec.name for spec in SPECS.values() if type(network) is spec.network)
     state = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in network.state_dict().items()}
     stored = {k: v for k, v in state.items() if k not in network.tied_weights and not (encoder and k.startswith("encoder."))}
+    (folder / DOUBT).unlink(missing_ok=True)
+    (folder / FAMILIARITY).unlink(missing_ok=True)
     partial = folder / "model.partial"
     save_file(stored, partial)
     partial.chmod(0o644)
@@ -88,13 +98,14 @@ def save_model(
     return folder
 
 
-def load_model(folder: Path) -> TrainedModel:
-    """Read the folder that `save_model` wrote.
+def load_model(folder: Path, *, with_familiarity: bool = True) -> TrainedModel:
+    """Read the folder that `save_model` wrote, and its fit of familiar photos, which may be left out: a new one is due.
 
     Raises:
         FileNotFoundError: `config.json` or `model.safetensors` is missing.
-        BrokenFile: The config is malformed or was edited, the weights have another hash than it says or do not fit it, or the
-            borrowed encoder is not the one that the network was trained on.
+        BrokenFile: The config is malformed or was edited, the weights have another hash than it says or do not fit it, the
+            borrowed encoder is not the one that the network was trained on, or the fit of familiar photos is damaged or that of
+            other weights.
     """
     config, state = _read(folder)
     network = empty_network(config, folder / "config.json")
@@ -102,7 +113,8 @@ def load_model(folder: Path) -> TrainedModel:
         state |= _borrowed_encoder(folder / "config.json", *config.lender)
     fill(network, state, folder / "model.safetensors")
     check_config_hash(folder / "config.json")
-    return TrainedModel(config.spec, network.eval(), config.vocabulary, config.answers, config.sha256)
+    doubt, familiarity = read_doubt(folder, config.sha256), read_fit(folder, config) if with_familiarity else None
+    return TrainedModel(config.spec, network.eval(), config.vocabulary, config.answers, config.sha256, doubt, familiarity)
 
 
 def _borrowed_encoder(path: Path, name: str, expected: str) -> dict[str, Tensor]:
@@ -138,6 +150,11 @@ def _read(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
         raise BrokenFile(weights_file, expected, f"a damaged or another one, {digest}", "fetch it again")
     state = read_tensors(weights_file, ADVICE)
     return config, {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+
+
+def load_config(folder: Path) -> ModelConfig:
+    """What `config.json` in the folder of a trained network says."""
+    return read_config(folder / "config.json", SPECS)
 
 
 def model_folder(name: str | Path) -> Path:

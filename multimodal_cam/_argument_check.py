@@ -11,6 +11,7 @@ from torch import nn
 
 from .adapters.contract import TaskAdapter
 from .adapters.labels import LabelChooser
+from .methods.method_options import OPTIONS
 
 TARGETS = ("target", "targets", "class_idx", "class_id", "target_category", "label", "labels")  # what other libraries call them
 
@@ -51,6 +52,13 @@ def _label(model: TaskAdapter, text: Any) -> Any:
     if not 0 <= index < len(model.labels):
         raise ValueError(f"text={index}: expected a class from 0 to {len(model.labels) - 1}, or its name")
     return model.labels.names[index]
+
+
+def split_method_options(model: TaskAdapter, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of methods, and those of the model's decoder, which has a name that both know for itself."""
+    decoder = inspect.signature(model.generate).parameters
+    of_methods = {name: value for name, value in options.items() if name in OPTIONS and name not in decoder}
+    return of_methods, {name: value for name, value in options.items() if name not in of_methods}
 
 
 def check_generation(model: TaskAdapter, options: Mapping[str, Any], known: Collection[str]) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard, Unpack, overload
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeGuard, Unpack, overload
 
 from torch import nn
 
-from ._argument_check import check_generation, check_model, texts_of_ids
+from ._argument_check import check_generation, check_model, split_method_options, texts_of_ids
 from ._contrast import check_instead_of
 from ._explain_batch import BatchExplainer, OnError
 from ._explanation import Explanation
@@ -20,6 +21,7 @@ from .adapters.layer_choice import resolve_layer
 from .core.call_scope import unchanged_state
 from .core.decoding_options import check_decoding
 from .core.forward_pass import AttributionRequest
+from .methods.method_options import MethodOptions
 from .methods.spec import METHODS, CamMethod, find_method
 from .results.records import Failure
 from .scores import ScoreFn, find_score, score_name
@@ -44,8 +46,8 @@ class GenerationOptions(TypedDict, total=False):
     max_length: int
 
 
-class ExplainOptions(GenerationOptions, total=False):
-    """The options of `explain` beside `text` and `question`, for type checkers and editors."""
+class ExplainedOptions(GenerationOptions, MethodOptions, total=False):
+    """The options of `explain` beside `text`, `question` and `on_error`, for type checkers and editors."""
 
     instead_of: str | Mapping[str, str] | None
     counterfactual: bool
@@ -56,6 +58,11 @@ class ExplainOptions(GenerationOptions, total=False):
     unknown: Unknown
     batch_size: int
     progress: bool
+
+
+class ExplainOptions(ExplainedOptions, total=False):
+    """Those and `on_error`: who skips what fails gets a `Failure` in its place, as the overloads of `explain` say."""
+
     on_error: OnError
 
 
@@ -66,7 +73,8 @@ def explain(
     *,
     text: str | Sequence[str] | None = None,
     question: str | Sequence[str] | None = None,
-    **options: Unpack[ExplainOptions],
+    on_error: Literal["raise"] = "raise",
+    **options: Unpack[ExplainedOptions],
 ) -> list[Explanation]: ...
 @overload
 def explain(
@@ -75,7 +83,8 @@ def explain(
     *,
     text: str | Sequence[str] | None = None,
     question: list[str] | tuple[str, ...],
-    **options: Unpack[ExplainOptions],
+    on_error: Literal["raise"] = "raise",
+    **options: Unpack[ExplainedOptions],
 ) -> list[Explanation]: ...
 @overload
 def explain(
@@ -84,7 +93,8 @@ def explain(
     *,
     text: list[str] | tuple[str, ...],
     question: str | None = None,
-    **options: Unpack[ExplainOptions],
+    on_error: Literal["raise"] = "raise",
+    **options: Unpack[ExplainedOptions],
 ) -> list[Explanation]: ...
 @overload
 def explain(
@@ -93,8 +103,45 @@ def explain(
     *,
     text: str | None = None,
     question: str | None = None,
-    **options: Unpack[ExplainOptions],
+    on_error: Literal["raise"] = "raise",
+    **options: Unpack[ExplainedOptions],
 ) -> Explanation: ...
+@overload
+def explain(
+    model: TaskAdapter,
+    images: list[Any] | tuple[Any, ...],
+    *,
+    text: str | Sequence[str] | None = None,
+    question: str | Sequence[str] | None = None,
+    **options: Unpack[ExplainOptions],
+) -> list[Explanation | Failure]: ...
+@overload
+def explain(
+    model: TaskAdapter,
+    images: ImageSource,
+    *,
+    text: str | Sequence[str] | None = None,
+    question: list[str] | tuple[str, ...],
+    **options: Unpack[ExplainOptions],
+) -> list[Explanation | Failure]: ...
+@overload
+def explain(
+    model: TaskAdapter,
+    images: ImageSource,
+    *,
+    text: list[str] | tuple[str, ...],
+    question: str | None = None,
+    **options: Unpack[ExplainOptions],
+) -> list[Explanation | Failure]: ...
+@overload
+def explain(
+    model: TaskAdapter,
+    images: ImageSource,
+    *,
+    text: str | None = None,
+    question: str | None = None,
+    **options: Unpack[ExplainOptions],
+) -> Explanation | Failure: ...
 def explain(
     model: TaskAdapter,
     images: ImageSource | Sequence[ImageSource],
@@ -111,7 +158,7 @@ def explain(
     batch_size: int = 32,
     progress: bool = False,
     on_error: OnError = "raise",
-    **generation: Any,
+    **others: Any,
 ) -> Any:
     """Where `model` looked for each word that it says about an image, for each word of `text`, or for its answer to `question`.
 
@@ -125,28 +172,33 @@ def explain(
             `{"dog": "cat"}` does so for a word of a caption, at its place; other words are contrasted with their likeliest rival.
         counterfactual: Reverses the score's sign: what speaks against the words (Selvaraju et al., IJCV 2020, sec. 3.3).
         method: A name of `METHODS` (`attention` for models that have it) or a function
-            `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`; the model's default for None.
+            `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`; the model's default for None. Maps by methods of
+            pixels (`gradient`, `guided_backprop`, `guided_grad_cam`, ...) are as large as the pixels that the network takes.
         score: A name of `SCORES` or a function `(logits (b, t, v), ids (b, t)) -> (b, t)` whose value at a position depends on
             the logits there only; the model's default for None.
         layer: A module of the model or its dotted name; the backbone's last spatial layer for None.
         n_steps: Steps of the path of `evidence`, exactly so many. None takes 16, and 48 or 144 for a word whose map misses the
-            change of its score by more than 2 % of it, or by more than .02; `provenance["n_steps_added"]` then names it.
+            change of its score by more than 2 % of it, or by more than .02; `provenance["n_steps_added"]` then names it. Also
+            the steps of `pixel_integrated_gradients` and the noisy copies of `smooth_grad`, 16 for None.
         unknown: `"unk"` feeds words outside the vocabulary as `<unk>` and gives them NaN maps; `"error"` refuses them.
-        batch_size: Rows that run together.
+        batch_size: Rows that run together; by methods of pixels four at most.
         progress: Shows a progress bar on stderr.
         on_error: With `"skip"`, a photo that fails leaves a `Failure` in its place.
-        generation: Options of the model's decoder: `beam=` and `length_penalty=` of captioners, ours and yours (`beam=1`, greedy,
+        others: Options of the method, those of `MethodOptions`: `window=`, `stride=`, `fill=`, `where=` of `occlusion`.
+            And of the model's decoder: `beam=` and `length_penalty=` of captioners, ours and yours (`beam=1`, greedy,
             is the default of yours), `max_words=` of yours, what `generate` takes (`do_sample=True`) of Hugging Face's. The
             random state is put back afterwards, so a sampled text differs only after another `torch.manual_seed`.
 
     Returns:
-        An `Explanation` for one image, a list for a list of images, questions or texts.
+        An `Explanation` for one image, a list for a list of images, questions or texts; with `on_error="skip"` a `Failure` may
+        stand in the place of each.
 
     Raises:
         TypeError, ValueError: Bad input, or a layer that the text does not depend on.
         FileNotFoundError: A photo that is not there.
     """
     check_model(model)
+    method_options, generation = split_method_options(model, others)
     check_generation(model, generation, {*ExplainOptions.__annotations__, *GenerationOptions.__annotations__, "text", "question"})
     text = texts_of_ids(model, text)
     single = not isinstance(images, (list, tuple))
@@ -163,11 +215,14 @@ def explain(
         score = "contrast"
     _check_options(n_steps, batch_size, unknown, on_error)
     request = _resolve_request(model, method, score, layer, n_steps, counterfactual)
+    request = replace(request, options=request.method.read_options(method_options))
     explainer = BatchExplainer(model, request, instead_of, unknown, generation)
     results: list[Explanation | Failure] = []
     with unchanged_state(model.module), _progress_bar(len(sources)) if progress else nullcontext() as report:
         for start in range(0, len(sources), batch_size):
             part = slice(start, start + batch_size)
+            if report is not None:
+                explainer = replace(explainer, request=replace(request, report=_within(report, start, len(sources[part]))))
             results += explainer.run(list(zip(sources[part], texts[part], questions[part], strict=True)), on_error)
             if report is not None:
                 report(len(results))
@@ -191,6 +246,8 @@ def _resolve_request(
     module, name = resolve_layer(model, layer)
     if spec.kind == "attention" and module is not model.layer:
         raise ValueError(f"attention is over the grid of {resolve_layer(model, None)[1]!r}: leave layer={name!r} out")
+    if layer is not None and not spec.uses_layer:
+        raise ValueError(f"{spec.name} is of the photo's pixels, not of a layer: leave layer={name!r} out")
     steps = AttributionRequest.n_steps if n_steps is None else n_steps
     return AttributionRequest(module, name, spec, scored, steps, counterfactual, model.n_alternatives, n_steps is None)
 
@@ -226,8 +283,13 @@ def _check_options(n_steps: int | None, batch_size: int, unknown: str, on_error:
             raise ValueError(f"unknown {name} {choice!r}; choose from {', '.join(choices)}")
 
 
+def _within(report: Callable[[float], None], start: int, count: int) -> Callable[[int, int], None]:
+    """What reports the passes of a batch of `count` images as shares of these."""
+    return lambda done, total: report(start + count * done / total)
+
+
 @contextmanager
-def _progress_bar(total: int) -> Iterator[Callable[[int], None]]:
+def _progress_bar(total: int) -> Iterator[Callable[[float], None]]:
     """A progress bar on stderr; gives a function that takes the number of images done."""
     from rich.console import Console
     from rich.progress import Progress

@@ -8,25 +8,38 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from torch import Tensor
 
 from ._contrast import contrast_tokens, replacements
 from ._explanation import Explanation
-from .adapters.contract import ReadsQuestions, TaskAdapter, Unknown, group_by_batch_key, layer_view_of, reads_raw
+from .adapters.contract import (
+    DoubtsWords,
+    ReadsQuestions,
+    TaskAdapter,
+    TellsFamiliarity,
+    Unknown,
+    group_by_batch_key,
+    layer_view_of,
+    reads_raw,
+)
 from .adapters.inputs import PAD, Inputs
 from .core.added_steps import STEPS, add_steps, unfinished
-from .core.attribution import TokenMaps, attribute
+from .core.attribution import attribute
+from .core.familiarity import Familiarity
 from .core.forward_pass import AttributionRequest, rows_of_tap
 from .core.geometry import Placement
 from .core.hooks import LayerTap
 from .core.images import load_image
 from .core.layer_layout import has_regions
+from .core.pixel_attribution import chunks_of_rows
 from .core.spans import Span, join, noun_phrases, sentence
+from .core.token_maps import TokenMaps
 from .extras import MissingPackageError
-from .results.records import Failure
+from .methods.spec import MethodSpec
+from .results.records import Failure, PixelMaps
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,6 +48,24 @@ if TYPE_CHECKING:
 
 OnError = Literal["raise", "skip"]
 Row = tuple["ImageSource", str | None, str | None]  # image, text, question
+
+
+@dataclass(frozen=True)
+class _ParsedText:
+    """The words of a text; its noun phrases too, where each run of words needs a map of its own."""
+
+    words: Sequence[Span]
+    adds_up: bool  # maps of words add up to those of phrases
+    phrases: tuple[Span, ...] | None = None  # None: not parsed
+
+    @classmethod
+    def of(cls, words: Sequence[Span], method: MethodSpec) -> Self:
+        return cls(words, method.linear, None if method.linear else _phrases(words))
+
+    @property
+    def mapped(self) -> list[Span]:
+        """Runs of tokens with maps of their own: words, phrases, the whole text."""
+        return [] if self.adds_up else [*self.words, *(self.phrases or ()), join(self.words)]
 
 
 @dataclass(frozen=True)
@@ -76,22 +107,46 @@ class BatchExplainer:
             id(source): load_image(source, raw=raw) for source, _, _ in rows
         }  # an image that is asked several times loads once
         images = [loaded[id(source)] for source, _, _ in rows]
-        for group in group_by_batch_key(model, [(images[i], question) for i, (_, _, question) in enumerate(rows)]):
+        groups = group_by_batch_key(model, [(images[i], question) for i, (_, _, question) in enumerate(rows)])
+        for group in (chunk for whole in groups for chunk in chunks_of_rows(whole, self.request)):
             texts = [rows[i][1] for i in group]
             questions = [question for i in group if (question := rows[i][2]) is not None]
             inputs = model.preprocess([images[i] for i in group], questions or None)
             ids, activations = self._ids(inputs, texts)
             tokens = [[id for id in row if id != PAD] for row in ids.tolist()]
             words = [model.spans(row, text) for row, text in zip(tokens, texts, strict=True)]
+            parsed = [_ParsedText.of(own, self.request.method) for own in words]
             contrasts = None if self.instead_of is None else contrast_tokens(model, ids, words, self.instead_of)
-            maps = attribute(model, inputs, ids, self.request, contrast_ids=contrasts, activations=activations)
+            known = {"contrast_ids": contrasts, "activations": activations}
+            maps = attribute(model, inputs, ids, self.request, spans=[one.mapped for one in parsed], **known)
+            familiarity = self._familiarity(inputs, maps)
             if self.request.adds_steps and self.request.method.kind == "path":
                 asked = _AskedGroup([images[i] for i in group], questions, ids, contrasts, activations)
                 maps = add_steps(maps, partial(self._explain_row, asked))
+            doubts = self._doubts(inputs, maps) if texts[0] is None else None
             for row, i in enumerate(group):
                 _, text, question = rows[i]
-                found[i] = self._explanation((images[i], text, question), words[row], inputs.placements[row], maps, row)
+                explanation = self._explanation((images[i], text, question), parsed[row], inputs.placements[row], maps, row)
+                explanation = replace(explanation, familiarity=familiarity[row])
+                found[i] = explanation if doubts is None else replace(explanation, token_doubt=doubts[row, : len(tokens[row])])
         return [found[i] for i in range(len(rows))]
+
+    def _familiarity(self, inputs: Inputs, maps: TokenMaps) -> Sequence[Familiarity | None]:
+        """Familiarity of each row's photo, None where the model does not tell; only another layer than its own costs a pass."""
+        model, own, found = self.model, self.request.layer is self.model.layer and maps.pixels is None, None
+        if isinstance(model, TellsFamiliarity):
+            found = model.familiarity(inputs, maps.activations if own else None)
+        return found or [None] * len(inputs)
+
+    def _doubts(self, inputs: Inputs, maps: TokenMaps) -> Tensor | None:
+        """Doubt `(b, t)` of what the model says itself; None where it does not tell. Another layer than its own costs a pass."""
+        model, own = self.model, self.request.layer is self.model.layer and maps.pixels is None
+        if not isinstance(model, DoubtsWords):
+            return None
+        with torch.no_grad():
+            activations = maps.activations if own else None
+            doubts = model.doubts(inputs, maps.ids[0], activations, maps.log_probs[0], maps.reliance)
+        return None if doubts is None else _result(doubts)
 
     def _explain_row(self, asked: _AskedGroup, row: int, n_steps: int) -> TokenMaps:
         """Row `row` of a group once more, alone and in `n_steps`."""
@@ -119,16 +174,14 @@ class BatchExplainer:
     def _explanation(
         self,
         asked: tuple[Image, str | None, str | None],
-        words: Sequence[Span],
+        parsed: _ParsedText,
         placement: Placement,
         found: TokenMaps,
         i: int,
     ) -> Explanation:
         """Row `i` of what was found, for the image, text and question that were `asked`."""
-        (image, text, question), request = asked, self.request
+        (image, text, question), request, words = asked, self.request, parsed.words
         t = int((found.ids[0, i] != PAD).sum())
-        linear = found.maps is not None
-        phrases = None if linear else _phrases(words)
         replaced = replacements(words, self.instead_of) if self.instead_of else {}
         question_spans: tuple[Span, ...] = ()
         if question is not None and isinstance(self.model, ReadsQuestions):
@@ -144,13 +197,14 @@ class BatchExplainer:
             score=request.score.name,
             counterfactual=request.counterfactual,
             unit=request.score.unit,
-            layer=request.layer_name,
+            layer=request.layer_name if request.method.uses_layer else "pixels",
             token_scores=_result(found.scores[0, i, :t]),
             token_log_probs=_result(found.log_probs[0, i, :t]),
             token_reliance=_result(found.reliance[i, :t]),
             token_maps=_result(found.maps[0, :t, i]) if found.maps is not None else None,
-            parsed_phrases=phrases,
-            span_maps={} if linear else self._span_maps(found, i, [*words, *(phrases or ()), join(words)]),
+            parsed_phrases=parsed.phrases,
+            span_maps=self._span_maps(found, i, parsed.mapped),
+            pixel_maps=None if found.pixels is None else _pixel_maps(found, i, parsed.mapped, t),
             token_changes=None if found.changes is None else _result(found.changes[i, :t]),
             token_unplaced=None if found.unplaced is None else _result(found.unplaced[i, :t]),
             question=question,
@@ -162,6 +216,7 @@ class BatchExplainer:
             | self.model.provenance
             | found.notes
             | {"n_steps": str(request.n_steps)}
+            | {name: _written(value) for name, value in request.options.items() if value is not None}
             | _added_steps_note(found, i, words),
         )
 
@@ -184,6 +239,25 @@ class BatchExplainer:
             * (1.0 if span.known else torch.nan)
             for span in spans
         }
+
+
+def _pixel_maps(found: TokenMaps, i: int, mapped: Sequence[Span], t: int) -> PixelMaps:
+    """Maps of the pixels of row `i`, of `t` tokens or of the spans that are `mapped`."""
+    assert found.pixels is not None
+    others = _result(found.pixels[1:, :t, i].transpose(0, 1)) if len(found.ids) > 1 else None
+    if found.maps is not None:
+        return PixelMaps(_result(found.pixels[0, :t, i]), alternatives=others)
+    spans = {
+        (span.start, span.stop): _result(found.span_of_pixels(i, slice(span.start, span.stop)))
+        * (1.0 if span.known else torch.nan)
+        for span in mapped
+    }
+    return PixelMaps(spans=spans, alternatives=others)
+
+
+def _written(option: Any) -> str:
+    """A method's option as it is written on the command line."""
+    return "x".join(map(str, option)) if isinstance(option, tuple) else str(option)
 
 
 def _added_steps_note(found: TokenMaps, i: int, words: Sequence[Span]) -> dict[str, str]:

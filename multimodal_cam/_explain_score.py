@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from .adapters.unwrapping import refuse_torchscript
 from .core.call_scope import eval_mode_of_called_modules, unchanged_state
-from .core.gradients import ProductLog, score_gradients
+from .core.gradients import ProductLog, score_gradients, wide
 from .core.hooks import ReadoutTap
 from .core.layout_measurement import has_pictures, rows_and_size
 from .core.module_claims import exclusive
+from .core.score_canvas import ScorePass, score_canvas
 from .core.score_rows import ScoreRows
 from .core.scored_layer import ScoredLayer, find_module, run_with
+from .core.scored_pixels import ScoredPixels
+from .methods.method_options import MethodOptions
 from .methods.path import integrated_gradients, mean_gradients
-from .methods.spec import CamMethod, MethodSpec, find_method
+from .methods.pixels import times_grad_cam
+from .methods.spec import METHODS, CamMethod, MethodSpec, find_method
 
 
 def explain_score(
     fn: Callable[..., Tensor],
-    layer: nn.Module | str,
+    layer: nn.Module | str | None,
     inputs: Tensor | Sequence[Any] | Mapping[str, Any],
     *,
     method: str | CamMethod = "grad_cam",
@@ -31,6 +35,7 @@ def explain_score(
     n_steps: int = 16,
     layout: str | None = None,
     call: int | Literal["all"] | None = None,
+    **options: Unpack[MethodOptions],
 ) -> Tensor:
     """One map for each score: where in `layer`'s grid the numbers come from that `fn(*inputs)` returns.
 
@@ -40,19 +45,25 @@ def explain_score(
     Args:
         fn: Runs the network once and returns a score for each of `b` images, `(b,)`, or several, `(b, m)`; a plain number is one
             image's. The scores of a row may depend on that image, or clip of frames, only.
-        layer: A module that outputs a grid or tokens, or its dotted name in the network that `fn` runs.
+        layer: A module that outputs a grid or tokens, or its dotted name in the network that `fn` runs. None for methods of
+            pixels, except `guided_grad_cam` and `deconvolution_grad_cam`.
         inputs: The arguments of `fn`: a tensor is its only one, a dict holds them by name.
         method: A name of `METHODS`, or a function `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`.
-        baseline: For `evidence`: the inputs that stand for nothing (a black screen, a mean image). The maps add up to
-            `fn(*inputs) - fn(*baseline)`, but for what tokens without a place (CLS) add.
-        n_steps: Steps of the path of `evidence`, one forward pass each.
+        baseline: For `evidence` and `pixel_integrated_gradients`: the inputs that stand for nothing (a black screen, a mean
+            image). The maps add up to `fn(*inputs) - fn(*baseline)`, but for what tokens without a place (CLS) add.
+        n_steps: Steps of the path of `evidence` and `pixel_integrated_gradients`, noisy copies of `smooth_grad`; one forward pass
+            each.
         layout: What the layer's axes are (`channels_last`, `tokens`, `regions`, or letters such as `bhwc`, `b1+nc`, `bcthw`);
             `tchw` for rows that are the frames of one clip. None: they are measured, by changing parts of the pixels.
         call: Which run is explained of a layer that runs several times, from 0 (siamese networks: the first or second image);
             `"all"` for the maps of each, stacked.
+        options: Options of the method: `window=`, `stride=`, `fill=`, `where=` of `occlusion`, whose `fill="baseline"` is that of
+            `baseline=`. Perturbation methods run `fn` once a mask and need no gradient.
 
     Returns:
         Maps of the scores' shape and the grid behind it, `(b, h, w)` or `(b, m, h, w)`: signed, raw, float32, on the CPU.
+        Methods of pixels give maps of the picture among the inputs, by channel: `(b, c, H, W)` or `(b, m, c, H, W)`.
+        With `where="pixels"` of perturbation methods the grid is the photo's pixels.
         Frames and 3-D layers give `(..., t, h, w)`, regions `(..., r)`, `call="all"` `(calls, ...)`.
         `geometry.place` draws a map on an image; `adapters.transform_placement.TransformPlacement(transform)(width, height)` says
         where the pixels of your transform lie on it.
@@ -62,19 +73,28 @@ def explain_score(
             grid, does not run, or runs more than once.
     """
     spec = _method(method, baseline)
+    asked = _Asked(spec, baseline, n_steps, spec.read_options(options))
     if not (call is None or call == "all" or isinstance(call, int)):
         raise TypeError(f'call: expected the number of a run, from 0, or "all", got {call!r}')
     if n_steps < 1:
         raise ValueError(f"n_steps: expected 1 or more, got {n_steps}")
+    if spec.pixels is not None:
+        _check_pixel_options(spec, layer, layout, call)
+    elif layer is None:
+        raise ValueError(f"layer: {spec.name} explains one of a network's: pass the module or its name")
     with unchanged_state(), eval_mode_of_called_modules():
+        if layer is None:
+            return _result(ScoredPixels.of(fn, inputs, spec.name).maps(spec, baseline, n_steps))
         module = find_module(fn, layer, inputs) if isinstance(layer, str) else layer
         refuse_torchscript(module, "layer")
         with exclusive(module):
+            if spec.pixels is not None:
+                return _masked_pixels(ScoredLayer.of(fn, module, inputs, layout, call), inputs, spec)
             if call != "all":
-                return _maps(ScoredLayer.of(fn, module, inputs, layout, call), inputs, spec, baseline, n_steps)
+                return _maps(ScoredLayer.of(fn, module, inputs, layout, call), inputs, asked)
             first = ScoredLayer.of(fn, module, inputs, layout, 0)
             each = [replace(first, call=i) for i in range(_runs(first, inputs))]
-            maps = [_maps(one, inputs, spec, baseline, n_steps) for one in each]
+            maps = [_maps(one, inputs, asked) for one in each]
     if len({one.shape for one in maps}) > 1:
         shapes = ", ".join(str(tuple(one.shape)) for one in maps)
         raise ValueError(f'call="all": the maps of the runs differ in size, {shapes}: explain them one by one, call=0 and so on')
@@ -88,8 +108,42 @@ def _runs(scored: ScoredLayer, inputs: Any) -> int:
     return tap.calls
 
 
-def _maps(scored: ScoredLayer, inputs: Any, spec: MethodSpec, baseline: Any, n_steps: int) -> Tensor:
+@dataclass(frozen=True)
+class _Asked:
+    """The method and what it is given."""
+
+    spec: MethodSpec
+    baseline: Any
+    n_steps: int
+    options: Mapping[str, Any]
+
+
+def _maps(scored: ScoredLayer, inputs: Any, asked: _Asked) -> Tensor:
     """Maps of the scores' shape and the grid behind it."""
+    perturbs = asked.spec.kind == "perturbation"
+    maps = _perturbed_maps(scored, inputs, asked) if perturbs else _gradient_maps(scored, inputs, asked)
+    return _result(maps)
+
+
+def _perturbed_maps(scored: ScoredLayer, inputs: Any, asked: _Asked) -> Tensor:
+    run = ScorePass.of(scored, inputs, asked.baseline)
+    with torch.no_grad():
+        maps = asked.spec.perturb(score_canvas(run, asked.options), asked.options)
+        if not asked.spec.linear:
+            cells = wide(scored.view.cells(run.activations)).expand(len(maps), -1, -1, -1, -1)
+            maps = asked.spec.maps(cells.flatten(0, 1), maps.flatten(0, 1)).view(*maps.shape[:2], *cells.shape[-2:])
+        if not maps.isfinite().all():
+            raise ValueError("fn: the scores of perturbed inputs are not finite: check the weights and the inputs")
+        if not maps.any() and torch.equal(run.with_layer(1 - run.activations), run.table(run.scores)):
+            raise ValueError(f"fn: the scores do not depend on the layer, {scored.name}: choose one that they come from")
+    grid = (
+        scored.grid_shape(maps, run.activations) if asked.options["where"] == "layer" or not asked.spec.linear else maps.shape[2:]
+    )
+    return maps.transpose(0, 1).reshape(*run.scores.shape, *grid)
+
+
+def _gradient_maps(scored: ScoredLayer, inputs: Any, asked: _Asked) -> Tensor:
+    spec, baseline, n_steps = asked.spec, asked.baseline, asked.n_steps
     log = ProductLog(
         "fn: the gradient of the scores is not finite: check the weights and the inputs",
         f"fn: the scores do not depend on the layer, {scored.name}: choose one that they come from",
@@ -112,14 +166,43 @@ def _maps(scored: ScoredLayer, inputs: Any, spec: MethodSpec, baseline: Any, n_s
         raise ValueError(log.independent if reason is None else f"fn: {reason}")
     maps = rows.by_image(maps.flatten(2))
     shape = (*scores.shape, *([rows.each] if rows.frames else []), *scored.grid_shape(cells, activations))
-    return maps.reshape(shape).detach().to("cpu", torch.float32, copy=True)
+    return maps.reshape(shape)
+
+
+def _masked_pixels(scored: ScoredLayer, inputs: Any, spec: MethodSpec) -> Tensor:
+    """Maps of the pixels times the layer's Grad-CAM, `(b, ..., c, H, W)`."""
+    cams = _maps(scored, inputs, _Asked(METHODS["grad_cam"], None, 1, {}))
+    pixels = _result(ScoredPixels.of(scored.fn, inputs, spec.name).maps(spec, None, 1))
+    if pixels.ndim != cams.ndim + 1 or pixels.shape[-2:] != rows_and_size(inputs)[1]:
+        raise ValueError(
+            f"{spec.name}: expected a picture (b, c, H, W) and a layer with a grid, got maps {tuple(pixels.shape)} and "
+            f"Grad-CAM {tuple(cams.shape)}"
+        )
+    return times_grad_cam(pixels, cams)
+
+
+def _check_pixel_options(spec: MethodSpec, layer: Any, layout: str | None, call: Any) -> None:
+    """Raises ValueError for a layer where there is no use for one, and the other way round."""
+    if spec.uses_layer and (layer is None or call == "all"):
+        raise ValueError(
+            f"{spec.name} multiplies with the Grad-CAM of one run of a layer: pass the module or its name, and no call='all'"
+        )
+    if not spec.uses_layer and not (layer is None and layout is None and call is None):
+        raise ValueError(
+            f"{spec.name} is of the picture's pixels, not of a layer: pass layer=None, and neither layout= nor call="
+        )
+
+
+def _result(maps: Tensor) -> Tensor:
+    return maps.detach().to("cpu", torch.float32, copy=True)
 
 
 def _method(method: str | CamMethod, baseline: Any) -> MethodSpec:
     """The method's entry. Raises ValueError for attention, and for a path without a baseline."""
-    spec = find_method(method, ("gradient", "path"))
-    if spec.kind == "path" and baseline is None:
-        raise ValueError("evidence is counted from something: pass baseline=, the inputs that stand for nothing")
+    spec = find_method(method, ("gradient", "path", "pixels", "perturbation"))
+    along_path = spec.kind == "path" or (spec.pixels is not None and spec.pixels.at == "path")
+    if along_path and baseline is None:
+        raise ValueError(f"{spec.name} is counted from something: pass baseline=, the inputs that stand for nothing")
     return spec
 
 

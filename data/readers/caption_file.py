@@ -67,10 +67,15 @@ def _lines(file: TextIO) -> Iterator[tuple[int, list[str]]]:
             yield number, [f"{line[:60]}…"]
 
 
+def read_names(path: Path) -> list[str]:
+    """Names of photos in a file, one a line."""
+    return [line.strip() for line in read_utf8(path).splitlines() if line.strip()]
+
+
 def read_split(path: Path, captions: dict[str, list[str]], on_skip: OnSkip | None = None) -> list[str]:
     """Image names of a split file, one a line. Raises ValueError for names without captions; with `on_skip` they are skipped and
     passed to it."""
-    names = [line.strip() for line in read_utf8(path).splitlines() if line.strip()]
+    names = read_names(path)
     missing = [name for name in names if name not in captions]
     if not names or (missing and on_skip is None):
         what = f"{len(missing)} of {len(names)} images have no caption, the first: {missing[0]}" if missing else "is empty"

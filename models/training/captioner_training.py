@@ -31,6 +31,7 @@ from ..vocabulary import Vocabulary
 from .caption_corpus import CaptionCorpus, batches, content_words
 from .caption_losses import caption_loss, cell_loss, word_shares
 from .cell_training import CellOptions, train_cells
+from .familiarity_training import fit_after_training
 from .feature_cache import Progress, cache_features
 from .training_folder import in_training_folder
 from .training_run import (
@@ -164,6 +165,8 @@ def train_captioner(
 ) -> Path:
     """Train a captioner and write `out/model.safetensors`, `out/config.json` and `out/log.jsonl`; returns `out`.
 
+    With 50 training photos or more, `out/familiarity.safetensors` tells photos like them from others.
+
     An interrupted run resumes after its last finished epoch when it is called again; a finished one is left as it is.
 
     Raises ValueError if a split is empty, no word is frequent enough, or the loss diverges, BlockingIOError while another process
@@ -175,6 +178,7 @@ def train_captioner(
     refuse_wordless(vocabulary, options.min_count)
     if not is_finished(out, options):
         _train(images, captions, (train, dev), out, vocabulary, options, device, progress)
+    fit_after_training(out, images, train, dev, device, progress)
     discard_checkpoint(out / CELLS)
     discard_checkpoint(out)
     return out

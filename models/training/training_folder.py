@@ -12,7 +12,16 @@ from ...core.growing_folder import growing_folder
 from ...core.signatures import SIGNATURE, append_entries, kind_of, start_signature
 
 KIND = "model"
-FILES = ("model.safetensors", "config.json", "log.jsonl", "captions.json", "answers.json", "checkpoint.pt")
+FILES = (
+    "model.safetensors",
+    "config.json",
+    "familiarity.safetensors",
+    "log.jsonl",
+    "captions.json",
+    "answers.json",
+    "doubt.json",
+    "checkpoint.pt",
+)
 
 
 def in_training_folder(train: Callable[..., Path]) -> Callable[..., Path]:

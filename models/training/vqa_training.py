@@ -27,6 +27,7 @@ from ..captioner import Captioner
 from ..encoder import Encoder, to_pixels
 from ..vocabulary import Vocabulary, split_question, split_words
 from ..vqa_network import VQANetwork
+from .familiarity_training import fit_after_training
 from .feature_cache import Progress, cache_features
 from .training_folder import in_training_folder
 from .training_run import (
@@ -188,6 +189,7 @@ def train_vqa(
     refuse_wordless(vocabulary, options.min_count)
     if not is_finished(out, options):
         _train(images, photos, out, vocabulary, answers, options, device, progress)
+    fit_after_training(out, images, list(photos["train"]), list(photos["dev"]), device, progress)
     discard_checkpoint(out)
     return out
 

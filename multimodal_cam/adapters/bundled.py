@@ -10,17 +10,21 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from ..core.familiarity import Familiarity
 from ..core.geometry import squeeze
 from ..core.spans import Span
 from ..models.bundle import TrainedModel
 from ..models.captioner import Captioner
+from ..models.doubt_fit import DoubtFit
 from ..models.encoder import to_pixels
+from ..models.familiarity_fit import FamiliarityFit
 from ..models.lstm_q.network import LSTMQ
 from ..models.nic.network import NIC
 from ..models.san.network import SAN
 from ..models.sat.network import SAT
 from ..models.vocabulary import UNK, Vocabulary, split_question, split_words
 from ..models.vqa_network import VQANetwork
+from ..models.word_signals import confidence, signals
 from .contract import Unknown, refuse_questions, refuse_unknown
 from .followed_part import FollowedPart
 from .inputs import Inputs, deduplicate_images, pad_ids
@@ -34,6 +38,7 @@ class BundledAdapter:
 
     network: Captioner | VQANetwork
     head_input_layer = FollowedPart()
+    familiarity_fit: FamiliarityFit | None = None
 
     def __init__(self, network: Captioner | VQANetwork, vocabulary: Vocabulary, name: str, sha256: str) -> None:
         self.network, self.vocabulary, self.name = network, vocabulary, name
@@ -54,6 +59,14 @@ class BundledAdapter:
     def layer_activations(self, inputs: Inputs) -> Tensor:
         """Activations of `layer` `(b, d, h, w)`."""
         return inputs.to_rows(self.network.cells(inputs.pixels))
+
+    def familiarity(self, inputs: Inputs, activations: Tensor | None = None) -> list[Familiarity] | None:
+        """Familiarity of each row's photo, from its mean cell; None without a fit."""
+        if self.familiarity_fit is None:
+            return None
+        with torch.no_grad():
+            cells = self.layer_activations(inputs) if activations is None else activations
+        return self.familiarity_fit.of_cells(cells)
 
     def baseline_activations(self, inputs: Inputs) -> Tensor:
         """Mean cell of the training photos `(1, d, 1, 1)`, for every position."""
@@ -79,7 +92,9 @@ class CaptionerAdapter(BundledAdapter):
 
     @classmethod
     def from_trained(cls, trained: TrainedModel, name: str) -> Self:
-        return cls(trained.network, trained.vocabulary, name, trained.sha256)
+        adapter = cls(trained.network, trained.vocabulary, name, trained.sha256)
+        adapter.familiarity_fit = trained.familiarity
+        return adapter
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
         refuse_questions(self.name, questions)
@@ -120,11 +135,33 @@ class CaptionerAdapter(BundledAdapter):
 
 
 class NICAdapter(CaptionerAdapter):
-    """`NIC`: its head pools the cells first."""
+    """`NIC`: its head pools the cells first; with `doubt_fit` it doubts nouns of its own captions."""
+
+    doubt_fit: DoubtFit | None = None
 
     def __init__(self, network: NIC, vocabulary: Vocabulary, name: str = "nic", sha256: str = "") -> None:
         super().__init__(network, vocabulary, name, sha256)
         self.head_input_layer = network.pool
+
+    @classmethod
+    def from_trained(cls, trained: TrainedModel, name: str) -> Self:
+        adapter = super().from_trained(trained, name)
+        adapter.doubt_fit = trained.doubt
+        return adapter
+
+    def doubts(
+        self, inputs: Inputs, ids: Tensor, activations: Tensor | None, log_probs: Tensor, reliance: Tensor
+    ) -> Tensor | None:
+        """Doubt `(b, t)` of the nouns among ids `(b, t)`, NaN for other words; None without a fit."""
+        if self.doubt_fit is None:
+            return None
+        cells = self.layer_activations(inputs) if activations is None else activations
+        confident = confidence(self.network, cells, ids)
+        if confident is None:
+            return None
+        known = set(self.vocabulary.encode(self.doubt_fit.nouns)) - {UNK}
+        is_noun = torch.tensor([[i in known for i in row] for row in ids.tolist()], device=ids.device)
+        return self.doubt_fit.doubt(signals(log_probs, reliance, confident)).masked_fill(~is_noun, torch.nan)
 
 
 class SATAdapter(CaptionerAdapter):
@@ -151,7 +188,9 @@ class AnswerAdapter(BundledAdapter, LabelChooser):
 
     @classmethod
     def from_trained(cls, trained: TrainedModel, name: str) -> Self:
-        return cls(trained.network, trained.vocabulary, Labels(trained.answers), name, trained.sha256)
+        adapter = cls(trained.network, trained.vocabulary, Labels(trained.answers), name, trained.sha256)
+        adapter.familiarity_fit = trained.familiarity
+        return adapter
 
     def preprocess(self, images: Sequence[Image], questions: Sequence[str] | None = None) -> Inputs:
         if questions is None:

@@ -50,7 +50,7 @@ class Classifier(CutNetworkAdapter, OutputsOfAnyKind, LabelChooser):
         self.name, self.provenance, self.outputs = name, dict(provenance), NetworkOutputs(outputs, name)
         blank = self.blank_inputs()
         noise = self.noise_inputs()
-        with channels_explained(blank.pixels, preprocessing.transform is not None):
+        with channels_explained(self.module, blank.pixels, preprocessing.transform is not None):
             with evaluation_mode(self.module), torch.no_grad():  # first: of an output that is no tensor nothing can be said
                 self._checked_scores(self.module(blank.pixels), len(blank.pixels))
             self.tap_layer(self.layers.default(noise) if layer is None else _find_layer(network, layer))

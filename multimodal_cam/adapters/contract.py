@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from ..core.familiarity import Familiarity
 from ..core.hooks import LayerTap
 from ..core.layer_view import ActivationSlice, GridView, LayerView
 from ..core.spans import Span
@@ -136,11 +137,32 @@ class ReadsQuestionsInPrompts(ReadsQuestions, Protocol):
 
 
 @runtime_checkable
+class DoubtsWords(Protocol):
+    """A captioner that can tell which nouns of its own captions may not be there."""
+
+    def doubts(
+        self, inputs: Inputs, ids: Tensor, activations: Tensor | None, log_probs: Tensor, reliance: Tensor
+    ) -> Tensor | None:
+        """Doubt `(b, t)` in 0..1 of ids `(b, t)`, NaN for all but nouns; None where the model has no fit of its doubts.
+
+        `log_probs` and `reliance` are those of the ids, `(b, t)`; `activations` those of `layer`, if they are known.
+        """
+
+
+@runtime_checkable
 class RunsWithoutQuestion(Protocol):
     """A VQA model that can answer without a question: a baseline for accuracy."""
 
     def logits_without_question(self, inputs: Inputs) -> Tensor:
         """Logits `(b, v)` when no question is asked."""
+
+
+@runtime_checkable
+class TellsFamiliarity(Protocol):
+    """A model that may know how far a photo is from those that it was trained on."""
+
+    def familiarity(self, inputs: Inputs, activations: Tensor | None = None) -> list[Familiarity] | None:
+        """Familiarity of each row's photo; with `activations` of `layer` `(b, ...)` nothing runs. None without a fit."""
 
 
 @runtime_checkable

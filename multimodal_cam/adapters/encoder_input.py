@@ -120,7 +120,7 @@ class EncoderAdapter(ABC):
 
     def encode(self, pixels: Tensor) -> Any:
         """Output of the encoder. Raises ValueError for pixels of other channels than it takes."""
-        with channels_explained(pixels, self.preprocessing.transform is not None):
+        with channels_explained(self.encoder, pixels, self.preprocessing.transform is not None):
             return self.encoder(pixels)
 
     def in_rows(self, inputs: Inputs, output: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.errors import message
 from ..core.geometry import Placement, squeeze
@@ -23,6 +24,7 @@ from .transform_placement import TransformPlacement
 IMAGENET_MEAN = tuple(255 * x for x in (0.485, 0.456, 0.406))
 IMAGENET_STD = tuple(255 * x for x in (0.229, 0.224, 0.225))
 MEAN_COLOUR = tuple(round(x) for x in IMAGENET_MEAN)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 KEPT = 64  # photos whose pixels wait for the batch that they were made for
 
 
@@ -129,14 +131,23 @@ class ImagePreprocessing:
 
 
 @contextmanager
-def channels_explained(pixels: Tensor, given: bool) -> Iterator[None]:
-    """Context that says what to do where a network takes other channels than the `pixels` `(b, c, H, W)` have.
+def channels_explained(network: nn.Module, pixels: Tensor, given: bool) -> Iterator[None]:
+    """Context that says what to do where a network takes other channels, or dimensions, than the `pixels` `(b, c, H, W)` have.
 
     `given` says whether a preprocessing of the user's made them.
     """
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
+        if isinstance(error, ValueError) and not re.match(r"expected .*\dD", message(error)):
+            raise  # of torch's own, only batch norms raise it
+        first = next((layer for layer in network.modules() if isinstance(layer, CONVOLUTIONS)), None)
+        if first is not None and len(first.kernel_size) != 2 and pixels.ndim == 4:
+            axes = {1: "sequences (b, c, t)", 3: "volumes or clips (b, c, d, H, W)"}[len(first.kernel_size)]
+            raise ValueError(
+                f"the network begins with {type(first).__name__}, which takes {axes}, and photos are (b, c, H, W) "
+                f"({message(error)}): give explain_score your own inputs, or a module whose forward adds the axis"
+            ) from error
         if "channels" not in str(error):
             raise
         c = pixels.shape[1]

@@ -100,7 +100,9 @@ class PrefixDecoder:
         def step(last: Tensor, state: State) -> tuple[Tensor, State]:
             row, said = state
             said = torch.cat([said, last[:, None]], dim=1)
-            parts = zip(row.split(together), said[:, 1:].split(together), strict=True)  # the first column is before the text
+            parts = zip(
+                torch.split(row, together), torch.split(said[:, 1:], together), strict=True
+            )  # the first column is before the text
             return self.log_probs(torch.cat([self._next(*part) for part in parts])), (row, said)
 
         limits = SearchLimits(longest, eos=self.eos, unsayable=never, must_end=False)

@@ -19,7 +19,7 @@ from ..core.drafts import LOCK, retold
 from ..core.growing_folder import GrowingFolder, growing_folder
 from ..core.publication import FULL, check_target
 from ..core.signatures import foreign_names, kind_of, own_files, remove_own_files, start_signature
-from ..render.index_page import IndexEntry, index_pages
+from ..render.index_page import ENTRIES, IndexEntry, entries_script, index_pages
 from ..results.io import write_explanation
 from .batch_settings import RUN, BatchItem, differing, is_unfinished, read_run, write_run
 from .batch_worker import PAGE, THUMBNAIL, ItemResult
@@ -188,15 +188,20 @@ class BatchFolder:
             from .._explanation import Explanation
             from ..render.html import page
 
-            pages = {PAGE: page([Explanation.load(self.path / entry.folder) for entry in entries[:PHOTOS_A_PAGE]])}
+            self._publish(PAGE, page([Explanation.load(self.path / entry.folder) for entry in entries[:PHOTOS_A_PAGE]]))
+            self._publish(ENTRIES, entries_script(entries, cards_a_page=0))
         else:
-            pages = dict(index_pages(entries))
-        for name, content in pages.items():
-            self.folder.claim(name, f".{name}.partial")
-            partial = self.path / f".{name}.partial"
-            partial.write_text(content, encoding="utf-8")
-            os.replace(partial, self.path / name)
+            for name, content in index_pages(entries, PAGE, THUMBNAIL):
+                self._publish(name, content)
+            self._publish(ENTRIES, entries_script(entries))
         return self.path / PAGE
+
+    def _publish(self, name: str, content: str) -> None:
+        """Write a file of the folder atomically."""
+        self.folder.claim(name, f".{name}.partial")
+        partial = self.path / f".{name}.partial"
+        partial.write_text(content, encoding="utf-8")
+        os.replace(partial, self.path / name)
 
     @contextmanager
     def _room(self) -> Iterator[None]:
@@ -243,4 +248,4 @@ def _item_of(record: dict[str, Any]) -> BatchItem:
 
 
 def _entry(record: dict[str, Any]) -> IndexEntry:
-    return IndexEntry(record["image"], record["text"], record.get("question"), record["folder"], PAGE, THUMBNAIL)
+    return IndexEntry(record["image"], record["text"], record.get("question"), record["folder"])

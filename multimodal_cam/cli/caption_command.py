@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from . import options as o
 from .explanation_output import Batch, OutputOptions, print_text, print_words, write_explanations
+from .method_flags import with_method_options
 
 
+@with_method_options
 def caption(
     photos: o.Photos,
     text: Annotated[str | None, typer.Option(help="Explain this text instead of the model's own.")] = None,
@@ -37,6 +40,8 @@ def caption(
     batch_size: o.BatchSize = 32,
     engine: o.Engine = o.EngineName.local,
     workers: o.Workers = 1,
+    *,
+    method_options: Mapping[str, str],
 ) -> None:
     """Caption photos and show where each word came from.
 
@@ -46,7 +51,7 @@ def caption(
     """
     from multimodal_cam.batch.batch_settings import BatchSettings, photo_items
 
-    options = o.attribution_options(method, score, layer, n_steps)
+    options = o.attribution_options(method, score, layer, n_steps, method_options)
     options |= o.drop_none(text=text, beam=beam, unknown=unknown.value)
     items = photo_items(photos)
     settings = BatchSettings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,11 +10,13 @@ import typer
 
 from . import options as o
 from .explanation_output import Batch, OutputOptions, print_answers, print_text, write_explanations
+from .method_flags import with_method_options
 
 if TYPE_CHECKING:
     from multimodal_cam import TaskAdapter
 
 
+@with_method_options
 def classify(
     photos: o.Photos,
     text: Annotated[str | None, typer.Option(help="Explain this class instead of the likeliest one.")] = None,
@@ -40,6 +43,8 @@ def classify(
     batch_size: o.BatchSize = 32,
     engine: o.Engine = o.EngineName.local,
     workers: o.Workers = 1,
+    *,
+    method_options: Mapping[str, str],
 ) -> None:
     """Classify photos and show the evidence for the class and for its alternatives.
 
@@ -49,7 +54,7 @@ def classify(
     """
     from multimodal_cam.batch.batch_settings import BatchSettings, photo_items
 
-    options = o.attribution_options(method, score, layer, n_steps)
+    options = o.attribution_options(method, score, layer, n_steps, method_options)
     options |= o.drop_none(text=text, instead_of=instead_of, counterfactual=counterfactual)
     items = photo_items(photos)
     settings = BatchSettings(

@@ -125,10 +125,11 @@ def _exit_with_failures(progress: BatchProgress) -> NoReturn:
 
 
 def print_text(record: dict[str, Any]) -> None:
-    """One line: photo, question and text. Failures are listed at the end instead."""
+    """One line: photo, question and text; its warning goes to stderr. Failures are listed at the end instead."""
     if "text" in record:
         asked = f"{record['question']} " if "question" in record else ""
         print_line(f"{record['image']}: {asked}{record['text']}")
+        _warn_of_unfamiliar_photo(record)
 
 
 def print_words(record: dict[str, Any]) -> None:
@@ -159,6 +160,7 @@ def print_answers(record: dict[str, Any]) -> None:
         _print_question_words(record)
         return
     print_line(f"{record['question']} {record['text']}" if "question" in record else f"{record['image']}: {record['text']}")
+    _warn_of_unfamiliar_photo(record)
     rows = [
         [answer["text"], *map(_number_text, [answer["probability"], answer["score"], *_peak(answer)])]
         for answer in record["answers"]
@@ -168,6 +170,13 @@ def print_answers(record: dict[str, Any]) -> None:
     (answer,) = record["words"]
     print_line(f"the photo adds {answer['reliance']:+.2f} nats to {answer['text']}")
     print_line("peak: in fractions of the photo from its top left corner")
+
+
+def _warn_of_unfamiliar_photo(record: dict[str, Any]) -> None:
+    """A line for a photo that is unlike those that the model was trained on."""
+    warning = record.get("familiarity", {}).get("warning")
+    if warning is not None:
+        print_diagnostic(f"{record['image']}: {warning}")
 
 
 def _print_question_words(record: dict[str, Any]) -> None:

@@ -8,11 +8,14 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from multimodal_cam.methods.method_options import OPTIONS
+
 from .usage_errors import usage_errors_of
 
 GROUPS = {  # heading: names of options; all others come first
     "Model": ("model", "network", "encoder", "weights", "device", "dtype"),
     "Map": ("method", "score", "layer", "n_steps", "scale", "counterfactual", "instead_of", "unknown"),
+    "Method": tuple(OPTIONS),
     "Run": ("batch_size", "workers", "engine", "on_error", "limit", "shard_size", "seed", "dry_run"),
     "Output": ("out", "as_json", "overwrite", "format", "figure"),
 }
@@ -37,6 +40,7 @@ EXAMPLES = {
         "train captioner --images DIR --captions captions.txt --split train.txt --dev dev.txt --out DIR --network sat",
     ),
     "train vqa": ("train vqa --images DIR --questions train.jsonl --dev dev.jsonl --out DIR",),
+    "train familiarity": ("train familiarity --model FOLDER --images DIR --split train.txt --dev dev.txt",),
     "eval captions": ("eval captions --images DIR --captions captions.txt --split dev.txt",),
     "eval vqa": ("eval vqa --images DIR --questions dev.jsonl --known train.jsonl",),
     "data make-questions": (
@@ -47,6 +51,10 @@ EXAMPLES = {
     ),
     "study vqa": ("study vqa --images DIR --questions dev.jsonl --models lstm-q,san --out DIR",),
     "study sanity": ("study sanity --images DIR --entities DIR --split dev.txt --methods grad_cam,evidence --out DIR",),
+    "study doubt": (
+        "study doubt --images DIR --captions captions.txt --train train.txt --split dev.txt --model nic --out DIR",
+        "study doubt --images DIR --captions captions.txt --train train.txt --split dev.txt --model FOLDER --out DIR --save",
+    ),
     "study report": ("study report DIR",),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,7 @@ from multimodal_cam.methods import METHODS, find_method
 from multimodal_cam.scores import SCORES
 
 from .help_pages import HelpfulTyper
+from .method_flags import check_method_options
 
 if TYPE_CHECKING:
     from multimodal_cam import TaskAdapter
@@ -133,7 +134,9 @@ def check_choice(option: str, value: str | None, choices: Iterable[str]) -> None
         raise typer.BadParameter(f"unknown {value!r}; choose from {', '.join(sorted(choices))}", param_hint=option)
 
 
-def attribution_options(method: str | None, score: str | None, layer: str | None, n_steps: int | None) -> dict[str, Any]:
+def attribution_options(
+    method: str | None, score: str | None, layer: str | None, n_steps: int | None, method_options: Mapping[str, str]
+) -> dict[str, Any]:
     """Keyword arguments of `explain` that are common to all tasks; raises a usage error for unknown names."""
     if method is not None:
         try:
@@ -141,7 +144,8 @@ def attribution_options(method: str | None, score: str | None, layer: str | None
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--method") from error
     check_choice("--score", score, SCORES)
-    return drop_none(method=method, score=score, layer=layer, n_steps=n_steps)
+    check_method_options(method, method_options)
+    return drop_none(method=method, score=score, layer=layer, n_steps=n_steps, **method_options)
 
 
 def load_model(name: str, device: str, *, weights: Path | None = None, dtype: DType | None = None) -> TaskAdapter:

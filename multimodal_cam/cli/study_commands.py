@@ -1,4 +1,4 @@
-"""The commands `study captions`, `study vqa`, `study sanity` and `study report`."""
+"""The commands `study captions`, `study vqa`, `study sanity`, `study report`, and where `study doubt` is added."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from . import options as o
 from . import study_options as so
+from .doubt_command import study_doubt
 from .output import print_diagnostic, rate_display
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from multimodal_cam.study.sources.photo_list import StudyPhoto
 
 study = o.command_group("Measure whether maps lie on the things that words name.")
+study.command("doubt")(study_doubt)
 
 
 @study.command("captions")

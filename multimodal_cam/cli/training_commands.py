@@ -1,4 +1,4 @@
-"""The commands `train captioner` and `train vqa`."""
+"""The commands `train captioner`, `train vqa` and `train familiarity`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from . import options as o
-from .output import print_diagnostic, print_line, progress_display
+from .output import print_diagnostic, print_line, progress_bar, progress_display
 from .question_files import read_question_file
 
 INTERRUPTED = 130
@@ -106,6 +106,41 @@ def train_vqa(
     recipe = replace(training.VQAOptions(), **changes)
     splits = {"train": read_question_file(questions), "dev": read_question_file(dev)}
     _run_training(training.train_vqa, recipe, out, device, images=images, **splits)
+
+
+@train.command("familiarity")
+def train_familiarity(
+    images: o.ImageFolder,
+    split: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help="File with the names of the training photos, one a line.")
+    ],
+    dev: Annotated[
+        Path,
+        typer.Option(exists=True, dir_okay=False, help="File with the names of photos like them that it was not trained on."),
+    ],
+    model: Annotated[
+        str, typer.Option(help="A bundled name, or a folder written by `train`; the fit goes into its folder.")
+    ] = "nic",
+    device: o.Device = "auto",
+) -> None:
+    """Fit which photos a trained network knows, so that it says when it has seen nothing like a photo.
+
+    Training ends with this; after that it is needed only for weights that came from elsewhere. Prints the threshold.
+    """
+    from multimodal_cam.adapters.load import choose_device
+    from multimodal_cam.data.readers.caption_file import read_names
+    from multimodal_cam.models.training import familiarity_training as training
+
+    with progress_bar("familiarity", training.photo_count(read_names(split), read_names(dev))) as advance:
+        fit = training.train_familiarity(
+            model=model,
+            images=images,
+            train=read_names(split),
+            dev=read_names(dev),
+            device=choose_device(device),
+            progress=lambda _stage, done, _total, _remark: advance(done),
+        )
+    print_line(f"threshold {fit.threshold:.2f}: 97.5 % of the dev photos are nearer to the training photos")
 
 
 def _run_training(trainer: Callable[..., Path], recipe: Any, out: Path, device: str, **data: Any) -> None:

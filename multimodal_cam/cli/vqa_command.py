@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from . import options as o
 from .explanation_output import Batch, OutputOptions, print_answers, print_text, write_explanations
+from .method_flags import with_method_options
 
 
+@with_method_options
 def vqa(
     photo: Annotated[str, typer.Argument(metavar="PHOTO", help="The photo, or a folder of photos.")],
     questions: Annotated[list[str], typer.Argument(metavar="QUESTION...", help="One or more questions, each in quotes.")],
@@ -33,6 +36,8 @@ def vqa(
     batch_size: o.BatchSize = 32,
     engine: o.Engine = o.EngineName.local,
     workers: o.Workers = 1,
+    *,
+    method_options: Mapping[str, str],
 ) -> None:
     """Ask questions about a photo, or each photo of a folder, and show the evidence for the answers and their alternatives.
 
@@ -42,7 +47,7 @@ def vqa(
     """
     from multimodal_cam.batch.batch_settings import BatchSettings, photo_items
 
-    options = o.attribution_options(method, score, layer, n_steps)
+    options = o.attribution_options(method, score, layer, n_steps, method_options)
     options |= o.drop_none(text=answer, instead_of=instead_of, counterfactual=counterfactual)
     items = photo_items([photo], questions)
     settings = BatchSettings(

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .attribution import TokenMaps
 from .forward_pass import AttributionRequest
+from .token_maps import TokenMaps
 
 STEPS = AttributionRequest.n_steps  # of the path of `evidence`, unless a token needs more
 MORE_STEPS = (48, 144)  # what a token gets whose gap is too large; the gap shrinks with the square of their number

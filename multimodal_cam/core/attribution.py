@@ -8,7 +8,9 @@ of a batch; everything else is head.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,12 +18,15 @@ from torch import Tensor
 from ..adapters.contract import HasAttention, TaskAdapter, layer_view_of, log_prob_of
 from ..adapters.inputs import Inputs
 from ..adapters.network_state import steady_networks
-from ..methods import MethodSpec
-from .forward_pass import AttributionRequest, CutModel, ForwardPass, ScoredTokens, rows_that_read_layer, run_forward
+from ..methods import METHODS
+from .forward_pass import AttributionRequest, CutModel, ForwardPass, ScoredTokens, rows_that_read, run_forward
 from .gradient_diagnosis import lost_gradient_reason
 from .gradients import ProductLog, wide
-from .layer_view import LayerView
 from .path_attribution import attribute_question, integrate_path
+from .perturbed_passes import perturb
+from .pixel_attribution import PixelModel, attribute_pixels
+from .spans import Span
+from .token_maps import TokenMaps
 
 NOT_FINITE = "the gradient at layer {!r} is not finite: check the model's weights and the photo's pixels"
 INDEPENDENT = (
@@ -29,39 +34,12 @@ INDEPENDENT = (
     "choose a layer that the head reads (weights that some libraries quantise give no gradient at all)"
 )
 
+UNCHANGED = (
+    "the text does not depend on layer {!r}: the logits are the same whatever it gives; choose a layer that the head reads"
+)
+ROUNDINGS = 16  # roundings of the largest logit by which passes of another batch size may differ
+
 NO_RELIANCE = "the model's logits for the blank photo are not finite, so nobody can say what the photo added: reliance is NaN"
-
-
-@dataclass
-class TokenMaps:
-    """Maps and scores of `b` rows, `t` tokens, `a` columns; 0 at padding. `maps` for linear methods, else `gradients`.
-
-    Column 0 holds the tokens themselves, the others the likeliest alternatives at each position. `unplaced` is what the tokens'
-    own scores got from activations that have no place on the grid: `maps` and it add up to `changes`. `activations` and
-    `gradients` are cells of `view`, which also draws maps of them on the image.
-    """
-
-    view: LayerView
-    activations: Tensor  # (b, c, h, w)
-    ids: Tensor  # (a, b, t)
-    scores: Tensor  # (a, b, t)
-    log_probs: Tensor  # (a, b, t)
-    reliance: Tensor  # (b, t)
-    maps: Tensor | None = None  # (a, t, b, h, w)
-    gradients: Tensor | None = None  # (a, t, b, c, h, w)
-    changes: Tensor | None = None  # (b, t), path methods only
-    unplaced: Tensor | None = None  # (b, t), path methods only; None if every activation has a place
-    question: Tensor | None = None  # (t, b, q): what each token of the question adds to the score
-    steps: Tensor | None = None  # (b, t): steps of the path of each token, if some were added
-    notes: dict[str, str] = field(default_factory=dict)
-
-    def span_map(self, row: int, tokens: slice, method: MethodSpec, column: int = 0) -> Tensor:
-        """The map `(h, w)` of a run of tokens: a sum of maps, or computed from summed gradients if the method is not linear."""
-        if self.maps is not None:
-            return self.maps[column, tokens, row].sum(dim=0)
-        assert self.gradients is not None
-        gradients = self.gradients[column, tokens, row].sum(dim=0, keepdim=True)
-        return self.view.to_image(method.maps(wide(self.activations[row : row + 1]), gradients))[0]
 
 
 @steady_networks()
@@ -73,15 +51,34 @@ def attribute(
     *,
     contrast_ids: Tensor | None = None,
     activations: Tensor | None = None,
+    spans: Sequence[Sequence[Span]] = (),
 ) -> TokenMaps:
-    """Maps of all tokens `ids` `(b, t)`: one backbone pass, then head passes only.
+    """Maps of all tokens `ids` `(b, t)`: one backbone pass, then head passes only; the whole network for a method of pixels.
 
     Args:
         contrast_ids: Tokens `(b, t)` that the explained ones are compared with, `PAD` for the likeliest other one.
         activations: Activations of `layer`, if they are known already: the backbone then does not run.
+        spans: Runs of tokens of each row that maps are wanted of: a method of pixels that is not linear computes them one by one.
 
-    Raises ValueError if the gradient is not finite, or if a row's logits do not depend on the layer.
+    Raises ValueError if the gradient is not finite, or if a row's logits do not depend on the layer, or on the pixels.
     """
+    if request.method.pixels is None:
+        return _attribute_layer(adapter, inputs, ids, request, contrast_ids, activations)
+    of_layer = replace(request, method=METHODS["grad_cam"])
+    at_layer = partial(_attribute_layer, adapter, inputs, ids, of_layer, contrast_ids)
+    model = PixelModel.of(adapter, inputs, ids, request)
+    return attribute_pixels(model, at_layer, activations=activations, spans=spans)
+
+
+def _attribute_layer(
+    adapter: TaskAdapter,
+    inputs: Inputs,
+    ids: Tensor,
+    request: AttributionRequest,
+    contrast_ids: Tensor | None,
+    activations: Tensor | None,
+) -> TokenMaps:
+    """Maps of the cells of the request's layer, with the scores, reliance and shares of the question."""
     own_layer = request.layer is adapter.layer
     view = layer_view_of(adapter, inputs, request.layer)
     model = CutModel(adapter, inputs if own_layer else inputs.expand_images(), ids, request, view, own_layer)
@@ -96,12 +93,17 @@ def attribute(
         maps = _attention_maps(model, forward)
     elif kind == "path":
         maps, unplaced = integrate_path(model, forward, baseline, log)
+    elif kind == "perturbation":
+        found = perturb(model, forward, baseline)
+        maps, gradients = (found, None) if request.method.linear else (None, found)
     elif request.method.linear:
         (maps,) = forward.reduced
     else:
         gradients = view.cells(forward.reduced[0])
-    if kind != "attention":
+    if kind in ("gradient", "path"):
         _require_dependence(model, forward, log)
+    elif kind == "perturbation":
+        _require_change(model, forward, logits_without_photo)
     columns, embeddings, log_prob = forward.columns, forward.question_embeddings, log_prob_of(adapter)
     scores = torch.stack([column.scores(forward.logits) for column in columns])
     log_probs = torch.stack([ScoredTokens(column.ids, log_prob).scores(forward.logits) for column in columns])
@@ -109,6 +111,7 @@ def attribute(
     return TokenMaps(
         view,
         view.cells(forward.activations),
+        columns,
         ids=torch.stack([column.ids for column in columns]),
         scores=scores,
         log_probs=log_probs,
@@ -125,9 +128,25 @@ def attribute(
 def _require_dependence(model: CutModel, forward: ForwardPass, log: ProductLog) -> None:
     """Raises ValueError for a photo whose logits do not depend on the layer, with the line of the user's code that cuts them."""
     explained = (model.ids >= 0).any(dim=1)
-    if log.is_lost(explained, lambda: rows_that_read_layer(model, forward.activations)):
+    if log.is_lost(explained, lambda: rows_that_read(model.logits_from, forward.activations)):
         reason = lost_gradient_reason(model.tap(leaf=True), lambda: model.adapter.logits(model.inputs, model.ids))
         raise ValueError(log.independent if reason is None else reason)
+
+
+def _require_change(model: CutModel, forward: ForwardPass, logits_without_photo: Tensor) -> None:
+    """Raises ValueError for a photo whose logits are the same whatever the layer's activations are, up to rounding."""
+    logits, explained = wide(forward.logits), (model.ids >= 0).any(dim=1)
+    tiny = ROUNDINGS * torch.finfo(forward.logits.dtype).eps * logits.abs().amax(dim=(1, 2))
+
+    def same(others: Tensor) -> Tensor:
+        return ((wide(others) - logits).abs().amax(dim=(1, 2)) <= tiny) & explained
+
+    if not same(logits_without_photo).any():
+        return
+    with torch.no_grad():  # a photo of the mean colour has the logits of no photo, too
+        others = model.logits_from(1 - forward.activations)
+    if same(others).any():
+        raise ValueError(UNCHANGED.format(model.request.layer_name))
 
 
 def _blank_photo_note(reliance: Tensor) -> dict[str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +33,8 @@ class AttributionRequest:
     counterfactual: bool = False
     n_alternatives: int = 0
     adds_steps: bool = False  # whether tokens whose evidence does not add up get more steps than `n_steps`
+    options: Mapping[str, Any] = field(default_factory=dict)  # the method's own, all of them
+    report: Callable[[int, int], None] = lambda _done, _total: None  # told how many perturbed passes of how many are done
 
 
 @dataclass(frozen=True)
@@ -150,11 +154,11 @@ def run_forward(model: CutModel, contrast_ids: Tensor | None, activations: Tenso
     return ForwardPass(activations, logits.detach(), columns, reduced, embeddings)
 
 
-def rows_that_read_layer(model: CutModel, activations: Tensor) -> Tensor:
-    """Whether any logit of each row `(b,)` has a gradient at the layer, be the explained scores as flat as they may."""
+def rows_that_read(logits_from: Callable[[Tensor], Tensor], activations: Tensor) -> Tensor:
+    """Whether any logit of each row `(b,)` has a gradient at the activations, be the explained scores as flat as they may."""
     leaf = activations.detach().requires_grad_()
     with torch.enable_grad():
-        logits = wide(model.logits_from(leaf))
+        logits = wide(logits_from(leaf))
     if not logits.requires_grad:
         return torch.zeros(len(leaf), dtype=torch.bool, device=leaf.device)
     weights = torch.arange(1.0, logits.numel() + 1, device=logits.device).sin().view_as(logits)  # no two logits cancel

@@ -74,7 +74,8 @@ class GradModeWatch:
             place = f"{user_place(sys._getframe())} (torch.{type(block).__name__})"
             if place not in self.switched_off:
                 self.switched_off.append(place)
-            if _watches.keep_on and place != _watches.but:
+            is_ours = is_own_frame(sys._getframe(2))  # values that are kept for other calls must not hold a graph
+            if _watches.keep_on and place != _watches.but and not is_ours:
                 torch.set_grad_enabled(True)
 
     def closed(self, block: object) -> None:
@@ -94,6 +95,14 @@ def gradients_kept_on(but: str | None = None) -> Iterator[None]:
         yield
     finally:
         _watches.keep_on, _watches.but = False, None
+
+
+@contextmanager
+def gradients_from_inputs() -> Iterator[None]:
+    """Inside, a graph begins at the network's inputs: no block of the user's code, around a frozen backbone, say, ends it."""
+    with torch.enable_grad(), GradModeWatch() as watch, gradients_kept_on(), numpy_errors_explained("pixels"):
+        watch.reach_layer(True)
+        yield
 
 
 def is_own_frame(frame: FrameType) -> bool:

@@ -79,14 +79,19 @@ def rows_and_size(inputs: Any) -> tuple[int, tuple[int, int]]:
     """Images, and their height and width in pixels, of the first picture in `inputs`; (1, (1, 1)) if there is none."""
     for _, tensor in tensors_in(inputs):
         if _is_picture(tensor):
-            down, across = _photo_axes(tensor)
+            down, across = photo_axes(tensor)
             return len(tensor), (tensor.shape[down], tensor.shape[across])
     return 1, (1, 1)
 
 
 def has_pictures(inputs: Any) -> bool:
     """Whether `inputs` hold pixels."""
-    return any(_is_picture(tensor) for _, tensor in tensors_in(inputs))
+    return bool(pictures_in(inputs))
+
+
+def pictures_in(inputs: Any) -> list[tuple[Path, Tensor]]:
+    """The pictures in `inputs` and their paths."""
+    return [(path, tensor) for path, tensor in tensors_in(inputs) if _is_picture(tensor)]
 
 
 def _measured(record: _Record, rows: int, size: tuple[int, int], folded: bool) -> MeasuredLayer:
@@ -163,7 +168,7 @@ def _is_picture(tensor: Tensor) -> bool:
     return tensor.ndim in (4, 5) and tensor.dtype not in (torch.bool, torch.int64, torch.int32) and tensor.numel() > 0
 
 
-def _photo_axes(tensor: Tensor) -> tuple[int, int]:
+def photo_axes(tensor: Tensor) -> tuple[int, int]:
     """The axes down and across a picture: the last two, or those before colours that stand last."""
     last = tensor.shape[-1] in COLOURS and tensor.shape[-3] not in COLOURS and tensor.shape[-2] > tensor.shape[-1]
     return (tensor.ndim - 3, tensor.ndim - 2) if last else (tensor.ndim - 2, tensor.ndim - 1)
@@ -171,7 +176,7 @@ def _photo_axes(tensor: Tensor) -> tuple[int, int]:
 
 def _strip_axes(tensor: Tensor) -> dict[str, int]:
     """The axis along which the strips of each direction follow each other."""
-    axes = dict(zip(("down", "across"), _photo_axes(tensor), strict=True))
+    axes = dict(zip(("down", "across"), photo_axes(tensor), strict=True))
     if tensor.ndim == 5:
         first, second = [axis for axis in range(1, 5) if axis not in axes.values()]
         axes["frames"] = first if tensor.shape[second] in COLOURS and tensor.shape[first] not in COLOURS else second
@@ -180,7 +185,7 @@ def _strip_axes(tensor: Tensor) -> dict[str, int]:
 
 def _flat(tensor: Tensor) -> Tensor:
     """The picture's mean colour everywhere."""
-    return tensor.double().mean(dim=_photo_axes(tensor), keepdim=True).expand(tensor.shape).to(tensor.dtype).clone()
+    return tensor.double().mean(dim=photo_axes(tensor), keepdim=True).expand(tensor.shape).to(tensor.dtype).clone()
 
 
 def _changes(inputs: Any, flat: Any, pictures: Collection[Path]) -> Iterator[tuple[str, Any]]:
@@ -212,7 +217,7 @@ def _with_noise(flat: Tensor, photo: Tensor, axis: int, strip: int) -> Tensor:
     shape = [*flat.shape]
     shape[axis] = -(-size // strips)
     noise = spread * torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    noise = noise + spread * _coarse(noise, _photo_axes(flat))
+    noise = noise + spread * _coarse(noise, photo_axes(flat))
     changed = flat.clone()
     place = changed.narrow(axis, start, stop - start)
     values = place.double() + noise.narrow(axis, 0, stop - start).to(flat.device)

@@ -28,16 +28,31 @@ def mean_gradients(
     `gradients_at` maps points `(n, b, ...)` of the path to tensors that are linear in the gradients, summed over the points.
     `steps_at_once` is asked before each call: the memory of a point may be known after the first.
     """
-    steps = (torch.arange(n_steps, device=activations.device, dtype=activations.dtype) + 0.5) / n_steps
-    change = activations - baseline
+    return mean_over_points(gradients_at, path_points(activations, baseline, n_steps), n_steps, steps_at_once)
+
+
+def path_points(end: Tensor, begin: Tensor, n_steps: int) -> Callable[[int, int], Tensor]:
+    """Midpoints of `n_steps` pieces of the way from `begin` to `end`: points `(n, b, ...)` of their numbers `start` to `stop`."""
+    steps = (torch.arange(n_steps, device=end.device, dtype=end.dtype) + 0.5) / n_steps
+    change = end - begin
+    return lambda start, stop: begin + steps[start:stop].view(-1, *[1] * change.ndim) * change
+
+
+def mean_over_points(
+    gradients_at: Callable[[Tensor], tuple[Tensor, ...]],
+    points: Callable[[int, int], Tensor],
+    count: int,
+    points_at_once: Callable[[], int],
+) -> tuple[Tensor, ...]:
+    """The mean of what `gradients_at` sums over points, of all `count` points; `points(start, stop)` makes some of them."""
     total: tuple[Tensor, ...] = ()
     start = 0
-    while start < n_steps:
-        stop = min(n_steps, start + steps_at_once())
-        part = gradients_at(baseline + steps[start:stop].view(-1, *[1] * change.ndim) * change)
+    while start < count:
+        stop = min(count, start + points_at_once())
+        part = gradients_at(points(start, stop))
         total = tuple(map(torch.add, total, part)) if total else part
         start = stop
-    return tuple(tensor / n_steps for tensor in total)
+    return tuple(tensor / count for tensor in total)
 
 
 def integrated_gradients(activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor:

@@ -10,13 +10,33 @@ import importlib
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from .method_options import FILL, STRIDE, WHERE, WINDOW, MethodOption
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .canvas import Canvas
+
 CamMethod = Callable[["Tensor", "Tensor"], "Tensor"]
-MethodKind = Literal["gradient", "path", "attention"]
+MethodKind = Literal["gradient", "path", "attention", "pixels", "perturbation"]
+ReluRule = Literal["guided", "deconvnet"]
+
+
+@dataclass(frozen=True)
+class PixelRule:
+    """How the gradients of a score with respect to the photo's pixels become a map of them.
+
+    Attributes:
+        at: Where gradients are taken: at the photo, at noisy copies of it, or on the path from no photo to it (their mean).
+        relu: What passes back through a ReLU; None: the gradient.
+        times: What gradients are multiplied by: the pixels (on a path, their change from no photo), or the layer's Grad-CAM.
+    """
+
+    at: Literal["photo", "noise", "path"] = "photo"
+    relu: ReluRule | None = None
+    times: Literal["pixels", "grad_cam"] | None = None
 
 
 @dataclass(frozen=True)
@@ -26,12 +46,17 @@ class MethodSpec:
     Attributes:
         name: What `explain(method=)` and `--method` take.
         kind: `gradient` (a function of activations and gradients at the photo), `path` (gradients averaged from the baseline to
-            the photo) or `attention` (the model's own, no gradient).
+            the photo), `attention` (the model's own, no gradient), `pixels` (gradients with respect to the photo's pixels) or
+            `perturbation` (scores of perturbed photos, no gradient).
         linear: Whether the map of a phrase is the sum of its tokens' maps.
         paper: Title or name, authors, venue and equation.
         function: `(activations (m, c, h, w), gradients (m, c, h, w)) -> maps (m, h, w)` of a `gradient` method, or its import
-            path `module:name` within `multimodal_cam.methods`; None for the other kinds.
+            path `module:name` within `multimodal_cam.methods`; None for `path` and `attention`. Of a `perturbation` method it is
+            `(canvas, options) -> ` maps `(s, b, h, w)`, or numbers of the channels `(s, b, c, 1, 1)` if the method has `weigh`.
         aliases: Other names that are accepted.
+        pixels: Rule of a `pixels` method; None for the other kinds.
+        options: Options of this method alone, which `explain`, the command line and the study take.
+        weigh: Import path of what makes maps of a `perturbation` method's numbers of channels, in the place of gradients.
     """
 
     name: str
@@ -40,6 +65,33 @@ class MethodSpec:
     paper: str
     function: str | CamMethod | None = None
     aliases: tuple[str, ...] = ()
+    pixels: PixelRule | None = None
+    options: tuple[MethodOption, ...] = ()
+    weigh: str | None = None
+
+    @property
+    def uses_layer(self) -> bool:
+        """Whether the map depends on the tapped layer."""
+        return self.pixels is None or self.pixels.times == "grad_cam"
+
+    def read_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of the method's options: those `given`, checked, and the defaults of the others.
+
+        Raises TypeError for an option that it does not have, ValueError for a value that an option cannot have.
+        """
+        names = [option.name for option in self.options]
+        for name in given:
+            if name not in names:
+                own = f"its options are {', '.join(f'{each}=' for each in names)}" if names else "it has no options"
+                others = f"; {', '.join(methods_with(name))} has it" if methods_with(name) else ""
+                raise TypeError(f"{self.name} has no {name}=: {own}{others}")
+        return {option.name: option.value(given.get(option.name)) for option in self.options}
+
+    def perturb(self, canvas: Canvas, options: Mapping[str, Any]) -> Tensor:
+        """Maps `(s, b, h, w)` of a linear `perturbation` method, numbers of the channels `(s, b, c, 1, 1)` of another."""
+        assert isinstance(self.function, str)
+        found: Tensor = _imported(self.function)(canvas, options)
+        return found
 
     def maps(self, activations: Tensor, gradients: Tensor) -> Tensor:
         """Maps `(m, h, w)`, signed and raw, from activations and gradients `(m, c, h, w)`.
@@ -47,16 +99,21 @@ class MethodSpec:
         Raises TypeError for a method that is no function of gradients, or gives no tensor, and ValueError for a function of the
         user's whose maps have another shape, or numbers that are not finite.
         """
-        function = self.function
+        function = self.weigh if self.kind == "perturbation" else self.function
         if isinstance(function, str):
-            module, _, name = function.partition(":")
-            function = getattr(importlib.import_module(f"multimodal_cam.methods.{module}"), name)
+            function = _imported(function)
         if not callable(function):
             raise TypeError(f"{self.name} is not computed from gradients at one point: use explain(method={self.name!r})")
-        maps = function(activations, gradients)
+        maps: Tensor = function(activations, gradients)
         if callable(self.function):
             _check_maps(self.name, maps, activations)
         return maps
+
+
+def _imported(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(f"multimodal_cam.methods.{module}"), name)
+    return function
 
 
 def _check_maps(name: str, maps: Tensor, activations: Tensor) -> None:
@@ -71,12 +128,28 @@ def _check_maps(name: str, maps: Tensor, activations: Tensor) -> None:
         raise ValueError(f"method {name}: expected finite numbers, got NaN or infinity: guard what you divide by")
 
 
+def _pixel_spec(name: str, paper: str, rule: PixelRule, *aliases: str) -> MethodSpec:
+    """A method of pixels. What a ReLU rule lets pass back of a sum is not the sum of what it lets pass of each."""
+    return MethodSpec(name, "pixels", rule.relu is None, paper, aliases=aliases, pixels=rule)
+
+
 _SPECS = (
     MethodSpec(
         "attention",
         "attention",
         linear=True,
         paper="The model's own attention, Xu et al., ICML 2015, where it has some: no gradient, no unit",
+    ),
+    _pixel_spec(
+        "deconvnet",
+        "Deconvnet, Zeiler and Fergus, ECCV 2014, sec. 2.1, on pixels; needs ReLUs",
+        PixelRule(relu="deconvnet"),
+        "deconvolution",
+    ),
+    _pixel_spec(
+        "deconvolution_grad_cam",
+        "Deconvolution Grad-CAM, Selvaraju et al., IJCV 2020, sec. 3.2: `deconvnet` times Grad-CAM, on pixels",
+        PixelRule(relu="deconvnet", times="grad_cam"),
     ),
     MethodSpec(
         "eigen_grad_cam",
@@ -92,6 +165,19 @@ _SPECS = (
         paper="Integrated gradients at the layer, Sundararajan et al., ICML 2017, eq. 1",
         aliases=("integrated_gradients",),
     ),
+    _pixel_spec(
+        "gradient",
+        "Gradient of the pixels (Simonyan et al., ICLR-W 2014, sec. 3), with its sign",
+        PixelRule(),
+        "saliency",
+        "vanilla_gradient",
+    ),
+    _pixel_spec(
+        "gradient_x_input",
+        "Gradient times input, Shrikumar et al., 2016, on pixels",
+        PixelRule(times="pixels"),
+        "input_x_gradient",
+    ),
     MethodSpec("grad_cam", "gradient", True, "Selvaraju et al., ICCV 2017, eq. 1 and 2", "gradient:grad_cam"),
     MethodSpec(
         "grad_cam_pp",
@@ -100,23 +186,59 @@ _SPECS = (
         "Grad-CAM++, Chattopadhay et al., WACV 2018, eq. 19 with the derivatives of `exp(score)`",
         "gradient:grad_cam_pp",
     ),
+    _pixel_spec(
+        "guided_backprop",
+        "Guided backpropagation, Springenberg et al., ICLR-W 2015, sec. 3.4, on pixels; needs ReLUs; known to fail the "
+        "randomisation test (Adebayo et al., NeurIPS 2018)",
+        PixelRule(relu="guided"),
+        "guided_backpropagation",
+    ),
+    _pixel_spec(
+        "guided_grad_cam",
+        "Guided Grad-CAM, Selvaraju et al., ICCV 2017, sec. 3.1: `guided_backprop` times Grad-CAM, on pixels",
+        PixelRule(relu="guided", times="grad_cam"),
+    ),
     MethodSpec("hires_cam", "gradient", True, "HiResCAM, Draelos and Carin, 2020, eq. 4", "gradient:hires_cam"),
     MethodSpec("layer_cam", "gradient", False, "LayerCAM, Jiang et al., TIP 2021, eq. 5 and 6", "gradient:layer_cam"),
+    _pixel_spec(
+        "pixel_integrated_gradients",
+        "Integrated gradients on pixels, Sundararajan et al., ICML 2017, eq. 1, from no photo to the photo",
+        PixelRule(at="path", times="pixels"),
+    ),
+    _pixel_spec(
+        "smooth_grad",
+        "SmoothGrad, Smilkov et al., 2017: mean gradient of the pixels of noisy copies of the photo",
+        PixelRule(at="noise"),
+    ),
+    MethodSpec(
+        "occlusion",
+        "perturbation",
+        True,
+        "Occlusion sensitivity, Zeiler and Fergus, ECCV 2014, section 4.2",
+        "occlusion:occlusion",
+        ("occlusion_sensitivity",),
+        options=(WHERE, WINDOW, STRIDE, FILL),
+    ),
     MethodSpec("xgrad_cam", "gradient", True, "XGrad-CAM, Fu et al., BMVC 2020, eq. 8", "gradient:xgrad_cam"),
 )
 
-METHODS: Mapping[str, MethodSpec] = {spec.name: spec for spec in _SPECS}
+METHODS: Mapping[str, MethodSpec] = {spec.name: spec for spec in sorted(_SPECS, key=lambda spec: spec.name)}
 
 _ALIASES = {alias: spec.name for spec in _SPECS for alias in spec.aliases}
 
 _SPELLINGS = {  # as other libraries write them, without capitals and marks
-    name.replace("_", ""): name for name in METHODS
+    name.replace("_", ""): own.name for own in _SPECS for name in (own.name, *own.aliases)
 } | {"gradcam++": "grad_cam_pp", "gradcamplusplus": "grad_cam_pp", "ig": "evidence", "integratedgradients": "evidence"}
 
 METHOD_NAMES = (*METHODS, *_ALIASES)  # all that `find_method` takes by name
 
 
-def find_method(method: str | CamMethod, kinds: Collection[MethodKind] = ("gradient", "path", "attention")) -> MethodSpec:
+def methods_with(option: str) -> list[str]:
+    """Names of the methods that have this option."""
+    return [spec.name for spec in METHODS.values() if option in (own.name for own in spec.options)]
+
+
+def find_method(method: str | CamMethod, kinds: Collection[MethodKind] = get_args(MethodKind)) -> MethodSpec:
     """The method's entry, by its name in any spelling (`GradCAM`, `gradcam++`) or by a class of that name.
 
     A function of the user's gets an entry of its own, which is not taken to be linear.

@@ -46,6 +46,24 @@ def auroc_interval(
     return cluster_bootstrap(lambda weights: _area(order, true, weights), groups, n, seed, level)
 
 
+def auroc_within(scores: ArrayLike, labels: ArrayLike, bins: ArrayLike) -> float:
+    """`auroc` over the pairs of rows that share a bin: what scores tell beyond the bin itself (stratified, as van Elteren 1960).
+
+    It is the mean of the bins' areas, each weighing as many pairs as it has. NaN where no bin has both labels.
+    """
+    values, true = _checked(scores, labels)
+    return _area_within(_orders_within(values, bins), true, np.ones(len(values)))
+
+
+def auroc_within_interval(
+    scores: ArrayLike, labels: ArrayLike, bins: ArrayLike, groups: ArrayLike, n: int = DRAWS, seed: int = 0
+) -> Interval:
+    """`auroc_within` with its bootstrap interval over `groups` (photos), as in metrics.intervals."""
+    values, true = _checked(scores, labels)
+    orders = _orders_within(values, bins)
+    return cluster_bootstrap(lambda weights: _area_within(orders, true, weights), groups, n, seed)
+
+
 def auroc_difference(
     one: ArrayLike,
     other: ArrayLike,
@@ -74,6 +92,19 @@ def reliability_curve(scores: ArrayLike, labels: ArrayLike, bins: int = 10) -> l
     """
     values, true = _checked(scores, labels)
     return [_bin(values[own], true[own]) for own in _members(values, bins)]
+
+
+def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = 15) -> float:
+    """ECE: how far the mean probability of a bin is from its share of true rows, weighted by the bins' rows.
+
+    Bins of equal width over 0..1, as Guo et al. (ICML 2017, eq. 3) have them; a probability on an edge belongs to the bin below.
+    """
+    values, true = _checked(probabilities, labels)
+    if values.min() < 0 or values.max() > 1:
+        raise ValueError(f"expected probabilities in 0..1, got numbers from {values.min():.3g} to {values.max():.3g}")
+    which = np.ceil(values * bins).astype(int).clip(min=1)
+    gaps = [abs(values[own].mean() - true[own].mean()) * own.mean() for i in np.unique(which) if (own := which == i).any()]
+    return float(sum(gaps))
 
 
 def reliability_intervals(
@@ -105,6 +136,25 @@ def _area(order: NDArray[np.intp], true: NDArray[np.bool_], weights: Floats) -> 
     pairs = positive.sum() * negative.sum()
     below = np.cumsum(negative) - negative / 2
     return float(positive @ below / pairs) if pairs > 0 else float("nan")
+
+
+def _orders_within(values: Floats, bins: ArrayLike) -> list[tuple[NDArray[np.bool_], NDArray[np.intp]]]:
+    """Mask of the rows of each bin, and their ranks among the bin's distinct scores."""
+    names = np.asarray(bins)
+    if names.shape != values.shape:
+        raise ValueError(f"bins: expected one for each of {len(values)} rows, got shape {names.shape}")
+    return [(own := names == name, np.unique(values[own], return_inverse=True)[1]) for name in np.unique(names)]
+
+
+def _area_within(orders: list[tuple[NDArray[np.bool_], NDArray[np.intp]]], true: NDArray[np.bool_], weights: Floats) -> float:
+    """Area of weighted rows over the pairs within bins."""
+    area = pairs = 0.0
+    for own, order in orders:
+        count = float(weights[own] @ true[own] * (weights[own] @ ~true[own]))
+        if count > 0:
+            area += count * _area(order, true[own], weights[own])
+            pairs += count
+    return area / pairs if pairs else float("nan")
 
 
 def _checked(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:

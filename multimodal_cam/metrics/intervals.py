@@ -9,7 +9,7 @@ that means of any number of columns are one matrix product.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,6 +52,31 @@ def cluster_bootstrap(
     codes, count = _codes(groups)
     draws = [statistic(weights[codes]) for chunk in _weights(count, n, seed) for weights in chunk]
     return _interval(statistic(np.ones(len(codes))), np.array(draws), len(codes), count, level)
+
+
+def crossed_bootstrap(
+    statistic: Callable[[Floats], float], rows: ArrayLike, columns: ArrayLike, n: int = DRAWS, seed: int = 0, level: float = LEVEL
+) -> Interval:
+    """Interval of a statistic whose rows belong to two kinds of groups at once, as answers do to raters and to photos.
+
+    The pigeonhole bootstrap (Owen, Annals of Applied Statistics, 2007): both kinds are drawn, and a row weighs the product of how
+    often its two groups came; the interval is wide enough for other raters and other photos. A kind with one group only is kept
+    as it is. Args are those of `cluster_bootstrap`; the interval's `groups` counts those of `rows`.
+    """
+    (row_codes, row_count), (column_codes, column_count) = _codes(rows), _codes(columns)
+    if len(row_codes) != len(column_codes):
+        raise ValueError(f"columns: {len(column_codes)} names for {len(row_codes)} rows")
+    draws = []
+    for i in range(n):
+        weights = np.ones(len(row_codes))
+        for kind, (codes, count) in enumerate(((row_codes, row_count), (column_codes, column_count))):
+            if count > 1:
+                drawn = np.random.default_rng((seed, i, kind)).integers(count, size=count)
+                weights = weights * np.bincount(drawn, minlength=count)[codes]
+        draws.append(statistic(weights))
+    value, several = statistic(np.ones(len(row_codes))), max(row_count, column_count) > 1
+    interval = _interval(value, np.array(draws), len(row_codes), 2 if several else 1, level)
+    return replace(interval, groups=row_count)
 
 
 def mean_interval(values: ArrayLike, groups: ArrayLike, n: int = DRAWS, seed: int = 0, level: float = LEVEL) -> Interval:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence, Set
-from functools import cache
 from html import escape
 from pathlib import Path
 from string import Template
@@ -24,12 +22,13 @@ from ..core.spans import Span, join
 from ..results.explanation_data import ExplanationData
 from ..results.records import SpanExplanation
 from .answers import bars, question
+from .assets import BESIDE, asset, policy
 from .colour import COOL, KNEE, OPACITY, WARM
+from .index_page import ENTRIES
 from .overlay import jpeg, shrink
 from .remarks import cell_name, heading, remarks, signed, source
 
 PHOTO_SIDE = 1024  # pixels: enough for a screen
-BESIDE = "'self' file: "  # what a policy allows of the files beside a page, on a server and on a disk
 TITLE = "Where {} came from"
 COLUMNS = {
     "word": ("Word", "Nats from the photo", "Probability with it", "and without"),
@@ -44,20 +43,20 @@ def page(
 
     Of a question there are its words and the answers to choose from. The document forbids itself every request
     (Content-Security-Policy) and every script but its own. `index` is the address of a page of many explanations to go back to,
-    `photo` that of the photo of the only explanation, where it lies beside the page instead of in it.
+    beside which `index-entries.js` names the neighbours; `photo` is that of the only explanation's photo, where it lies beside
+    the page instead of in it.
     """
     kinds = {_kind(explanation) for explanation in explanations} or {"word"}
     boxes = {"boxes"} if any(explanation.placement.boxes for explanation in explanations) else set()
-    script, style = _script(kinds | boxes), _asset("page.css")
-    images = f"{BESIDE}data:" if photo else "data:"
-    return Template(_asset("page.html")).substitute(
+    script = _script(kinds | boxes) + (asset("neighbours.js") if index else "")
+    style, images = asset("page.css"), f"{BESIDE} data:" if photo else "data:"
+    return Template(asset("page.html")).substitute(
         title=escape(title or TITLE.format("each answer" if kinds == {"answer"} else "each word")),
         kinds=" ".join(f"has-{kind}s" for kind in sorted(kinds)),
-        policy=f"default-src 'none'; img-src {images}; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'",
+        policy=policy(style, script, images=images, scripts=BESIDE if index else ""),
         style=style,
         script=script,
-        index=f'<p><a href="{escape(index)}">All explanations</a></p>' if index else "",
+        index=_navigation(index) if index else "",
         sections="\n".join(_sections(explanations, photo)),
         data=_json(
             {
@@ -97,7 +96,7 @@ def _answers(explanation: ExplanationData) -> tuple[SpanExplanation, ...]:
 def _script(parts: Set[str]) -> str:
     """The scripts of the page's `parts`, kinds and boxes, in one block statement, so that none of their names is global."""
     names = ["page", *(name if name == "boxes" else f"{name}s" for name in sorted(parts))]
-    return '"use strict";\n{\n' + "".join(_asset(f"{name}.js") for name in names) + "}\n"
+    return '"use strict";\n{\n' + "".join(asset(f"{name}.js") for name in names) + "}\n"
 
 
 # ---- data for the script ---------------------------------------------------------------------------------
@@ -155,6 +154,7 @@ def _part(part: SpanExplanation, words: Sequence[Span]) -> dict[str, Any]:
         "score": _number(part.score),
         "gap": _number(part.completeness),
         "unplaced": _number(part.unplaced),
+        "doubtful": part.is_doubtful,
         "map": _grid(map) if bool(map.isfinite().all()) else None,
     }
 
@@ -191,10 +191,20 @@ def _sections(explanations: Sequence[ExplanationData], address: str | None) -> I
         yield _section(number, explanation, f'{size} src="{uri}"' if first == number else f'{size} data-as="{first}"')
 
 
+def _navigation(index: str) -> str:
+    """Links to the index of a batch and, once the script knows them, to the explanations before and after."""
+    entries = index[: index.rfind("/") + 1] + ENTRIES
+    return (
+        f'<nav class="batch" aria-label="All explanations" data-entries="{escape(quote(entries))}">'
+        f'<a href="{escape(quote(index))}">All explanations</a> <a rel="prev" hidden>← Previous</a> '
+        '<a rel="next" hidden>Next →</a> <span></span></nav>'
+    )
+
+
 def _section(number: int, explanation: ExplanationData, photo: str) -> str:
     answers = _answers(explanation)
     kind = _kind(explanation)
-    return Template(_asset("section.html")).substitute(
+    return Template(asset("section.html")).substitute(
         number=number,
         heading=escape(heading(explanation)) or "(no words)",
         photo=photo,
@@ -202,7 +212,7 @@ def _section(number: int, explanation: ExplanationData, photo: str) -> str:
         answers=bars(explanation, answers) if answers else "",
         kind=kind,
         side="Against" if explanation.counterfactual else "For",
-        keep="" if answers else _asset("keep.html"),
+        keep="" if answers else asset("keep.html"),
         columns="<tr>" + "".join(f'<th scope="col">{column}' for column in COLUMNS[kind]),
         remarks="".join(
             f"<p class=remark>{escape(remark)}</p>" for remark in [*remarks(explanation), *_word_remarks(explanation)]
@@ -219,13 +229,14 @@ def _words(explanation: ExplanationData) -> str:
         _button(i, explanation.part(span), "whole text" if i >= count and span.text == explanation.text else None)
         for i, span in enumerate(_spans(explanation))
     ]
-    return Template(_asset("words.html")).substitute(words="\n".join(buttons[:count]), longer="\n".join(buttons[count:]))
+    return Template(asset("words.html")).substitute(words="\n".join(buttons[:count]), longer="\n".join(buttons[count:]))
 
 
 def _button(index: int, part: SpanExplanation, label: str | None = None) -> str:
     below = signed(part.reliance) if math.isfinite(part.reliance) else "unknown word"
+    doubtful = ' class="doubtful" title="Doubtful: it may not be there"' if part.is_doubtful else ""
     return (
-        f'<button type="button" data-part="{index}" aria-pressed="false">'
+        f'<button type="button" data-part="{index}" aria-pressed="false"{doubtful}>'
         f"<span>{escape(label or part.text)}</span> <small>{below}</small></button>"
     )
 
@@ -262,13 +273,3 @@ def _facts(explanation: ExplanationData) -> dict[str, str]:
 
 def _data_uri(photo: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg(photo)).decode()
-
-
-@cache
-def _asset(name: str) -> str:
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
-
-
-def _hash(source: str) -> str:
-    """The one inline script or style that the page allows, by its SHA-256."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"

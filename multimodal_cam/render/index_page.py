@@ -2,60 +2,70 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Iterator, Sequence
-from functools import cache
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from pathlib import Path
 from string import Template
 from typing import NamedTuple
 from urllib.parse import quote
 
+from .assets import BESIDE, asset, policy
+
 CARDS_A_PAGE = 1000
+ENTRIES = "index-entries.js"  # what all cards say: read by the filter, and by pages that lead to their neighbours
 
 
 class IndexEntry(NamedTuple):
-    """An explanation on an index page: its photo, what was said and asked, and its folder, with the page and thumbnail in it."""
+    """An explanation on an index page: its photo, what was said and asked, and its folder."""
 
     image: str
     text: str
     question: str | None
     folder: str
-    page: str
-    thumbnail: str
 
 
-def index_pages(entries: Sequence[IndexEntry]) -> Iterator[tuple[str, str]]:
+def entries_script(entries: Sequence[IndexEntry], cards_a_page: int | None = None) -> str:
+    """Content of `index-entries.js`: a script, as a page on a disk may read no other file.
+
+    `cards_a_page` is 0 where the index is no list of cards; by default what `index_pages` takes.
+    """
+    rows = [[entry.folder, entry.text, entry.question or "", _printable(entry.image)] for entry in entries]
+    data = {"pageSize": CARDS_A_PAGE if cards_a_page is None else cards_a_page, "entries": rows}
+    return f"window.explanationIndex = {json.dumps(data, separators=(',', ':'))};\n"
+
+
+def index_pages(entries: Sequence[IndexEntry], page: str, thumbnail: str) -> Iterator[tuple[str, str]]:
     """Yield the file name and the document of each index page: `index.html`, `index-2.html` and so on.
 
-    A page asks for the thumbnails that lie beside it, as they come into view, and for nothing else.
+    A page asks for the thumbnails that lie beside it, as they come into view, for `index-entries.js` when something is
+    looked for, and for nothing else. `page` and `thumbnail` are the names of these files in each folder.
     """
     starts = range(0, len(entries), CARDS_A_PAGE)
+    names = {"page": page, "thumbnail": thumbnail, "entries": ENTRIES}
     for number, start in enumerate(starts, start=1):
-        part = entries[start : start + CARDS_A_PAGE]
-        yield _file_name(number), _document(part, number, len(starts), len(entries))
+        cards = [_card(entry, i, names) for i, entry in enumerate(entries[start : start + CARDS_A_PAGE], start=start + 1)]
+        yield _file_name(number), _document(cards, names, number, len(entries))
 
 
-def _document(entries: Sequence[IndexEntry], number: int, pages: int, total: int) -> str:
-    style, script = _asset("index.css"), _asset("index.js")
-    return Template(_asset("index_page.html")).substitute(
-        policy=f"default-src 'none'; img-src 'self' file: data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'",
+def _document(cards: Sequence[str], names: Mapping[str, str], number: int, total: int) -> str:
+    style, script, pages = asset("index.css"), asset("index.js"), -(-total // CARDS_A_PAGE)
+    return Template(asset("index_page.html")).substitute(
+        policy=policy(style, script, images=f"{BESIDE} data:", scripts=BESIDE),
         style=style,
         script=script,
         title=f"{total:,} explanations" + (f", page {number} of {pages}" if pages > 1 else ""),
-        where="on this page" if pages > 1 else "",
+        names=" ".join(f'data-{key}="{escape(quote(name))}"' for key, name in names.items()),
         pages=_page_links(number, pages),
-        cards="\n".join(map(_card, entries)),
+        cards="\n".join(cards),
     )
 
 
-def _card(entry: IndexEntry) -> str:
+def _card(entry: IndexEntry, number: int, names: Mapping[str, str]) -> str:
     folder = quote(entry.folder)
     asked = f"<q>{escape(entry.question)}</q> " if entry.question else ""
     return (
-        f'<li><a href="{folder}/{quote(entry.page)}"><img src="{folder}/{quote(entry.thumbnail)}" loading="lazy" alt="">'
+        f'<li id="e{number}"><a href="{folder}/{quote(names["page"])}">'
+        f'<img src="{folder}/{quote(names["thumbnail"])}" loading="lazy" alt="">'
         f"<strong>{asked}{escape(entry.text) or '(no words)'}</strong><small>{escape(_printable(entry.image))}</small></a>"
     )
 
@@ -79,12 +89,3 @@ def _file_name(number: int) -> str:
 def _printable(text: str) -> str:
     """A path whose bytes may be no text."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-@cache
-def _asset(name: str) -> str:
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
-
-
-def _hash(source: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"

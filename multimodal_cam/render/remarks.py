@@ -38,10 +38,11 @@ def cell_name(explanation: ExplanationData) -> str:
 
 
 def note(part: SpanExplanation) -> str:
-    """Line under a word: its reliance, and whether its map is blank."""
+    """Line under a word: its reliance, whether its map is blank, and whether the word is doubtful."""
     if not part.known:
         return "unknown word"
-    return f"{signed(part.reliance)} nats" + (", nothing positive" if part.is_empty else "")
+    marks = [", nothing positive"] * part.is_empty + [", doubtful"] * part.is_doubtful
+    return f"{signed(part.reliance)} nats" + "".join(marks)
 
 
 def share_note(word: QuestionWord) -> str:
@@ -80,8 +81,15 @@ def aim(explanation: ExplanationData) -> str:
 
 
 def remarks(explanation: ExplanationData) -> list[str]:
-    """Sentences that a reader of the maps needs: a reversed sign, a contrast, an answer that is not the model's own."""
-    return [*_counterfactual_remarks(explanation), *_contrast_remarks(explanation), *_forced_answer_remarks(explanation)]
+    """Sentences that a reader of the maps needs: a photo of another world, a reversed sign, a contrast, an answer not its own."""
+    unfamiliar = explanation.familiarity and explanation.familiarity.warning
+    return [
+        *([unfamiliar] if unfamiliar else []),
+        *_counterfactual_remarks(explanation),
+        *_contrast_remarks(explanation),
+        *_forced_answer_remarks(explanation),
+        *_doubt_remarks(explanation),
+    ]
 
 
 def _counterfactual_remarks(explanation: ExplanationData) -> list[str]:
@@ -107,6 +115,21 @@ def _contrast_remarks(explanation: ExplanationData) -> list[str]:
     if len(explanation.instead_of) < len(explanation.words):
         sentences.append("All other words are compared with their likeliest rivals.")
     return sentences
+
+
+def _doubt_remarks(explanation: ExplanationData) -> list[str]:
+    """One line on the doubtful nouns, and what speaks against them."""
+    count = len(explanation.words)
+    doubtful = [
+        f"“{part.text}” ({percent(math.exp(part.log_prob))}, word {number} of {count}, photo {signed(part.reliance)} nats)"
+        for number, part in enumerate(explanation, start=1)
+        if part.is_doubtful
+    ]
+    if not doubtful:
+        return []
+    are = "is" if len(doubtful) == 1 else "are"
+    why = "nouns as unlikely, as late and as weakly said by every part of the photo are mostly not there"
+    return [f"{', '.join(doubtful)} {are} doubtful: {why}."]
 
 
 def _forced_answer_remarks(explanation: ExplanationData) -> list[str]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..core.familiarity import Familiarity
 from ..core.geometry import Placement, place
 from ..core.spans import Span, WordError, find, join, noun_phrases
-from .records import QuestionWord, Scale, SpanExplanation
+from .records import PixelMaps, QuestionWord, Scale, SpanExplanation
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,9 +28,10 @@ class ExplanationData:
 
     `tokens` are the model's, `words` the runs of tokens that a person reads. `token_maps` `(t, h, w)` are raw and signed; a
     method that is not linear in the gradients has none, its maps of words, phrases and the whole text are in `span_maps`.
-    Where a network reads regions, `(h, w)` is `(r, 1)`: a value for each of `boxes`.
+    Where a network reads regions, `(h, w)` is `(r, 1)`: a value for each of `boxes`. Methods of pixels have maps of
+    the pixels that the network takes, `(H, W)`, with `pixel_maps` by channel.
     All other `token_*` are `(t,)`. `token_changes` is the change of the explained score from no photo to the photo, for
-    `evidence` only.
+    `evidence` only. `token_doubt`, where a captioner doubts its own words, is NaN for all but nouns.
 
     A question has words, too: `question_spans`, and `token_question` `(t, q)`, what each of its tokens adds to each token's
     score. `alternatives` are, for each token, the likeliest others in its place, with `alternative_log_probs` and
@@ -38,6 +40,7 @@ class ExplanationData:
 
     `counterfactual`: the sign of `score` is reversed, so that what is positive speaks against the text (Selvaraju et al., IJCV
     2020, sec. 3.3). `parsed_phrases` are the noun phrases where they are known already; else `phrase_spans` finds them.
+    `familiarity` says whether the model was trained on photos like this one; None for a model that cannot tell.
     """
 
     image: Image
@@ -57,6 +60,7 @@ class ExplanationData:
     span_maps: Mapping[tuple[int, int], Tensor] = field(default_factory=dict)
     token_changes: Tensor | None = None
     token_unplaced: Tensor | None = None
+    token_doubt: Tensor | None = None
     question: str | None = None
     question_spans: tuple[Span, ...] = ()
     token_question: Tensor | None = None
@@ -67,11 +71,13 @@ class ExplanationData:
     instead_of: Mapping[str, str] = field(default_factory=dict)
     counterfactual: bool = False
     parsed_phrases: tuple[Span, ...] | None = None
+    pixel_maps: PixelMaps | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
+    familiarity: Familiarity | None = None
 
     def __post_init__(self) -> None:
         t = len(self.tokens)
-        for name in ("token_scores", "token_log_probs", "token_reliance", "token_changes", "token_unplaced"):
+        for name in ("token_scores", "token_log_probs", "token_reliance", "token_changes", "token_unplaced", "token_doubt"):
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != (t,):
                 raise ValueError(f"{name}: expected shape ({t},), one number a token, got {tuple(value.shape)}")
@@ -164,7 +170,22 @@ class ExplanationData:
             reliance=self._sum(self.token_reliance, span),
             completeness=gap,
             unplaced=unplaced,
+            pixels=self._pixels(span),
+            doubt=self._doubt(span),
         )
+
+    def _pixels(self, span: Span) -> Tensor | None:
+        if self.pixel_maps is None:
+            return None
+        tokens = self.pixel_maps.tokens
+        return self.pixel_maps.spans[span.start, span.stop] if tokens is None else self._known_sum(tokens, span)
+
+    def _doubt(self, span: Span) -> float | None:
+        """Doubt of a word; None for longer runs, other words than nouns, and models that do not tell."""
+        if self.token_doubt is None or span not in self.words:
+            return None
+        found = self.token_doubt[span.start : span.stop]
+        return float(found.max()) if bool(found.isfinite().all()) else None
 
     def phrases(self) -> list[SpanExplanation]:
         """The noun phrases of the text (spaCy), in order."""
@@ -239,6 +260,7 @@ class ExplanationData:
         if index == 0:
             return self.part(self.words[0])
         maps, scores, log_probs = self.alternative_maps, self.alternative_scores, self.alternative_log_probs
+        pixels = None if self.pixel_maps is None else self.pixel_maps.alternatives
         assert maps is not None and scores is not None and log_probs is not None  # noqa: PT018
         return SpanExplanation(
             span=Span(self._answer_texts[index], 0, 1),
@@ -248,6 +270,7 @@ class ExplanationData:
             reliance=math.nan,
             completeness=None,
             unplaced=math.nan,
+            pixels=None if pixels is None else pixels[0, index - 1],
         )
 
     @property

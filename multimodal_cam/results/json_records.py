@@ -19,7 +19,9 @@ def record(image: str, result: ExplanationData | Failure, *, phrases: bool = Fal
     `peak` is where a word's map is strongest, `[x, y]` in fractions of the photo from its top left corner; None
     when nothing in the photo speaks for the word. A photo that failed has `error` and its `kind` instead. `question`,
     `question_words`, `answers`, `instead_of` and `counterfactual` are there only where they apply; so are `boxes`, the
-    regions in pixels of the photo, with `regions`, their values for a word.
+    regions in pixels of the photo, with `regions`, their values for a word. A noun of a caption that the model doubts itself has
+    its `doubt`, and whether it is `doubtful`. `familiarity` is there for models that tell it; its `warning` is for a photo
+    unlike the training photos.
     """
     fields: dict[str, Any] = {"format": FORMAT, "image": image}
     if isinstance(result, Failure):
@@ -35,6 +37,7 @@ def record(image: str, result: ExplanationData | Failure, *, phrases: bool = Fal
     return (
         fields
         | _question_and_answers(result)
+        | _familiarity_record(result)
         | {name: getattr(result, name) for name in ("model", "method", "score", "unit", "layer")}
     )
 
@@ -78,6 +81,14 @@ def _question_and_answers(explanation: ExplanationData) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value}
 
 
+def _familiarity_record(explanation: ExplanationData) -> dict[str, Any]:
+    found = explanation.familiarity
+    if found is None:
+        return {}
+    numbers = {"distance": _number(found.distance), "threshold": _number(found.threshold), "familiar": found.familiar}
+    return {"familiarity": numbers if found.warning is None else numbers | {"warning": found.warning}}
+
+
 def _span_record(explanation: ExplanationData, part: SpanExplanation) -> dict[str, Any]:
     return {
         "text": part.text,
@@ -90,6 +101,7 @@ def _span_record(explanation: ExplanationData, part: SpanExplanation) -> dict[st
         "completeness": _number(part.completeness),
         "peak": peak_on_photo(explanation, part),
         **_regions(explanation, part),
+        **({} if part.doubt is None else {"doubt": _number(part.doubt), "doubtful": part.is_doubtful}),
     }
 
 

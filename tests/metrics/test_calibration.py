@@ -4,7 +4,16 @@ import time
 import numpy as np
 import pytest
 
-from multimodal_cam.metrics.calibration import auroc, auroc_difference, auroc_interval, reliability_curve, reliability_intervals
+from multimodal_cam.metrics.calibration import (
+    auroc,
+    auroc_difference,
+    auroc_interval,
+    auroc_within,
+    auroc_within_interval,
+    expected_calibration_error,
+    reliability_curve,
+    reliability_intervals,
+)
 from multimodal_cam.metrics.intervals import cluster_bootstrap, mean_interval
 
 
@@ -103,3 +112,31 @@ def test_the_curves_intervals_are_those_of_its_rates():
     assert [i.rows for i in found] == [b.rows for b in bins]
     lowest = scores <= bins[0].high
     assert found[0] == mean_interval(np.where(lowest, labels, np.nan), photos)
+
+
+def test_auroc_within_bins_counts_only_pairs_of_a_bin():
+    # bin a: true 2 above false 1 -> 1 of 1 pair; bin b: true 5 between false 4 and 6 -> 1 of 2; over all: 2, 5 against 1, 4, 6
+    scores, labels, bins = [2, 1, 5, 4, 6], [1, 0, 1, 0, 0], ["a", "a", "b", "b", "b"]
+    assert auroc_within(scores, labels, bins) == pytest.approx(2 / 3)
+    assert auroc(scores, labels) == pytest.approx(3 / 6)
+    assert np.isnan(auroc_within([1, 2], [1, 0], ["a", "b"]))
+    with pytest.raises(ValueError, match="bins: expected one for each of 2 rows"):
+        auroc_within([1, 2], [1, 0], ["a"])
+
+
+def test_a_number_that_only_knows_the_bin_is_chance_within_bins():
+    bins = np.repeat([0, 1, 2], 40)
+    labels = np.concatenate([np.arange(40) < n for n in (5, 20, 35)])
+    assert auroc(bins, labels) > 0.8
+    interval = auroc_within_interval(bins, labels, bins, np.arange(120), n=50)
+    assert (interval.value, interval.low, interval.high) == (0.5, 0.5, 0.5)
+
+
+def test_expected_calibration_error_by_hand():
+    # two bins of a half: (.2, .4) mean .3, right 0 -> gap .3; (.8, .6) mean .7, right 1 -> gap .3; together .3
+    assert expected_calibration_error([0.2, 0.4, 0.8, 0.6], [0, 0, 1, 1], bins=2) == pytest.approx(0.3)
+    # an edge belongs to the bin below: .5 is with .1; mean .3, right 1/2 -> .2 for two rows; .9 alone, right -> .1
+    assert expected_calibration_error([0.5, 0.1, 0.9], [1, 0, 1], bins=2) == pytest.approx((2 * 0.2 + 0.1) / 3)
+    assert expected_calibration_error([0.0, 1.0], [0, 1]) == 0
+    with pytest.raises(ValueError, match="probabilities in 0..1, got numbers from 0.5 to 2"):
+        expected_calibration_error([0.5, 2], [0, 1])

@@ -8,6 +8,7 @@ import pytest
 from multimodal_cam.metrics.intervals import (
     Interval,
     cluster_bootstrap,
+    crossed_bootstrap,
     mean_interval,
     mean_intervals,
 )
@@ -107,3 +108,31 @@ def test_a_hundred_thousand_rows_take_a_moment():
     start = time.perf_counter()
     mean_intervals({str(i): column for i, column in enumerate(values)}, photos)
     assert time.perf_counter() - start < 5  # 0.4 s alone
+
+
+def test_crossed_groups_are_both_drawn():
+    """Values that differ by row group and by column group: the variance of the mean is the sum of both groups' variances."""
+    generator = np.random.default_rng(0)
+    raters, photos = generator.normal(size=30), generator.normal(size=40)
+    values = (raters[:, None] + photos).ravel()
+    rows, columns = np.repeat(np.arange(30), 40), np.tile(np.arange(40), 30)
+
+    def mean(weights):
+        return float(weights @ values / weights.sum())
+
+    interval = crossed_bootstrap(mean, rows, columns, n=600)
+    expected = 2 * 1.96 * math.sqrt(raters.var() / 30 + photos.var() / 40)
+    assert interval.value == pytest.approx(values.mean())
+    assert interval.high - interval.low == pytest.approx(expected, rel=0.15)
+    assert (interval.rows, interval.groups) == (1200, 30)
+
+
+def test_a_single_rater_is_kept_and_photos_are_drawn():
+    values = np.array([0.0, 1.0, 1.0, 0.0])
+    one = crossed_bootstrap(lambda weights: float(weights @ values / weights.sum()), ["r"] * 4, list("abcd"), n=200)
+    assert one.low < 0.5 < one.high
+    assert one.groups == 1
+    alone = crossed_bootstrap(lambda weights: float(weights.sum()), ["r"], ["a"], n=5)
+    assert math.isnan(alone.low)
+    with pytest.raises(ValueError, match="columns: 1 names for 2 rows"):
+        crossed_bootstrap(lambda weights: 0.0, ["r", "s"], ["a"])

@@ -17,6 +17,7 @@ from PIL import Image
 from toys import ANSWERS, hot_cell, region_explanation, toy_answer, toy_explanation
 
 from multimodal_cam.core import spans
+from multimodal_cam.core.familiarity import Familiarity
 from multimodal_cam.core.geometry import center_crop
 from multimodal_cam.core.spans import Span
 from multimodal_cam.render.colour import colours, cover
@@ -318,6 +319,9 @@ def test_percent(share: float, said: str) -> None:
 def test_remarks_say_what_the_maps_are_about() -> None:
     assert remarks(toy_answer()) == []
     assert remarks(toy_explanation()) == []
+    far = "The model has seen nothing like this photo (distance 41.2, threshold 33.1)."
+    assert remarks(replace(toy_explanation(), familiarity=Familiarity(41.234, 33.1))) == [far]
+    assert remarks(replace(toy_explanation(), familiarity=Familiarity(33.1, 33.1))) == []
     assert remarks(toy_answer("red")) == ["“red” was asked for: the model’s own answer is “brown”."]
     named_otherwise = replace(toy_answer(), text="Brown", words=(Span("Brown", 0, 1),))
     assert remarks(named_otherwise) == []
@@ -335,6 +339,14 @@ def test_remarks_say_what_the_maps_are_about() -> None:
     assert "likeliest rivals" in remarks(toy_answer(score="contrast"))[0]
     caption = replace(toy_explanation(), score="contrast", instead_of={"dog": "cat"})
     assert [text.partition(" ")[0] for text in remarks(caption)] == ["“dog”", "All"]
+
+
+def test_figure_and_page_say_that_a_photo_is_of_another_world() -> None:
+    e = replace(toy_explanation(), familiarity=Familiarity(41.2, 33.1))
+    drawn = figure(e)
+    said = [axis.get_xlabel() for part in drawn.subfigs for axis in part.axes]
+    assert any("seen nothing like this photo" in label for label in said)
+    assert "<p class=remark>The model has seen nothing like this photo (distance 41.2, threshold 33.1).</p>" in page([e])
 
 
 def test_the_explained_answer_is_shown_even_when_it_is_unlikely() -> None:

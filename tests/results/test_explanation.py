@@ -13,6 +13,7 @@ from PIL import Image
 from toys import hot_cell, toy_explanation
 
 import multimodal_cam as mc
+from multimodal_cam.core.familiarity import Familiarity
 from multimodal_cam.core.geometry import Placement
 from multimodal_cam.core.spans import Span
 
@@ -110,6 +111,13 @@ def test_what_speaks_against_a_text_still_does_after_loading(tmp_path, old):
     again = mc.Explanation.load(folder)
     assert (again.score, again.counterfactual, again.score_label) == ("logit", True, "-logit")
     assert again.provenance == {"n_steps": "64"}
+
+
+def test_familiarity_is_saved_and_folders_without_it_are_read(tmp_path):
+    e = replace(toy_explanation(), familiarity=Familiarity(41.2, 33.1))
+    assert mc.Explanation.load(e.save(tmp_path / "with")).familiarity == Familiarity(41.2, 33.1)
+    assert "familiarity" not in json.loads((toy_explanation().save(tmp_path / "without") / "manifest.json").read_text())
+    assert mc.Explanation.load(tmp_path / "without").familiarity is None
 
 
 @pytest.mark.parametrize("linear", [True, False])

@@ -15,10 +15,11 @@ from torch import Tensor
 from ...adapters.contract import HasAttention, TaskAdapter, layer_view_of, score_of, tap_layer
 from ...adapters.inputs import Inputs
 from ...adapters.layer_choice import resolve_layer
-from ...core.attribution import TokenMaps, attribute
+from ...core.attribution import attribute
 from ...core.forward_pass import AttributionRequest
 from ...core.layer_view import LayerView
 from ...core.spans import Span
+from ...core.token_maps import TokenMaps
 from ...scores import find_score
 from .method_variants import MethodVariant, parse_method
 

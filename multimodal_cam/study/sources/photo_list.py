@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...core.json_object import read_utf8
+from ...data.readers.caption_file import read_names
 from ...data.readers.coco import CocoObject
 from ...data.readers.question_record import Question
 
@@ -27,10 +27,7 @@ class StudyPhoto:
 
 def listed_photos(split: Path | None, entities: Path, captions: Mapping[str, Sequence[str]]) -> list[StudyPhoto]:
     """Photos of a split file (one a line, with or without `.jpg`), or all photos in Flickr30k Entities at `entities`."""
-    if split is not None:
-        names = [line.strip() for line in read_utf8(split).splitlines() if line.strip()]
-    else:
-        names = sorted(path.stem for path in (entities / "Sentences").glob("*.txt"))
+    names = sorted(path.stem for path in (entities / "Sentences").glob("*.txt")) if split is None else read_names(split)
     if not names:
         raise ValueError(f"{split or entities} names no photo")
     files = [name if Path(name).suffix else f"{name}.jpg" for name in dict.fromkeys(names)]
