@@ -154,8 +154,8 @@ def _part(part: SpanExplanation, words: Sequence[Span]) -> dict[str, Any]:
         "score": _number(part.score),
         "gap": _number(part.completeness),
         "unplaced": _number(part.unplaced),
-        "doubtful": part.is_doubtful,
         "map": _grid(map) if bool(map.isfinite().all()) else None,
+        **({"doubtful": True} if part.is_doubtful else {}),
     }
 
 
@@ -234,7 +234,7 @@ def _words(explanation: ExplanationData) -> str:
 
 def _button(index: int, part: SpanExplanation, label: str | None = None) -> str:
     below = signed(part.reliance) if math.isfinite(part.reliance) else "unknown word"
-    doubtful = ' class="doubtful" title="Doubtful: it may not be there"' if part.is_doubtful else ""
+    doubtful = ' class="doubtful" title="Doubtful"' if part.is_doubtful else ""
     return (
         f'<button type="button" data-part="{index}" aria-pressed="false"{doubtful}>'
         f"<span>{escape(label or part.text)}</span> <small>{below}</small></button>"

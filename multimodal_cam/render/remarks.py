@@ -118,7 +118,7 @@ def _contrast_remarks(explanation: ExplanationData) -> list[str]:
 
 
 def _doubt_remarks(explanation: ExplanationData) -> list[str]:
-    """One line on the doubtful nouns, and what speaks against them."""
+    """One line on the doubtful nouns, and what speaks against them: to be named by nobody is not to be absent."""
     count = len(explanation.words)
     doubtful = [
         f"“{part.text}” ({percent(math.exp(part.log_prob))}, word {number} of {count}, photo {signed(part.reliance)} nats)"
@@ -128,7 +128,7 @@ def _doubt_remarks(explanation: ExplanationData) -> list[str]:
     if not doubtful:
         return []
     are = "is" if len(doubtful) == 1 else "are"
-    why = "nouns as unlikely, as late and as weakly said by every part of the photo are mostly not there"
+    why = "people who describe a photo seldom name nouns as unlikely, as late and as weakly said by every part of it"
     return [f"{', '.join(doubtful)} {are} doubtful: {why}."]
 
 

@@ -77,7 +77,7 @@ class SpanExplanation:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether the word is a noun that the photo may not bear out."""
+        """Whether the word is a noun that people who describe such a photo seldom name."""
         return self.doubt is not None and self.doubt >= DOUBTFUL
 
     @property
