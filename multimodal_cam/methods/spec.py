@@ -93,6 +93,11 @@ class MethodSpec:
         found: Tensor = _imported(self.function)(canvas, options)
         return found
 
+    @property
+    def takes_steps(self) -> bool:
+        """Whether gradients are averaged over several points, as many as `n_steps` says."""
+        return self.kind == "path" or (self.pixels is not None and self.pixels.at != "photo")
+
     def maps(self, activations: Tensor, gradients: Tensor) -> Tensor:
         """Maps `(m, h, w)`, signed and raw, from activations and gradients `(m, c, h, w)`.
 

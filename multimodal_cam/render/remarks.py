@@ -6,7 +6,7 @@ import math
 
 from ..core.graphemes import split_graphemes, text_width
 from ..results.explanation_data import ExplanationData
-from ..results.records import QuestionWord, SpanExplanation
+from ..results.records import PIXELS, QuestionWord, SpanExplanation
 
 
 def signed(value: float) -> str:
@@ -29,12 +29,13 @@ def percent(share: float) -> str:
 
 def source(explanation: ExplanationData) -> str:
     """Model, method, score and layer, in one line."""
-    return f"{explanation.model} · {explanation.method} of {explanation.score_label} · layer {explanation.layer}"
+    where = "pixels" if explanation.layer == PIXELS else f"layer {explanation.layer}"
+    return f"{explanation.model} · {explanation.method} of {explanation.score_label} · {where}"
 
 
 def cell_name(explanation: ExplanationData) -> str:
-    """What a map has one number of: a cell of a grid, or a region."""
-    return "region" if explanation.placement.boxes else "cell"
+    """What a map has one number of: a cell of a grid, a region, or a pixel."""
+    return "region" if explanation.placement.boxes else "cell" if explanation.pixel_maps is None else "pixel"
 
 
 def note(part: SpanExplanation) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..core.errors import message
 from ..core.spans import Span
 
+PIXELS = "pixels"  # stands for the layer of an explanation by a method that needs none
 Scale = Literal["caption", "word"]
 DOUBTFUL = 0.7  # from this doubt on a noun is called doubtful
 
