@@ -88,7 +88,7 @@ def explain_score(
         module = find_module(fn, layer, inputs) if isinstance(layer, str) else layer
         refuse_torchscript(module, "layer")
         with exclusive(module):
-            if spec.pixels is not None:
+            if spec.pixels is not None and call != "all":
                 return _masked_pixels(ScoredLayer.of(fn, module, inputs, layout, call), inputs, spec)
             if call != "all":
                 return _maps(ScoredLayer.of(fn, module, inputs, layout, call), inputs, asked)
