@@ -43,8 +43,8 @@ def _coalitions(features: int, samples: int, seed: int) -> tuple[Tensor, Tensor]
     if samples < 2 * features:
         raise ValueError(f"samples: expected {2 * features} or more for {features} cells, got {samples}")
     generator = torch.Generator().manual_seed(seed)
-    sizes = torch.arange(1, features, dtype=torch.float64)
-    drawn = torch.multinomial(1 / (sizes * (features - sizes)), -(-samples // 2), replacement=True, generator=generator) + 1
+    every = torch.arange(1, features, dtype=torch.float64)
+    drawn = torch.multinomial(1 / (every * (features - every)), -(-samples // 2), replacement=True, generator=generator) + 1
     ranks = torch.rand(len(drawn), features, generator=generator).argsort(dim=1)
     seen = ranks < drawn[:, None]
     return torch.cat([seen, ~seen])[:samples], torch.ones(samples, dtype=torch.float64)
@@ -61,4 +61,5 @@ def _fit(seen: Tensor, weights: Tensor, gains: Tensor, total: Tensor) -> Tensor:
         raise ValueError(f"samples: {len(seen)} coalitions do not tell {features} cells apart: take more")
     free = torch.linalg.solve(normal, weighted @ gains)
     even = torch.linalg.solve(normal, torch.ones(features, 1, dtype=torch.float64))
-    return free - even * (free.sum(dim=0) - total) / even.sum()
+    values: Tensor = free - even * (free.sum(dim=0) - total) / even.sum()
+    return values
