@@ -36,7 +36,7 @@ SPECS: Mapping[str, BundledModelSpec] = {module.SPEC.name: module.SPEC for modul
 class TrainedModel:
     """A folder's content: the network in evaluation mode, float32, its words and answers, and the sha256 of its weights.
 
-    `doubt` tells which nouns of its captions may not be there; None where the folder has no fit of these weights.
+    `doubt` tells which nouns of its captions nobody else may name; None where the folder has no fit of these weights.
     `familiarity` tells photos like the training photos from others; None where the folder has no fit.
     """
 

@@ -39,7 +39,7 @@ from .core.spans import Span, join, noun_phrases, sentence
 from .core.token_maps import TokenMaps
 from .extras import MissingPackageError
 from .methods.spec import MethodSpec
-from .results.records import Failure, PixelMaps
+from .results.records import PIXELS, Failure, PixelMaps
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -197,7 +197,7 @@ class BatchExplainer:
             score=request.score.name,
             counterfactual=request.counterfactual,
             unit=request.score.unit,
-            layer=request.layer_name if request.method.uses_layer else "pixels",
+            layer=request.layer_name if request.method.uses_layer else PIXELS,
             token_scores=_result(found.scores[0, i, :t]),
             token_log_probs=_result(found.log_probs[0, i, :t]),
             token_reliance=_result(found.reliance[i, :t]),

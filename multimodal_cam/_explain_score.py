@@ -88,7 +88,7 @@ def explain_score(
         module = find_module(fn, layer, inputs) if isinstance(layer, str) else layer
         refuse_torchscript(module, "layer")
         with exclusive(module):
-            if spec.pixels is not None:
+            if spec.pixels is not None and call != "all":
                 return _masked_pixels(ScoredLayer.of(fn, module, inputs, layout, call), inputs, spec)
             if call != "all":
                 return _maps(ScoredLayer.of(fn, module, inputs, layout, call), inputs, asked)
@@ -129,16 +129,16 @@ def _perturbed_maps(scored: ScoredLayer, inputs: Any, asked: _Asked) -> Tensor:
     run = ScorePass.of(scored, inputs, asked.baseline)
     with torch.no_grad():
         maps = asked.spec.perturb(score_canvas(run, asked.options), asked.options)
+        cells = wide(scored.view.cells(run.activations))
         if not asked.spec.linear:
-            cells = wide(scored.view.cells(run.activations)).expand(len(maps), -1, -1, -1, -1)
-            maps = asked.spec.maps(cells.flatten(0, 1), maps.flatten(0, 1)).view(*maps.shape[:2], *cells.shape[-2:])
+            at = cells.expand(len(maps), *cells.shape)
+            maps = asked.spec.maps(at.flatten(0, 1), maps.flatten(0, 1)).view(*maps.shape[:2], *cells.shape[-2:])
         if not maps.isfinite().all():
             raise ValueError("fn: the scores of perturbed inputs are not finite: check the weights and the inputs")
         if not maps.any() and torch.equal(run.with_layer(1 - run.activations), run.table(run.scores)):
             raise ValueError(f"fn: the scores do not depend on the layer, {scored.name}: choose one that they come from")
-    grid = (
-        scored.grid_shape(maps, run.activations) if asked.options["where"] == "layer" or not asked.spec.linear else maps.shape[2:]
-    )
+    on_layer = maps.shape[-2:] == cells.shape[-2:]
+    grid = scored.grid_shape(maps, run.activations) if on_layer else maps.shape[2:]
     return maps.transpose(0, 1).reshape(*run.scores.shape, *grid)
 
 

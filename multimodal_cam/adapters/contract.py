@@ -138,7 +138,7 @@ class ReadsQuestionsInPrompts(ReadsQuestions, Protocol):
 
 @runtime_checkable
 class DoubtsWords(Protocol):
-    """A captioner that can tell which nouns of its own captions may not be there."""
+    """A captioner that can tell which nouns of its own captions nobody else may name."""
 
     def doubts(
         self, inputs: Inputs, ids: Tensor, activations: Tensor | None, log_probs: Tensor, reliance: Tensor

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..methods.canvas import Canvas
 from ..metrics.faithfulness import blurred, mean_colour
 from .forward_pass import CutModel, ForwardPass
+from .gradients import wide
 from .layer_view import LayerView
 
 MAX_ROWS = 64  # perturbed rows in one pass
@@ -28,7 +29,7 @@ def perturb(model: CutModel, forward: ForwardPass, baseline: Tensor) -> Tensor:
 
 def model_canvas(model: CutModel, forward: ForwardPass, baseline: Tensor) -> Canvas:
     """The canvas that the options `where` and `fill` say."""
-    if model.request.options["where"] == "layer":
+    if model.request.options.get("where", "layer") == "layer":
         return _layer_canvas(model, forward, baseline)
     return _pixel_canvas(model, forward)
 
@@ -56,6 +57,7 @@ def _pixel_canvas(model: CutModel, forward: ForwardPass) -> Canvas:
         lambda masks: masks,
         score,
         _scores(forward, forward.logits, 1)[0],
+        _on_image(model.view, forward),
         _at_once(forward, model.view, inputs.pixels),
         model.request.report,
     )
@@ -77,6 +79,7 @@ def _layer_canvas(model: CutModel, forward: ForwardPass, baseline: Tensor) -> Ca
         lambda masks: spread_over(view, activations, masks),
         score,
         _scores(forward, forward.logits, 1)[0],
+        _on_image(view, forward),
         _at_once(forward, view, activations),
         model.request.report,
     )
@@ -94,6 +97,11 @@ def spread_over(view: LayerView, activations: Tensor, masks: Tensor) -> Tensor:
     masks = masks.to(placed).expand(len(masks), *placed.shape)
     weights = [torch.autograd.grad(placed, leaf, mask, retain_graph=True)[0] for mask in masks]
     return torch.stack(weights)
+
+
+def _on_image(view: LayerView, forward: ForwardPass) -> Tensor:
+    """The layer's activations on the image, `(b, c, h, w)`."""
+    return view.to_image(wide(view.cells(forward.activations)))
 
 
 def _scores(forward: ForwardPass, logits: Tensor, n: int) -> Tensor:

@@ -71,7 +71,7 @@ class PixelModel:
         return self.adapter.baseline_inputs(self.inputs).pixels
 
 
-def chunks_of_rows(rows: Sequence[int], request: AttributionRequest) -> Iterator[Sequence[int]]:
+def chunks_of_rows(rows: list[int], request: AttributionRequest) -> Iterator[list[int]]:
     """Rows that run together: all of them, or few where graphs of the whole network are kept."""
     size = len(rows) if request.method.pixels is None else ROWS
     return (rows[start : start + size] for start in range(0, len(rows), size))

@@ -51,6 +51,10 @@ class ScorePass:
         """Scores as `(m, b)`."""
         return wide(scores.reshape(len(self.activations), -1)).T
 
+    def on_image(self) -> Tensor:
+        """The layer's activations on the image, `(b, c, h, w)`."""
+        return self.scored.view.to_image(wide(self.scored.view.cells(self.activations)))
+
     def with_layer(self, activations: Tensor) -> Tensor:
         """Scores `(m, b)` of other activations of the layer."""
         with torch.no_grad(), self.scored.tap(replace=activations.clone()):  # a clone: what follows may write on it
@@ -61,7 +65,9 @@ def score_canvas(run: ScorePass, options: Mapping[str, Any]) -> Canvas:
     """The canvas that the options `where` and `fill` say. Raises ValueError where rows hang together."""
     if options["fill"] == "baseline" and run.baseline is None:
         raise ValueError(NOTHING)
-    canvas = _layer_canvas(run, options["fill"]) if options["where"] == "layer" else _photo_canvas(run, options["fill"])
+    canvas = (
+        _layer_canvas(run, options["fill"]) if options.get("where", "layer") == "layer" else _photo_canvas(run, options["fill"])
+    )
     _require_rows(canvas)
     return canvas
 
@@ -82,6 +88,7 @@ def _layer_canvas(run: ScorePass, fill: str | float) -> Canvas:
         lambda masks: spread_over(view, activations, masks),
         lambda perturbed: torch.stack([run.with_layer(one) for one in perturbed]),
         run.table(run.scores),
+        run.on_image(),
     )
 
 
@@ -110,6 +117,7 @@ def _photo_canvas(run: ScorePass, fill: str | float) -> Canvas:
         lambda masks: masks.movedim(2, colours + 1),
         score,
         run.table(run.scores),
+        run.on_image(),
     )
 
 

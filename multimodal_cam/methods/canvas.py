@@ -23,6 +23,7 @@ class Canvas:
         spread: Masks `(n, b or 1, c or 1, h, w)`, 1 for what is removed -> weights that multiply `values`, `(n, b or 1, ...)`.
         score: Perturbed values `(n, b, ...)` -> scores `(n, s, b)`, at least float32.
         scores: The photo's own scores, `(s, b)`.
+        layer: The tapped layer's activations on the image, `(b, c, h', w')`.
         at_once: Masks in one pass.
         report: Told how many masks of how many are done.
     """
@@ -34,6 +35,7 @@ class Canvas:
     spread: Callable[[Tensor], Tensor]
     score: Callable[[Tensor], Tensor]
     scores: Tensor
+    layer: Tensor
     at_once: int = 1
     report: Callable[[int, int], None] = lambda _done, _total: None
 
@@ -51,6 +53,13 @@ class Canvas:
             masks = removed(numbers).to(self.values)
             yield masks, self.score(self.perturbed(masks)) - self.scores
             self.report(int(numbers[-1]) + 1, count)
+
+
+def require_cells(canvas: Canvas, cells: Size) -> None:
+    """Raises ValueError for more cells than the canvas has places."""
+    (height, width), (rows, columns) = canvas.size, cells
+    if rows > height or columns > width:
+        raise ValueError(f"cells: expected at most {height} x {width} {canvas.what}, got {rows} x {columns}")
 
 
 def means_by_place(

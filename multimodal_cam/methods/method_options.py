@@ -6,7 +6,7 @@ An option that several methods have is one entry here, so its name means the sam
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict
 
 Size = tuple[int, int]  # height, width
@@ -20,6 +20,9 @@ class MethodOptions(TypedDict, total=False):
     window: int | tuple[int, int]
     stride: int | tuple[int, int]
     fill: Literal["baseline", "mean", "blur"] | float
+    cells: int | tuple[int, int]
+    samples: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -113,5 +116,9 @@ WINDOW = MethodOption(
     "window", "Height and width of what is removed at once, in pixels or cells [a seventh of the pixels; one cell].", size
 )
 STRIDE = MethodOption("stride", "Step from window to window [half the window; one cell].", size)
+SAMPLES = MethodOption("samples", "Number of random masks.", whole(2), 1000)
+SEED = MethodOption("seed", "Seed of the random masks.", whole(0), 0)
+CELLS = MethodOption("cells", "Rows and columns of the grid of cells that are removed together.", size, (7, 7))
+ABLATED = replace(FILL, default=0.0)  # a channel is switched off
 
-OPTIONS: Mapping[str, MethodOption] = {option.name: option for option in (WHERE, FILL, WINDOW, STRIDE)}
+OPTIONS: Mapping[str, MethodOption] = {option.name: option for option in (WHERE, FILL, WINDOW, STRIDE, CELLS, SAMPLES, SEED)}

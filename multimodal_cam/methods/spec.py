@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from .method_options import FILL, STRIDE, WHERE, WINDOW, MethodOption
+from .method_options import ABLATED, CELLS, FILL, SAMPLES, SEED, STRIDE, WHERE, WINDOW, MethodOption
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,6 +93,11 @@ class MethodSpec:
         found: Tensor = _imported(self.function)(canvas, options)
         return found
 
+    @property
+    def takes_steps(self) -> bool:
+        """Whether gradients are averaged over several points, as many as `n_steps` says."""
+        return self.kind == "path" or (self.pixels is not None and self.pixels.at != "photo")
+
     def maps(self, activations: Tensor, gradients: Tensor) -> Tensor:
         """Maps `(m, h, w)`, signed and raw, from activations and gradients `(m, c, h, w)`.
 
@@ -134,6 +139,39 @@ def _pixel_spec(name: str, paper: str, rule: PixelRule, *aliases: str) -> Method
 
 
 _SPECS = (
+    MethodSpec(
+        "ablation_cam",
+        "perturbation",
+        True,
+        "Ablation-CAM, Desai and Ramaswamy, WACV 2020, eq. 3 and 4, in the unit of the score",
+        "channels:ablation_cam",
+        options=(ABLATED,),
+    ),
+    MethodSpec(
+        "kernel_shap",
+        "perturbation",
+        True,
+        "KernelSHAP, Lundberg and Lee, NeurIPS 2017, theorem 2, over a grid of cells",
+        "shapley:kernel_shap",
+        options=(WHERE, CELLS, SAMPLES, SEED, FILL),
+    ),
+    MethodSpec(
+        "rise",
+        "perturbation",
+        True,
+        "RISE, Petsiuk et al., BMVC 2018, eq. 6, less its constant",
+        "random_masks:rise",
+        options=(WHERE, CELLS, SAMPLES, SEED, FILL),
+    ),
+    MethodSpec(
+        "score_cam",
+        "perturbation",
+        False,
+        "Score-CAM, Wang et al., CVPR-W 2020, eq. 5 and 6",
+        "channels:score_increases",
+        options=(WHERE, FILL),
+        weigh="channels:score_cam",
+    ),
     MethodSpec(
         "attention",
         "attention",

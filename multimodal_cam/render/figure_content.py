@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..core.geometry import place
 from ..results.explanation_data import ExplanationData
+from ..results.heat_scale import full_heat, positive_on_photo
 from ..results.records import QuestionWord, Scale, SpanExplanation
 from .colour import COOL, OPACITY, WARM, colours, cover
 from .overlay import outlines, overlay
@@ -103,12 +103,12 @@ def _overlays(explanation: ExplanationData, scale: Scale) -> Iterator[FigurePane
 def _heats(explanation: ExplanationData, parts: Sequence[SpanExplanation], scale: Scale) -> Iterator[Tensor]:
     """Each map in [0, 1] as its overlay shows it: cells interpolated on the photo, regions as outlines of their boxes."""
     placement = explanation.placement
-    drawn = [part.map.nan_to_num(0).clamp(min=0) for part in parts]
+    drawn, of_pixels = [part.map.nan_to_num(0).clamp(min=0) for part in parts], explanation.pixel_maps is not None
     if drawn and not placement.boxes:
-        drawn = list(place(torch.stack(drawn), placement))
-    strongest = max((float(heat.max()) for heat in drawn), default=0.0)
-    for heat in drawn:
-        scaled = heat / ((strongest if scale == "caption" else float(heat.max())) or 1)
+        drawn = list(positive_on_photo(torch.stack(drawn), placement, of_pixels=of_pixels))
+    tops = [full_heat(heat, of_pixels=of_pixels) for heat in drawn]
+    for heat, top in zip(drawn, tops, strict=True):
+        scaled = (heat / ((max(tops) if scale == "caption" else top) or 1)).clamp(max=1)
         yield outlines(scaled, placement) if placement.boxes else scaled
 
 
@@ -117,4 +117,6 @@ def _top(explanation: ExplanationData, scale: Scale) -> str:
     if scale == "word" or not explanation.words:
         return f"each {'answer' if answers else 'word'}'s strongest {cell_name(explanation)}"
     maps = torch.stack([part.map for part in answers]) if answers else explanation.maps
-    return f"{float(maps.nan_to_num(0).clamp(min=0).max()):.2g} {explanation.unit} a {cell_name(explanation)}"
+    of_pixels = explanation.pixel_maps is not None
+    top = max(full_heat(map, of_pixels=of_pixels) for map in maps.nan_to_num(0).clamp(min=0))
+    return f"{top:.2g} {explanation.unit} a {cell_name(explanation)}"

@@ -20,6 +20,7 @@ from torch import Tensor
 from ..core.geometry import LINE
 from ..core.spans import Span, join
 from ..results.explanation_data import ExplanationData
+from ..results.heat_scale import OUTLIERS
 from ..results.records import SpanExplanation
 from .answers import bars, question
 from .assets import BESIDE, asset, policy
@@ -48,7 +49,8 @@ def page(
     """
     kinds = {_kind(explanation) for explanation in explanations} or {"word"}
     boxes = {"boxes"} if any(explanation.placement.boxes for explanation in explanations) else set()
-    script = _script(kinds | boxes) + (asset("neighbours.js") if index else "")
+    pixels = {"pixels"} if any(explanation.pixel_maps is not None for explanation in explanations) else set()
+    script = _script(kinds | boxes | pixels) + (asset("neighbours.js") if index else "")
     style, images = asset("page.css"), f"{BESIDE} data:" if photo else "data:"
     return Template(asset("page.html")).substitute(
         title=escape(title or TITLE.format("each answer" if kinds == {"answer"} else "each word")),
@@ -94,8 +96,8 @@ def _answers(explanation: ExplanationData) -> tuple[SpanExplanation, ...]:
 
 
 def _script(parts: Set[str]) -> str:
-    """The scripts of the page's `parts`, kinds and boxes, in one block statement, so that none of their names is global."""
-    names = ["page", *(name if name == "boxes" else f"{name}s" for name in sorted(parts))]
+    """The scripts of the page's `parts` (kinds, boxes, pixels) in one block statement, so that none of their names is global."""
+    names = ["page", *(name if name in ("boxes", "pixels") else f"{name}s" for name in sorted(parts))]
     return '"use strict";\n{\n' + "".join(asset(f"{name}.js") for name in names) + "}\n"
 
 
@@ -112,6 +114,7 @@ def _data(explanation: ExplanationData) -> dict[str, Any]:
         "boxes": explanation.placement.boxes,
         "cell": cell_name(explanation),
         "linear": explanation.token_maps is not None,
+        **({} if explanation.pixel_maps is None else {"share": 1 - OUTLIERS}),
         "unit": explanation.unit,
         "score": explanation.score,
         "counterfactual": explanation.counterfactual,
@@ -154,8 +157,8 @@ def _part(part: SpanExplanation, words: Sequence[Span]) -> dict[str, Any]:
         "score": _number(part.score),
         "gap": _number(part.completeness),
         "unplaced": _number(part.unplaced),
-        "doubtful": part.is_doubtful,
         "map": _grid(map) if bool(map.isfinite().all()) else None,
+        **({"doubtful": True} if part.is_doubtful else {}),
     }
 
 
@@ -234,7 +237,7 @@ def _words(explanation: ExplanationData) -> str:
 
 def _button(index: int, part: SpanExplanation, label: str | None = None) -> str:
     below = signed(part.reliance) if math.isfinite(part.reliance) else "unknown word"
-    doubtful = ' class="doubtful" title="Doubtful: it may not be there"' if part.is_doubtful else ""
+    doubtful = ' class="doubtful" title="Doubtful"' if part.is_doubtful else ""
     return (
         f'<button type="button" data-part="{index}" aria-pressed="false"{doubtful}>'
         f"<span>{escape(label or part.text)}</span> <small>{below}</small></button>"

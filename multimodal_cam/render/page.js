@@ -7,15 +7,16 @@ document.documentElement.classList.add("scripted");
 
 // ---- maps and colours ---------------------------------------------------------------------------------------------
 
-const decode = ({ rows, columns, step, grid }) => {
+const decode = ({ rows, columns, step, grid }, share) => {
   const bytes = Uint8Array.from(atob(grid), (character) => character.charCodeAt(0));
-  return { rows, columns, cells: Float64Array.from(new Int16Array(bytes.buffer), (level) => level * step) };
+  return { rows, columns, share, cells: Float64Array.from(new Int16Array(bytes.buffer), (level) => level * step) };
 };
 const total = (maps) => maps.length && { ...maps[0], cells: maps[0].cells.map((_, i) => maps.reduce((sum, map) => sum + map.cells[i], 0)) };
 const difference = (one, other) => ({ ...one, bothSides: true, cells: one.cells.map((cell, i) => cell - other.cells[i]) });
 const sides = (map) => settings.signed || !!map.bothSides;
 const shownCells = (map) => (sides(map) ? map.cells : map.cells.map((cell) => Math.max(cell, 0)));
-const strongest = (map) => shownCells(map).reduce((top, cell) => Math.max(top, Math.abs(cell)), 0);
+const largest = (map) => shownCells(map).reduce((top, cell) => Math.max(top, Math.abs(cell)), 0);
+const strongest = (map) => (map.share ? topPixel : largest)(map);  // pixels.js
 
 const channels = (stop) => [1, 3, 5].map((i) => parseInt(stop.slice(i, i + 2), 16));
 const arms = [colour.cool, colour.warm].map((arm) => arm.map(channels));
@@ -157,7 +158,7 @@ const mounts = {};  // kind -> mount(article, data)
 document.addEventListener("DOMContentLoaded", () => {
   document.querySelectorAll("article").forEach((article, i) => {
     const data = explanations[i], asked = [...article.querySelectorAll(".asked li")];
-    for (const part of data.parts) part.map &&= decode(part.map);
+    for (const part of data.parts) part.map &&= decode(part.map, data.share);
     shade(asked, asked.map((word) => +word.dataset.share), data.unit === "score" ? 0 : HALF);
     mounts[data.kind](article, data);
   });

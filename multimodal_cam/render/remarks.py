@@ -6,7 +6,7 @@ import math
 
 from ..core.graphemes import split_graphemes, text_width
 from ..results.explanation_data import ExplanationData
-from ..results.records import QuestionWord, SpanExplanation
+from ..results.records import PIXELS, QuestionWord, SpanExplanation
 
 
 def signed(value: float) -> str:
@@ -29,12 +29,13 @@ def percent(share: float) -> str:
 
 def source(explanation: ExplanationData) -> str:
     """Model, method, score and layer, in one line."""
-    return f"{explanation.model} · {explanation.method} of {explanation.score_label} · layer {explanation.layer}"
+    where = "pixels" if explanation.layer == PIXELS else f"layer {explanation.layer}"
+    return f"{explanation.model} · {explanation.method} of {explanation.score_label} · {where}"
 
 
 def cell_name(explanation: ExplanationData) -> str:
-    """What a map has one number of: a cell of a grid, or a region."""
-    return "region" if explanation.placement.boxes else "cell"
+    """What a map has one number of: a cell of a grid, a region, or a pixel."""
+    return "region" if explanation.placement.boxes else "cell" if explanation.pixel_maps is None else "pixel"
 
 
 def note(part: SpanExplanation) -> str:
@@ -118,7 +119,7 @@ def _contrast_remarks(explanation: ExplanationData) -> list[str]:
 
 
 def _doubt_remarks(explanation: ExplanationData) -> list[str]:
-    """One line on the doubtful nouns, and what speaks against them."""
+    """One line on the doubtful nouns, and what speaks against them: to be named by nobody is not to be absent."""
     count = len(explanation.words)
     doubtful = [
         f"“{part.text}” ({percent(math.exp(part.log_prob))}, word {number} of {count}, photo {signed(part.reliance)} nats)"
@@ -128,7 +129,7 @@ def _doubt_remarks(explanation: ExplanationData) -> list[str]:
     if not doubtful:
         return []
     are = "is" if len(doubtful) == 1 else "are"
-    why = "nouns as unlikely, as late and as weakly said by every part of the photo are mostly not there"
+    why = "people who describe a photo seldom name nouns as unlikely, as late and as weakly said by every part of it"
     return [f"{', '.join(doubtful)} {are} doubtful: {why}."]
 
 

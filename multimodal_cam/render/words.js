@@ -17,7 +17,7 @@ mounts.word = (article, data) => {
 
   const remark = (part, top) => {
     if (!part.map) return "The model does not know this word: it has no map.";
-    const said = part.doubtful ? ["Doubtful: it may not be there."] : [];
+    const said = part.doubtful ? ["Doubtful: people would seldom name it."] : [];
     if (strongest(part.map) === 0) said.push(`Nothing in the photo speaks ${side} it: its map is empty.`);
     else if (isLogProb && Math.abs(part.reliance ?? 1) < 0.25) said.push("The photo hardly changes it: its map means little.");
     else if (strongest(part.map) < top / 3) said.push("Faint next to the strongest word: “Each its own” brings it out.");

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ..core.familiarity import Familiarity
-from ..core.geometry import Placement, place
+from ..core.geometry import Placement
 from ..core.spans import Span, WordError, find, join, noun_phrases
+from .heat_scale import full_heat, positive_on_photo
 from .records import PixelMaps, QuestionWord, Scale, SpanExplanation
 
 if TYPE_CHECKING:
@@ -309,18 +310,23 @@ class ExplanationData:
 
         Negative relevance is cut off (the paper's ReLU). `scale="caption"` divides by the maximum of the strongest word, so that
         words can be compared; `scale="word"` by the word's own. A word with nothing positive is 0 everywhere.
-        Regions are filled boxes, the strongest on top.
+        Regions are filled boxes, the strongest on top. Of a map of pixels the few largest values, 10 % of its sum, are cut to 1.
         """
         if scale not in ("caption", "word"):
             raise ValueError(f"unknown scale {scale!r}; choose from caption, word")
         span = word if isinstance(word, Span) else self.find(word)
         drawn = self._drawn(self.map(span))
-        strongest = drawn
+        top = full_heat(drawn, of_pixels=self.pixel_maps is not None)
         if scale == "caption":
-            maps = self.maps.nan_to_num(0)
-            strongest = self._drawn(maps[maps.amax(dim=(1, 2)).argmax()])
-        top = max(float(strongest.max()), 0.0)
+            top = self._strongest_word()
         return (drawn / top).clamp(0, 1) if top > 0 else torch.zeros_like(drawn)
 
+    def _strongest_word(self) -> float:
+        """Value of the strongest colour of all words."""
+        maps = self.maps.nan_to_num(0)
+        if self.pixel_maps is not None:
+            return max(full_heat(self._drawn(map), of_pixels=True) for map in maps)
+        return full_heat(self._drawn(maps[maps.amax(dim=(1, 2)).argmax()]), of_pixels=False)
+
     def _drawn(self, map: Tensor) -> Tensor:
-        return place(map.nan_to_num(0).clamp(min=0)[None], self.placement)[0]
+        return positive_on_photo(map[None], self.placement, of_pixels=self.pixel_maps is not None)[0]

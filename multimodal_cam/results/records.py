@@ -12,6 +12,7 @@ from torch import Tensor
 from ..core.errors import message
 from ..core.spans import Span
 
+PIXELS = "pixels"  # stands for the layer of an explanation by a method that needs none
 Scale = Literal["caption", "word"]
 DOUBTFUL = 0.7  # from this doubt on a noun is called doubtful
 
@@ -77,7 +78,7 @@ class SpanExplanation:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether the word is a noun that the photo may not bear out."""
+        """Whether the word is a noun that people who describe such a photo seldom name."""
         return self.doubt is not None and self.doubt >= DOUBTFUL
 
     @property

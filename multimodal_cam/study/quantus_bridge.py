@@ -58,7 +58,7 @@ class WordClassifier(nn.Module):
         """The map of word `words[i]` on photo `i`, by the explanation's method, score and layer: `(n, h, w)`."""
         inputs, ids = self._rows(pixels)
         with evaluation_mode(self.network):
-            found = attribute(self.adapter, inputs, ids, self.request)
+            found = attribute(self.adapter, inputs, ids, self.request, spans=[self.words] * len(ids))
         rows = []
         for row, index in enumerate(words):
             tokens = slice(self.words[index].start, self.words[index].stop)
@@ -115,10 +115,10 @@ def _ids(model: TaskAdapter, explanation: Explanation) -> Tensor:
 def _request(model: TaskAdapter, explanation: Explanation) -> AttributionRequest:
     if explanation.instead_of:
         raise ValueError("instead_of compares with words of the user's choice, which Quantus cannot repeat: explain without it")
-    layer, name = resolve_layer(model, explanation.layer)
     score, method = score_of(model, find_score(explanation.score)), explanation.method
     if method not in METHODS:
         raise ValueError(f"method {method!r} is a function of yours: Quantus needs one of {', '.join(METHODS)}")
+    layer, name = resolve_layer(model, explanation.layer if METHODS[method].uses_layer else None)
     n_steps = int(explanation.provenance.get("n_steps", AttributionRequest.n_steps))
     return AttributionRequest(layer, name, METHODS[method], score, n_steps, explanation.counterfactual)
 

@@ -1,8 +1,8 @@
 """`python tests/benchmarks/run.py [SELECTION...]`: measures, prints plain lines, keeps them in
 docs/benchmarks.md.
 
-Selections: speed, scaling, batch, soak, vqa, classifiers, language, captions, localisation, familiarity, answers, study, gpu;
-none means all. A line is a name, then pairs of quantity and value: `nic grad_cam ratio 1.42`.
+Selections: speed, scaling, batch, soak, vqa, classifiers, language, perturbing, captions, localisation, familiarity, answers,
+study, gpu; none means all. A line is a name, then pairs of quantity and value: `nic grad_cam ratio 1.42`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gpu import GPU_SECTION
 from language import COST_SECTION as LANGUAGE_SECTION
 from language import MEMORY_SECTION as LANGUAGE_MEMORY_SECTION
 from measuring import Section, write
+from perturbing import OCCLUSION_SECTION
 from quality import CAPTIONS_SECTION, LOCALISATION_SECTION
 from scaling import MEMORY_SECTION, THROUGHPUT_SECTION
 from soaking import SOAK_SECTION
@@ -33,6 +34,7 @@ SELECTIONS: dict[str, dict[str, Section]] = {
     "vqa": {"five-answers": COST_SECTION, "many-questions": QUESTIONS_SECTION},
     "classifiers": {"classes": CLASSES_SECTION, "classes-forward": CLASSES_FORWARD_SECTION},
     "language": {"language": LANGUAGE_SECTION, "language-memory": LANGUAGE_MEMORY_SECTION},
+    "perturbing": {"occlusion": OCCLUSION_SECTION},
     "captions": {"captions": CAPTIONS_SECTION},
     "localisation": {"localisation": LOCALISATION_SECTION},
     "familiarity": {"familiarity": FAMILIARITY_SECTION},

@@ -26,7 +26,9 @@ def canvas(values, score, fill=0.0):
         return score(perturbed.flatten(0, 1)).view(len(perturbed), 1, -1)
 
     size = (values.shape[2], values.shape[3])
-    return Canvas(size, "pixels", values, torch.full_like(values, fill), lambda m: m, scored, scored(values[None])[0], at_once=2)
+    return Canvas(
+        size, "pixels", values, torch.full_like(values, fill), lambda m: m, scored, scored(values[None])[0], values, at_once=2
+    )
 
 
 def found(values, score, **options):

@@ -207,7 +207,7 @@ def test_the_head_alone_is_shuffled() -> None:
     model = networks.small_captioner()
     inputs, ids = model.preprocess([networks.noise_image()]), model.tokenize(["a dog runs"])
     before = {name: p.clone() for name, p in model.module.named_parameters()}
-    twin = random_twin(model, text_rows(model, inputs, ids, encode(model, inputs, ids)), seed=0)
+    twin = random_twin(model, text_rows(model, inputs, ids, encode(model, inputs, ids), []), seed=0)
     changed = {name for name, p in twin.module.named_parameters() if not torch.equal(p, before[name])}
     assert changed
     assert all(name.startswith("decoder") for name in changed)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...methods import METHODS, MethodSpec, find_method
 
-OPTIONS = "layer=NAME, n_steps=N (evidence), pool=max or pool=abs (grad_cam), relu=no"
+OPTIONS = "layer=NAME, n_steps=N (evidence, smooth_grad, pixel_integrated_gradients), pool=max or pool=abs (grad_cam), relu=no"
 
 
 def max_pooled(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -55,10 +55,10 @@ def parse_method(spec: str) -> MethodVariant:
     layer, n_steps, pool, relu = (given.pop(name, None) for name in ("layer", "n_steps", "pool", "relu"))
     wrong = (
         bool(given)
-        or (n_steps is not None and (method != "evidence" or not n_steps.isdigit() or int(n_steps) < 1))
+        or (n_steps is not None and (not METHODS[method].takes_steps or not n_steps.isdigit() or int(n_steps) < 1))
         or (pool is not None and (method != "grad_cam" or pool not in POOLING))
         or relu not in (None, "no")
-        or (layer is not None and (not layer or method == "attention"))
+        or (layer is not None and (not layer or method == "attention" or not METHODS[method].uses_layer))
     )
     if wrong:
         raise ValueError(f"methods: cannot read {spec!r}; a method may be followed by {OPTIONS}, each after a colon")

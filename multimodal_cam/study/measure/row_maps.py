@@ -18,6 +18,7 @@ from ...adapters.layer_choice import resolve_layer
 from ...core.attribution import attribute
 from ...core.forward_pass import AttributionRequest
 from ...core.layer_view import LayerView
+from ...core.pixel_attribution import chunks_of_rows
 from ...core.spans import Span
 from ...core.token_maps import TokenMaps
 from ...scores import find_score
@@ -28,13 +29,17 @@ ROWS = 16  # texts of similar length in a batch: the cost grows with the square 
 
 @dataclass(frozen=True)
 class TextRows:
-    """`r` texts about the photos of a batch, with their inputs and the activations of each photo, encoded once."""
+    """`r` texts about the photos of a batch, with their inputs and the activations of each photo, encoded once.
+
+    `spans` are the runs of each text's tokens that maps are wanted of: some methods compute each on its own.
+    """
 
     inputs: Inputs
     ids: Tensor  # (r, t)
     photo: Tensor  # (r,): index of each text's photo
     activations: Tensor  # (p, c, h, w), or the form that the model's view extracts
     view: LayerView
+    spans: Sequence[Sequence[Span]]  # one list a row
 
     def mean_activation(self, row: int) -> Tensor:
         """Mean over the channels, `(h, w)`: conspicuous places of this row's photo, whatever the text."""
@@ -102,10 +107,10 @@ def supports_method(model: TaskAdapter, method: str) -> bool:
     return parse_method(method).spec.kind != "attention" or isinstance(model, HasAttention)
 
 
-def text_rows(model: TaskAdapter, inputs: Inputs, ids: Tensor, activations: Tensor) -> TextRows:
+def text_rows(model: TaskAdapter, inputs: Inputs, ids: Tensor, activations: Tensor, spans: Sequence[Sequence[Span]]) -> TextRows:
     """Rows of a batch, one for each of `ids`."""
     photo = torch.arange(len(ids)) if inputs.image_index is None else inputs.image_index
-    return TextRows(inputs, ids, photo, activations, layer_view_of(model, inputs, model.layer))
+    return TextRows(inputs, ids, photo, activations, layer_view_of(model, inputs, model.layer), spans)
 
 
 def encode(model: TaskAdapter, inputs: Inputs, ids: Tensor) -> Tensor:
@@ -130,10 +135,11 @@ def iterate_row_maps(
     layer, name = resolve_layer(model, variant.layer)
     steps, scored = variant.n_steps or n_steps, score_of(model, find_score(score))
     request = AttributionRequest(layer, name, variant.spec, scored, steps, n_alternatives=n_alternatives)
-    for chosen in rows.by_length():
+    for chosen in (chunk for alike in rows.by_length() for chunk in chunks_of_rows(alike, request)):
         ids = rows.ids[chosen]
         ids = ids[:, : int((ids >= 0).sum(dim=1).max())]
-        tokens = attribute(model, rows.inputs_of(chosen), ids, request, activations=rows.activations[rows.photo[chosen]])
+        activations, spans = rows.activations[rows.photo[chosen]], [rows.spans[i] for i in chosen]
+        tokens = attribute(model, rows.inputs_of(chosen), ids, request, activations=activations, spans=spans)
         for i, row in enumerate(chosen):
             unknown = frozenset(t for word in words[row] if not word.known for t in range(word.start, word.stop))
             yield row, RowMaps(tokens, i, variant, unknown)

@@ -89,7 +89,8 @@ def prepare(model: TaskAdapter, photos: Sequence[OpenedPhoto], settings: Setting
     nouns = [(i, noun) for i, text in enumerate(texts) if own for noun in nouns_of(photos[text.photo], words[i], docs[i])]
     if not targets and not nouns:
         return None
-    return TextBatch(photos, texts, words, text_rows(model, inputs, ids, activations), targets, nouns)
+    rows = text_rows(model, inputs, ids, activations, _mapped_spans(words, targets))
+    return TextBatch(photos, texts, words, rows, targets, nouns)
 
 
 def _question_batch(model: TaskAdapter, photos: Sequence[OpenedPhoto]) -> TextBatch | None:
@@ -100,7 +101,15 @@ def _question_batch(model: TaskAdapter, photos: Sequence[OpenedPhoto]) -> TextBa
     ids, activations = _generate(model, inputs)
     words = list(words_of(model, ids.tolist(), texts))
     targets = [(i, answer_target(question)) for i, question in enumerate(questions)]
-    return TextBatch(photos, texts, words, text_rows(model, inputs, ids, activations), targets)
+    return TextBatch(photos, texts, words, text_rows(model, inputs, ids, activations, _mapped_spans(words, targets)), targets)
+
+
+def _mapped_spans(words: Sequence[Sequence[Span]], targets: Sequence[tuple[int, WordTarget]]) -> list[list[Span]]:
+    """What maps are wanted of, text by text: words, the whole text, the phrases of targets."""
+    found = [[*own, join(own)] if own else [] for own in words]
+    for row, target in targets:
+        found[row].append(join(words[row][target.start : target.stop]))
+    return found
 
 
 def _require_one_batch_key(model: TaskAdapter, rows: Sequence[tuple[Image, str | None]]) -> None:
