@@ -14,7 +14,9 @@ from torch.nn import functional as F
 
 import multimodal_cam as mc
 from multimodal_cam.core import geometry
+from multimodal_cam.core.spans import join
 from multimodal_cam.methods.pixels import NOISE, noisy_copies
+from multimodal_cam.study.measure.row_maps import encode, iterate_row_maps, text_rows
 
 PIXEL_METHODS = sorted(name for name, spec in mc.METHODS.items() if spec.kind == "pixels")
 PHOTO = noise_image()
@@ -358,3 +360,17 @@ def test_a_folder_keeps_the_maps_of_pixels(method, tmp_path):
     assert again.layer == "pixels"
     assert e.heatmap("dog").shape == (50, 40)
     assert mc.explain(small_vqa(), PHOTO, question="what is top", method="gradient").answer_parts[1].pixels is not None
+
+
+def test_the_study_gets_maps_of_words_phrases_and_the_text():
+    model = relu_captioner()
+    model.module.eval()
+    inputs, ids = model.preprocess([PHOTO, noise_image(1)]), model.tokenize([TEXT, "dog"])
+    words = [model.spans([i for i in row if i >= 0], None) for row in ids.tolist()]
+    wanted = [[*words[0], join(words[0][:2]), join(words[0])], words[1]]
+    rows = text_rows(model, inputs, ids, encode(model, inputs, ids), wanted)
+    found = dict(iterate_row_maps(model, rows, words, "guided_backprop", "log_prob", n_steps=2))
+    e = mc.explain(model, PHOTO, text=TEXT, method="guided_backprop")
+    for span in wanted[0]:
+        torch.testing.assert_close(found[0].map(span), e.map(span), rtol=1e-4, atol=1e-7)
+    assert found[1].map(words[1][0]).shape == (32, 32)
