@@ -1,4 +1,4 @@
-"""Cached features of photos with the ids of their captions and of these captions' phrases, in shuffled, cropped batches."""
+"""Cached features of photos with the ids of their captions and of these captions' noun phrases, in shuffled, cropped batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from ..vocabulary import EOS, SPECIALS, Vocabulary, split_words
 
 Ids = list[int]
 MIN_CROP = 0.75  # of the grid's side
-SAYING = ("VERB", "ADJ", "ADV", "NOUN", "PROPN")  # parts of speech outside of noun phrases that are phrases, too
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class CaptionCorpus:
         features: `(photos, views, c, h, w)` float16; view 1 is mirrored.
         captions: The captions of each photo with the end token.
         mirrors: Whether a photo's captions still hold for the mirrored photo.
-        phrases: Phrases of each caption of each photo that holds one; no entries where they are not wanted.
+        phrases: The noun phrases of each caption of each photo that holds one; no entries where they are not wanted.
     """
 
     features: np.ndarray
@@ -41,7 +40,7 @@ class CaptionCorpus:
         words = [[split_words(text)[:longest] for text in photo] for photo in texts]
         captions = [[[*vocabulary.encode(caption), EOS] for caption in photo] for photo in words]
         mirrors = [not any({"left", "right"} & set(caption) for caption in photo) for photo in words]
-        return cls(features, captions, mirrors, spoken_phrases(words, vocabulary) if phrases else [])
+        return cls(features, captions, mirrors, noun_phrases(words, vocabulary) if phrases else [])
 
 
 @dataclass(frozen=True)
@@ -66,21 +65,15 @@ def batches(corpus: CaptionCorpus, size: int, seed: tuple[int, int]) -> Iterator
         yield CaptionBatch(features[..., top : top + window, left : left + window].float(), chosen)
 
 
-def spoken_phrases(captions: Sequence[Sequence[Sequence[str]]], vocabulary: Vocabulary) -> list[list[list[Ids]]]:
-    """Phrases of each caption that has one, photo by photo: its noun phrases, and each other word that says something.
-
-    Stop words and unknown words are left out.
-    """
+def noun_phrases(captions: Sequence[Sequence[Sequence[str]]], vocabulary: Vocabulary) -> list[list[list[Ids]]]:
+    """The noun phrases of each caption that has one, photo by photo, without stop words and unknown words."""
     content = content_words(vocabulary).tolist()
     known = {word: i for i, word in enumerate(vocabulary.words) if content[i]}
     found: list[list[list[Ids]]] = [[] for _ in captions]
     for doc, photo in parse_all((words, i) for i, texts in enumerate(captions) for words in texts):
-        chunks = [[known[token.text] for token in chunk if token.text in known] for chunk in doc.noun_chunks]
-        nouns = {token.i for chunk in doc.noun_chunks for token in chunk}
-        others = [[known[t.text]] for t in doc if t.i not in nouns and t.pos_ in SAYING and t.text in known]
-        phrases = [phrase for phrase in (*chunks, *others) if phrase]
-        if phrases:
-            found[photo].append(phrases)
+        phrases = [[known[token.text] for token in chunk if token.text in known] for chunk in doc.noun_chunks]
+        if any(phrases):
+            found[photo].append([phrase for phrase in phrases if phrase])
     return found
 
 

@@ -59,7 +59,7 @@ class TrainingOptions:
     tail_rate: float = 1e-4  # learning rate of the encoder's tail
     tail_from: int = 2  # epochs before the tail is unfrozen
     weight_decay: float = 0.01
-    dropout: float = 0.4
+    dropout: float = 0.3
     cells: CellOptions = field(default_factory=CellOptions)  # of nic, before all else
     cell_weight: float = 0.5  # weight of `cell_loss`, without cells that are trained before
     average: float = 0.998  # decay of the moving average, a step

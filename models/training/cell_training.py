@@ -60,11 +60,11 @@ def train_cells(
         content: Mask `(v,)` of the words that name things.
 
     Raises:
-        ValueError: If no training caption holds a known word that says something.
+        ValueError: If no training caption holds a noun phrase of known words.
     """
     train, dev = corpora
     if not any(train.phrases):
-        raise ValueError("no training caption holds a known word that says something: lower --min-count, or check the captions")
+        raise ValueError("no training caption holds a noun phrase of known words: lower --min-count, or check the captions")
     out.mkdir(exist_ok=True)
     losses = CellLosses(len(content)).to(content.device)
     trained = [*model.project.parameters(), model.readout.word_vectors, model.readout.scale, *losses.parameters()]

@@ -1,4 +1,4 @@
-"""Set loss: a photo as a set of cells, a caption as a set of phrases, and each phrase to be found in some cell.
+"""Set loss: a photo as a set of cells, a caption as a set of noun phrases, and each phrase to be found in some cell.
 
     s(phrase, photo)   = log( 1/n sum_j exp(cos(cell_j, phrase) / T) )
     s(caption, photo)  = sum over its phrases of gate x s(phrase, photo)

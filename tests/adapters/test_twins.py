@@ -92,7 +92,7 @@ def test_what_it_says_has_the_probability_that_the_search_found(sat):
 
 
 def test_models_without_attention_refuse_it_by_name():
-    with pytest.raises(ValueError, match="captioner has no attention to show; choose from eigen_grad_cam, evidence"):
+    with pytest.raises(ValueError, match="captioner has no attention to show; choose from ablation_cam, deconvnet, "):
         mc.explain(small_captioner(), noise_image(), text="a dog", method="attention")
 
 

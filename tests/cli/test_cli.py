@@ -200,7 +200,7 @@ def test_the_first_failure_stops_and_what_is_done_stays(photo: Path) -> None:
         (["--text", "a dog " * 10], 1, "at most 8"),
         (["--layer", "nowhere"], 1, "unknown layer"),
         (["--device", "abacus"], 1, "device 'abacus' cannot be used here"),
-        (["--method", "magic"], 2, "choose from attention, eigen_grad_cam, evidence, grad_cam"),
+        (["--method", "magic"], 2, "choose from ablation_cam, attention, "),
         (["--score", "odds"], 2, "choose from contrast, log_prob, logit"),
         (["--model", "nonsense"], 2, "unknown model 'nonsense'; choose from"),
         (["--model", "no_such_module:load"], 2, "no_such_module"),

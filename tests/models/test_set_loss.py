@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from multimodal_cam.models.training.caption_corpus import spoken_phrases
+from multimodal_cam.models.training.caption_corpus import noun_phrases
 from multimodal_cam.models.training.set_loss import PHRASE_WEIGHT, TEMPERATURE, PhraseWeights, phrase_scores, set_loss
 from multimodal_cam.models.vocabulary import Vocabulary
 
@@ -61,7 +61,7 @@ def test_cells_find_words_that_were_never_placed():
     assert (maps.argmax(dim=1) == places).float().mean() > 0.9
 
 
-def test_phrases_are_noun_phrases_and_the_other_words_that_say_something():
+def test_noun_phrases_of_known_words_that_say_something():
     captions = [[["a", "black", "dog", "runs", "in", "snow"]], [["two", "girls"], ["a"]]]
-    said = [[[[WORDS.words[i] for i in p] for p in caption] for caption in photo] for photo in spoken_phrases(captions, WORDS)]
-    assert said == [[[["black", "dog"], ["snow"], ["runs"]]], [[["girls"]]]]
+    said = [[[[WORDS.words[i] for i in p] for p in caption] for caption in photo] for photo in noun_phrases(captions, WORDS)]
+    assert said == [[[["black", "dog"], ["snow"]]], [[["girls"]]]]
