@@ -67,7 +67,7 @@ class ExplanationWorker:
             progress(1)
 
     def _result(self, item: BatchItem, found: ExplanationData | Failure) -> ItemResult:
-        told = record(item.image, found, phrases=self.settings.phrases)
+        told = record(item.image, found, phrases=self.settings.phrases, boxes=self.settings.boxes)
         if isinstance(found, Failure):
             asked = {} if item.question is None else {"question": item.question}
             return ItemResult(item, told | asked, error=found.error)
@@ -97,11 +97,11 @@ def _page_result(item: BatchItem, told: dict[str, Any], found: ExplanationData, 
     small = shrink(found, PHOTO_SIDE)
     copy = PhotoCopy(jpeg(small.image), found.image.size, fingerprint(found.image))
     files = {
-        PAGE: page([small], index=INDEX_LINK, photo=COPY).encode(),
+        PAGE: page([small], index=INDEX_LINK, photo=COPY, boxes=settings.boxes).encode(),
         THUMBNAIL: jpeg(shrink(small, THUMBNAIL_SIDE).image, quality=75),
     }
     if settings.figure:
         from ..render.figure_picture import figure_png  # loads matplotlib
 
-        files[FIGURE] = figure_png(small, scale=settings.scale)
+        files[FIGURE] = figure_png(small, scale=settings.scale, boxes=settings.boxes)
     return ItemResult(item, told, small, copy, files)

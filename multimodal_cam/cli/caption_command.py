@@ -35,6 +35,8 @@ def caption(
     overwrite: o.Overwrite = False,
     format: o.Format = o.OutputFormat.html,
     figure: o.Figure = True,
+    boxes: o.Boxes = False,
+    box_rule: o.RuleOfBoxes = o.BoxRule.segment,
     device: o.Device = "auto",
     dtype: o.ModelDType = None,
     batch_size: o.BatchSize = 32,
@@ -64,6 +66,7 @@ def caption(
         scale=scale.value,
         phrases=phrases,
         batch_size=batch_size,
+        boxes=box_rule.value if boxes else None,
     )
     write_explanations(
         Batch(settings, items, photos, lambda: o.load_model(model, device, dtype=dtype)),

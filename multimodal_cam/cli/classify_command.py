@@ -39,6 +39,8 @@ def classify(
     overwrite: o.Overwrite = False,
     format: o.Format = o.OutputFormat.html,
     figure: o.Figure = True,
+    boxes: o.Boxes = False,
+    box_rule: o.RuleOfBoxes = o.BoxRule.segment,
     device: o.Device = "auto",
     batch_size: o.BatchSize = 32,
     engine: o.Engine = o.EngineName.local,
@@ -66,6 +68,7 @@ def classify(
         figure=figure,
         scale=scale.value,
         batch_size=batch_size,
+        boxes=box_rule.value if boxes else None,
     )
 
     def load_classifier() -> TaskAdapter:

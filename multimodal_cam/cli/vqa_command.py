@@ -31,6 +31,8 @@ def vqa(
     overwrite: o.Overwrite = False,
     format: o.Format = o.OutputFormat.html,
     figure: o.Figure = True,
+    boxes: o.Boxes = False,
+    box_rule: o.RuleOfBoxes = o.BoxRule.segment,
     device: o.Device = "auto",
     dtype: o.ModelDType = None,
     batch_size: o.BatchSize = 32,
@@ -59,6 +61,7 @@ def vqa(
         figure=figure,
         scale=scale.value,
         batch_size=batch_size,
+        boxes=box_rule.value if boxes else None,
     )
     write_explanations(
         Batch(settings, items, [photo, *questions], lambda: o.load_model(model, device, dtype=dtype)),

@@ -299,7 +299,7 @@ class ExplanationData:
     # ---- on the photo ------------------------------------------------------------------------------------------------------
 
     @property
-    def boxes(self) -> Tensor | None:
+    def region_boxes(self) -> Tensor | None:
         """Boxes of the regions `(r, 4)`, x0, y0, x1, y1 in pixels of the photo; None where maps are grids."""
         width, height = self.placement.width, self.placement.height
         sides = torch.tensor([width, height, width, height], dtype=torch.float64)
