@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeGuard, Unpack, overload
 
 from torch import nn
@@ -16,9 +17,10 @@ from ._argument_check import check_generation, check_model, split_method_options
 from ._contrast import check_instead_of
 from ._explain_batch import BatchExplainer, OnError
 from ._explanation import Explanation
-from .adapters.contract import HasAttention, TaskAdapter, Unknown, score_of
+from .adapters.contract import HasAttention, HasFolder, TaskAdapter, Unknown, score_of
 from .adapters.layer_choice import resolve_layer
 from .core.call_scope import unchanged_state
+from .core.channel_names import FILE, read_channel_names
 from .core.decoding_options import check_decoding
 from .core.forward_pass import AttributionRequest
 from .methods.method_options import MethodOptions
@@ -55,6 +57,7 @@ class ExplainedOptions(GenerationOptions, MethodOptions, total=False):
     score: str | ScoreFn | None
     layer: str | nn.Module | None
     n_steps: int | None
+    channels: bool | str | Path
     unknown: Unknown
     batch_size: int
     progress: bool
@@ -154,6 +157,7 @@ def explain(
     score: str | ScoreFn | None = None,
     layer: str | nn.Module | None = None,
     n_steps: int | None = None,
+    channels: bool | str | Path = False,
     unknown: Unknown = "error",
     batch_size: int = 32,
     progress: bool = False,
@@ -180,6 +184,9 @@ def explain(
         n_steps: Steps of the path of `evidence`, exactly so many. None takes 16, and 48 or 144 for a word whose map misses the
             change of its score by more than 2 % of it, or by more than .02; `provenance["n_steps_added"]` then names it. Also
             the steps of `pixel_integrated_gradients` and the noisy copies of `smooth_grad`, 16 for None.
+        channels: True keeps the maps of each channel of the layer, for `e.channels` and `e.explanation_text`, by methods whose
+            maps are sums over channels (`evidence`, `grad_cam`, `hires_cam`, `xgrad_cam`); those of a word are as large as the
+            layer's activations. Channels have names where `channels.json` lies beside the weights, or at the path that is given.
         unknown: `"unk"` feeds words outside the vocabulary as `<unk>` and gives them NaN maps; `"error"` refuses them.
         batch_size: Rows that run together; by methods of pixels four at most.
         progress: Shows a progress bar on stderr.
@@ -216,7 +223,10 @@ def explain(
     _check_options(n_steps, batch_size, unknown, on_error)
     request = _resolve_request(model, method, score, layer, n_steps, counterfactual)
     request = replace(request, options=request.method.read_options(method_options))
-    explainer = BatchExplainer(model, request, instead_of, unknown, generation)
+    names: Mapping[int, str] = {}
+    if channels is not False:
+        request, names = _with_channels(request), channel_names(model, request, channels)
+    explainer = BatchExplainer(model, request, instead_of, unknown, generation, names)
     results: list[Explanation | Failure] = []
     with unchanged_state(model.module), _progress_bar(len(sources)) if progress else nullcontext() as report:
         for start in range(0, len(sources), batch_size):
@@ -250,6 +260,29 @@ def _resolve_request(
         raise ValueError(f"{spec.name} is of the photo's pixels, not of a layer: leave layer={name!r} out")
     steps = AttributionRequest.n_steps if n_steps is None else n_steps
     return AttributionRequest(module, name, spec, scored, steps, counterfactual, model.n_alternatives, n_steps is None)
+
+
+def _with_channels(request: AttributionRequest) -> AttributionRequest:
+    """The request, with maps by channel. Raises ValueError for a method whose maps are no sums over channels."""
+    if not request.method.by_channel:
+        choices = ", ".join(name for name, spec in METHODS.items() if spec.by_channel)
+        raise ValueError(f"channels: a map by {request.method.name} is no sum over channels; choose from {choices}")
+    return replace(request, by_channel=True)
+
+
+def channel_names(model: TaskAdapter, request: AttributionRequest, given: bool | str | Path) -> Mapping[int, str]:
+    """Names of the channels of the request's layer, in the file that is `given`, or in the model's folder if there is one.
+
+    Raises FileNotFoundError, BrokenFile or ValueError for a file that is not there, damaged, or of another layer or weights.
+    """
+    if given is True and (not isinstance(model, HasFolder) or model.folder is None):
+        return {}
+    path = Path(given) if not isinstance(given, bool) else model.folder / FILE  # type: ignore[attr-defined]
+    if given is True and (not path.is_file() or request.layer is not model.layer):
+        return {}
+    names = read_channel_names(path)
+    names.check(model.module, request.layer_name, path)
+    return names.detectors
 
 
 def _is_list(given: object) -> TypeGuard[Sequence[str]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from .core.spans import Span
 from .metrics.overlap import BoxRule
 from .render.html import page, save_page
+from .results.channels import ChannelExplanation, channels_of, explanation_text
 from .results.explanation_data import ExplanationData
 from .results.io import read_explanation, write_explanation
 from .results.photo_boxes import chosen_rule, photo_boxes
@@ -44,7 +45,29 @@ class Explanation(ExplanationData):
         Raises:
             ValueError: The network reads regions, which are boxes already (`region_boxes`), or `rule` is unknown.
         """
-        return photo_boxes(self.map(word if isinstance(word, Span) else self.find(word)), self.placement, rule)
+        return photo_boxes(self.map(self._span(word)), self.placement, rule)
+
+    def channels(self, word: str | int | Span, top: int | None = 5) -> list[ChannelExplanation]:
+        """The channels of the layer that speak most for `word`, strongest first, then those that speak most against it.
+
+        Args:
+            word: As `e[word]` takes it, or a span.
+            top: How many of each side, or None for all channels, whose maps add up to the word's.
+
+        Raises:
+            ValueError: The explanation was made without `channels=True`.
+        """
+        return channels_of(self, self._span(word), top)
+
+    def explanation_text(self, word: str | int | Span) -> str:
+        """The channels behind a word as a text: `dog: because of channel 311 (dog) and 87 (grass); against it: 902 (water)`.
+
+        Raises ValueError as `channels` does.
+        """
+        return explanation_text(self, self._span(word))
+
+    def _span(self, word: str | int | Span) -> Span:
+        return word if isinstance(word, Span) else self.find(word)
 
     def figure(
         self,

@@ -94,7 +94,9 @@ def _sendable(result: ItemResult) -> ItemResult:
 
 def _page_result(item: BatchItem, told: dict[str, Any], found: ExplanationData, settings: BatchSettings) -> ItemResult:
     """What the folder of a photo holds: explanation, its photo at display size, page, thumbnail and, if wanted, figure."""
-    small = shrink(found, PHOTO_SIDE)
+    small = replace(
+        shrink(found, PHOTO_SIDE), token_channels=None
+    )  # as large as the layer for each word; records name the strongest
     copy = PhotoCopy(jpeg(small.image), found.image.size, fingerprint(found.image))
     files = {
         PAGE: page([small], index=INDEX_LINK, photo=COPY, boxes=settings.boxes).encode(),

@@ -20,6 +20,7 @@ def caption(
     method: o.Method = None,
     score: o.Score = None,
     layer: o.Layer = None,
+    channels: o.Channels = False,
     out: o.Out = None,
     as_json: o.JsonOnly = False,
     phrases: Annotated[bool, typer.Option("--phrases", help="Also give maps of noun phrases.")] = False,
@@ -54,7 +55,7 @@ def caption(
     from multimodal_cam.batch.batch_settings import BatchSettings, photo_items
 
     options = o.attribution_options(method, score, layer, n_steps, method_options)
-    options |= o.drop_none(text=text, beam=beam, unknown=unknown.value)
+    options |= o.drop_none(text=text, beam=beam, unknown=unknown.value, channels=channels or None)
     items = photo_items(photos)
     settings = BatchSettings(
         "caption",

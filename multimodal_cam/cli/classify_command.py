@@ -31,6 +31,7 @@ def classify(
     method: o.Method = None,
     score: o.Score = None,
     layer: o.Layer = None,
+    channels: o.Channels = False,
     out: o.Out = None,
     as_json: o.JsonOnly = False,
     n_steps: o.StepsOrMore = None,
@@ -57,7 +58,7 @@ def classify(
     from multimodal_cam.batch.batch_settings import BatchSettings, photo_items
 
     options = o.attribution_options(method, score, layer, n_steps, method_options)
-    options |= o.drop_none(text=text, instead_of=instead_of, counterfactual=counterfactual)
+    options |= o.drop_none(text=text, instead_of=instead_of, counterfactual=counterfactual, channels=channels or None)
     items = photo_items(photos)
     settings = BatchSettings(
         "classify",

@@ -86,6 +86,10 @@ StepsOrMore = Annotated[
     ),
 ]
 
+Channels = Annotated[
+    bool, typer.Option("--channels", help="Also list the layer's channels that speak most for and against each word.")
+]
+
 # ---- where results go --------------------------------------------------------------------------------------
 
 Out = Annotated[

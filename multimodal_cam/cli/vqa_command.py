@@ -23,6 +23,7 @@ def vqa(
     method: o.Method = None,
     score: o.Score = None,
     layer: o.Layer = None,
+    channels: o.Channels = False,
     out: o.Out = None,
     as_json: o.JsonOnly = False,
     n_steps: o.StepsOrMore = None,
@@ -50,7 +51,7 @@ def vqa(
     from multimodal_cam.batch.batch_settings import BatchSettings, photo_items
 
     options = o.attribution_options(method, score, layer, n_steps, method_options)
-    options |= o.drop_none(text=answer, instead_of=instead_of, counterfactual=counterfactual)
+    options |= o.drop_none(text=answer, instead_of=instead_of, counterfactual=counterfactual, channels=channels or None)
     items = photo_items([photo], questions)
     settings = BatchSettings(
         "vqa",

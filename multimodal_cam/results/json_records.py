@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from ..core.errors import message
 from ..metrics.localization import peak
 from ..metrics.overlap import BoxRule
+from .channels import channels_of, explanation_text
 from .explanation_data import ExplanationData
 from .photo_boxes import photo_boxes
 from .records import Failure, SpanExplanation
 
 FORMAT = 1
+CHANNELS = 5  # channels of each side that are listed
 
 
 def record(
@@ -25,7 +28,9 @@ def record(
     `question_words`, `answers`, `instead_of` and `counterfactual` are there only where they apply; so are `boxes`, the
     regions in pixels of the photo, with `regions`, their values for a word. A noun of a caption that the model doubts itself has
     its `doubt`, and whether it is `doubtful`. `familiarity` is there for models that tell it; its `warning` is for a photo
-    unlike the training photos. With a rule of `boxes`, words, phrases and answers have `boxes`, too: `Explanation.boxes`.
+    unlike the training photos. With a rule of `boxes`, words, phrases and answers have `boxes`, too: `Explanation.boxes`. Words,
+    phrases and the whole text have `channels` and their `because`, the text that names them, where the explanation has maps of
+    channels.
     """
     fields: dict[str, Any] = {"format": FORMAT, "image": image}
     if isinstance(result, Failure):
@@ -110,7 +115,20 @@ def _span_record(explanation: ExplanationData, part: SpanExplanation, boxes: Box
         "peak": peak_on_photo(explanation, part),
         **_places(explanation, part, boxes),
         **({} if part.doubt is None else {"doubt": _number(part.doubt), "doubtful": part.is_doubtful}),
+        **_channels(explanation, part),
     }
+
+
+def _channels(explanation: ExplanationData, part: SpanExplanation) -> dict[str, Any]:
+    """The channels that speak most for and against a span, and the text that names them."""
+    if explanation.token_channels is None:
+        return {}
+    found = [
+        {"channel": one.channel, "name": one.name, "score": _number(one.score), "share": _number(one.share), "peak": where}
+        for one in channels_of(explanation, part.span, CHANNELS)
+        for where in [peak_on_photo(explanation, replace(part, map=one.map))]
+    ]
+    return {"channels": found, "because": explanation_text(explanation, part.span)}
 
 
 def _number(value: float | None) -> float | None:

@@ -121,7 +121,7 @@ def test_figures_show_the_box_on_request() -> None:
 
 
 def test_a_page_holds_boxes_on_request_only() -> None:
-    e = blobs((slice(2, 6), slice(3, 6), 1.0))
+    e = replace(blobs((slice(2, 6), slice(3, 6), 1.0)), parsed_phrases=())
     assert '"boxes":[[' in page([e], boxes="segment")
     assert page([e]) == e.to_html()
     assert e.to_html(boxes="segment") == e.to_html(boxes=True) == page([e], boxes="segment")
