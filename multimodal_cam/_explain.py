@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeGuard, Unpack, overload
 
 from torch import nn
 
 from ._argument_check import check_generation, check_model, split_method_options, texts_of_ids
+from ._channel_request import channel_names, with_channels
 from ._contrast import check_instead_of
 from ._explain_batch import BatchExplainer, OnError
 from ._explanation import Explanation
-from .adapters.contract import HasAttention, HasFolder, TaskAdapter, Unknown, score_of
+from .adapters.contract import HasAttention, TaskAdapter, Unknown, score_of
 from .adapters.layer_choice import resolve_layer
 from .core.call_scope import unchanged_state
-from .core.channel_names import FILE, read_channel_names
 from .core.decoding_options import check_decoding
 from .core.forward_pass import AttributionRequest
 from .methods.method_options import MethodOptions
@@ -29,6 +28,8 @@ from .results.records import Failure
 from .scores import ScoreFn, find_score, score_name
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .core.images import ImageSource
 
 
@@ -225,7 +226,7 @@ def explain(
     request = replace(request, options=request.method.read_options(method_options))
     names: Mapping[int, str] = {}
     if channels is not False:
-        request, names = _with_channels(request), channel_names(model, request, channels)
+        request, names = with_channels(request), channel_names(model, request, channels)
     explainer = BatchExplainer(model, request, instead_of, unknown, generation, names)
     results: list[Explanation | Failure] = []
     with unchanged_state(model.module), _progress_bar(len(sources)) if progress else nullcontext() as report:
@@ -260,29 +261,6 @@ def _resolve_request(
         raise ValueError(f"{spec.name} is of the photo's pixels, not of a layer: leave layer={name!r} out")
     steps = AttributionRequest.n_steps if n_steps is None else n_steps
     return AttributionRequest(module, name, spec, scored, steps, counterfactual, model.n_alternatives, n_steps is None)
-
-
-def _with_channels(request: AttributionRequest) -> AttributionRequest:
-    """The request, with maps by channel. Raises ValueError for a method whose maps are no sums over channels."""
-    if not request.method.by_channel:
-        choices = ", ".join(name for name, spec in METHODS.items() if spec.by_channel)
-        raise ValueError(f"channels: a map by {request.method.name} is no sum over channels; choose from {choices}")
-    return replace(request, by_channel=True)
-
-
-def channel_names(model: TaskAdapter, request: AttributionRequest, given: bool | str | Path) -> Mapping[int, str]:
-    """Names of the channels of the request's layer, in the file that is `given`, or in the model's folder if there is one.
-
-    Raises FileNotFoundError, BrokenFile or ValueError for a file that is not there, damaged, or of another layer or weights.
-    """
-    if given is True and (not isinstance(model, HasFolder) or model.folder is None):
-        return {}
-    path = Path(given) if not isinstance(given, bool) else model.folder / FILE  # type: ignore[attr-defined]
-    if given is True and (not path.is_file() or request.layer is not model.layer):
-        return {}
-    names = read_channel_names(path)
-    names.check(model.module, request.layer_name, path)
-    return names.detectors
 
 
 def _is_list(given: object) -> TypeGuard[Sequence[str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .core.spans import Span
 from .metrics.overlap import BoxRule
 from .render.html import page, save_page
-from .results.channels import ChannelExplanation, channels_of, explanation_text
+from .results.channel_explanation import ChannelExplanation, channels_of, explanation_text
 from .results.explanation_data import ExplanationData
 from .results.io import read_explanation, write_explanation
 from .results.photo_boxes import chosen_rule, photo_boxes
@@ -45,7 +45,7 @@ class Explanation(ExplanationData):
         Raises:
             ValueError: The network reads regions, which are boxes already (`region_boxes`), or `rule` is unknown.
         """
-        return photo_boxes(self.map(self._span(word)), self.placement, rule)
+        return photo_boxes(self, self.map(self._span(word)), rule)
 
     def channels(self, word: str | int | Span, top: int | None = 5) -> list[ChannelExplanation]:
         """The channels of the layer that speak most for `word`, strongest first, then those that speak most against it.

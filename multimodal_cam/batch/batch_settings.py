@@ -66,7 +66,7 @@ def run_record(settings: BatchSettings, model: TaskAdapter, asked: Sequence[str]
     give equal results for equal photos, up to rounding."""
     loading = {name: value for name, value in settings.loading.items() if name != "device"}
     chosen = {"model": settings.model, "weights": weights_of(model), **loading, **settings.options}
-    drawn = {"figure": settings.figure, "scale": settings.scale} if settings.format == "html" else {}
+    drawn: dict[str, Any] = {"figure": settings.figure, "scale": settings.scale} if settings.format == "html" else {}
     drawn |= {} if settings.boxes is None else {"boxes": settings.boxes}
     return {
         "format": FORMAT,

@@ -18,6 +18,7 @@ from torch import Tensor
 from .localization import DRAWN, WHOLE, Box, coverage, drawn, grid_of
 
 BoxRule = Literal["segment", "otsu"]  # what of a map a box is drawn around: 15 % of its maximum, or Otsu's foreground
+HIT = 0.5  # overlap from which a box counts as found, as in ILSVRC (Russakovsky et al., IJCV 2015, section 4.2)
 THRESHOLD = 0.15  # of the map's maximum, as in the Grad-CAM paper
 THRESHOLDS = tuple(i / 20 for i in range(1, 20))
 _NEIGHBOURS = np.zeros((3, 3, 3), dtype=bool)  # connects cells that share an edge, but not the maps of a stack
@@ -61,6 +62,16 @@ def box_iou(maps: Tensor, boxes: Sequence[Box], frame: Box = WHOLE, threshold: f
     """Intersection over union of `boxes_around` with that one of `boxes` that it meets best: maps `(..., h, w)` -> `(...)` in
     0..1, 0 for a map with nothing positive. The papers call 0.5 a hit."""
     return best_iou(boxes_around(maps, frame, threshold, size), boxes)
+
+
+def box_hits(maps: Tensor, boxes: Sequence[Box], frame: Box = WHOLE) -> Tensor:
+    """Whether `box_iou` is at least .5, what ILSVRC counts as localised: maps `(..., h, w)` -> `(...)`, 0 or 1."""
+    return (box_iou(maps, boxes, frame) >= HIT).double()
+
+
+def otsu_box_hits(maps: Tensor, boxes: Sequence[Box], frame: Box = WHOLE) -> Tensor:
+    """The same of `otsu_box_iou`."""
+    return (otsu_box_iou(maps, boxes, frame) >= HIT).double()
 
 
 def best_box_iou(

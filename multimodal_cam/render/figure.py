@@ -69,7 +69,7 @@ def draw_on(
     small = shrink(explanation, SIDE)
     span = join(small.words, small.text) if word is None else small.find(word)
     heat = small.heatmap(span, "word" if word is None else scale)
-    picture = outlined(overlay(small.image, heat), small.map(span), small.placement, boxes)
+    picture = outlined(overlay(small.image, heat), small, small.map(span), boxes)
     _panel(axis, FigurePanel(picture, shortened(span.text, TITLE), note(small.part(span))))
     drawn = axis.get_figure(root=True)
     assert drawn is not None  # removed axes have none

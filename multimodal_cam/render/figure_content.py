@@ -98,7 +98,7 @@ def _overlays(explanation: ExplanationData, scale: Scale, boxes: BoxRule | None)
     parts = answers or tuple(map(explanation.part, explanation.words))
     for part, heat in zip(parts, _heats(explanation, parts, scale), strict=True):
         below = percent(math.exp(part.log_prob)) + (", nothing positive" if part.is_empty else "") if answers else note(part)
-        picture = outlined(overlay(explanation.image, heat), part.map, explanation.placement, boxes)
+        picture = outlined(overlay(explanation.image, heat), explanation, part.map, boxes)
         yield FigurePanel(picture, shortened(part.text, TITLE), below)
 
 

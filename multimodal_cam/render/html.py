@@ -176,7 +176,7 @@ def _drawn_boxes(part: SpanExplanation, explanation: ExplanationData, rule: BoxR
     if rule is None:
         return {}
     sides = [explanation.placement.width, explanation.placement.height] * 2
-    boxes = photo_boxes(part.map, explanation.placement, rule).tolist()
+    boxes = photo_boxes(explanation, part.map, rule).tolist()
     return {"boxes": [[_number(x / side) for x, side in zip(box, sides, strict=True)] for box in boxes]}
 
 

@@ -52,13 +52,14 @@ def outlines(values: Tensor, placement: Placement) -> Tensor:
     return paint_boxes(values[:, 0], placement, outlines=True)
 
 
-def outlined(picture: Image.Image, map: Tensor, placement: Placement, rule: BoxRule | None) -> Image.Image:
-    """A picture of the photo with the box of a map `(h, w)` by `rule`; without a rule the picture itself."""
+def outlined(picture: Image.Image, explanation: ExplanationData, map: Tensor, rule: BoxRule | None) -> Image.Image:
+    """A picture of an explanation's photo with the box of a map `(h, w)` by `rule`; without a rule the picture itself."""
     if rule is None:
         return picture
     canvas = picture.copy()
+    placement = explanation.placement
     scale = canvas.width / placement.width, canvas.height / placement.height
-    for x0, y0, x1, y1 in photo_boxes(map, placement, rule).tolist():
+    for x0, y0, x1, y1 in photo_boxes(explanation, map, rule).tolist():
         corners = x0 * scale[0], y0 * scale[1], max(x1 * scale[0] - 1, x0 * scale[0]), max(y1 * scale[1] - 1, y0 * scale[1])
         for colour, width in FRAME:
             ImageDraw.Draw(canvas).rectangle(corners, outline=colour, width=width)

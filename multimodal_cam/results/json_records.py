@@ -9,7 +9,7 @@ from typing import Any
 from ..core.errors import message
 from ..metrics.localization import peak
 from ..metrics.overlap import BoxRule
-from .channels import channels_of, explanation_text
+from .channel_explanation import channels_of, explanation_text
 from .explanation_data import ExplanationData
 from .photo_boxes import photo_boxes
 from .records import Failure, SpanExplanation
@@ -67,7 +67,7 @@ def _places(explanation: ExplanationData, span: SpanExplanation, rule: BoxRule |
     placement = explanation.placement
     found: dict[str, Any] = {"regions": [_number(value) for value in span.map.flatten().tolist()]} if placement.boxes else {}
     if rule is not None:
-        found["boxes"] = [[_number(x) for x in box] for box in photo_boxes(span.map, placement, rule).tolist()]
+        found["boxes"] = [[_number(x) for x in box] for box in photo_boxes(explanation, span.map, rule).tolist()]
     return found
 
 

@@ -80,6 +80,8 @@ def test_what_has_no_channels_says_how_to_get_them() -> None:
         ValueError, match="layer_cam is no sum over channels; choose from evidence, grad_cam, hires_cam, xgrad_cam"
     ):
         mc.explain(networks.small_captioner(), networks.noise_image(), method="layer_cam", channels=True)
+    with pytest.raises(TypeError, match="channels: expected True, or the path of a file that `neurons label` wrote, got 5"):
+        mc.explain(networks.small_captioner(), networks.noise_image(), channels=5)
 
 
 def test_records_and_folders_have_channels(tmp_path: Path) -> None:
