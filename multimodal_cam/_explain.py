@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeGuard, Unpack, ov
 from torch import nn
 
 from ._argument_check import check_generation, check_model, split_method_options, texts_of_ids
+from ._channel_request import channel_names, with_channels
 from ._contrast import check_instead_of
 from ._explain_batch import BatchExplainer, OnError
 from ._explanation import Explanation
@@ -27,6 +28,8 @@ from .results.records import Failure
 from .scores import ScoreFn, find_score, score_name
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .core.images import ImageSource
 
 
@@ -55,6 +58,7 @@ class ExplainedOptions(GenerationOptions, MethodOptions, total=False):
     score: str | ScoreFn | None
     layer: str | nn.Module | None
     n_steps: int | None
+    channels: bool | str | Path
     unknown: Unknown
     batch_size: int
     progress: bool
@@ -154,6 +158,7 @@ def explain(
     score: str | ScoreFn | None = None,
     layer: str | nn.Module | None = None,
     n_steps: int | None = None,
+    channels: bool | str | Path = False,
     unknown: Unknown = "error",
     batch_size: int = 32,
     progress: bool = False,
@@ -180,6 +185,9 @@ def explain(
         n_steps: Steps of the path of `evidence`, exactly so many. None takes 16, and 48 or 144 for a word whose map misses the
             change of its score by more than 2 % of it, or by more than .02; `provenance["n_steps_added"]` then names it. Also
             the steps of `pixel_integrated_gradients` and the noisy copies of `smooth_grad`, 16 for None.
+        channels: True keeps the maps of each channel of the layer, for `e.channels` and `e.explanation_text`, by methods whose
+            maps are sums over channels (`evidence`, `grad_cam`, `hires_cam`, `xgrad_cam`); those of a word are as large as the
+            layer's activations. Channels have names where `channels.json` lies beside the weights, or at the path that is given.
         unknown: `"unk"` feeds words outside the vocabulary as `<unk>` and gives them NaN maps; `"error"` refuses them.
         batch_size: Rows that run together; by methods of pixels four at most.
         progress: Shows a progress bar on stderr.
@@ -216,7 +224,10 @@ def explain(
     _check_options(n_steps, batch_size, unknown, on_error)
     request = _resolve_request(model, method, score, layer, n_steps, counterfactual)
     request = replace(request, options=request.method.read_options(method_options))
-    explainer = BatchExplainer(model, request, instead_of, unknown, generation)
+    names: Mapping[int, str] = {}
+    if channels is not False:
+        request, names = with_channels(request), channel_names(model, request, channels)
+    explainer = BatchExplainer(model, request, instead_of, unknown, generation, names)
     results: list[Explanation | Failure] = []
     with unchanged_state(model.module), _progress_bar(len(sources)) if progress else nullcontext() as report:
         for start in range(0, len(sources), batch_size):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -88,6 +88,7 @@ class BatchExplainer:
     instead_of: str | Mapping[str, str] | None
     unknown: Unknown
     generation: Mapping[str, Any]
+    channel_names: Mapping[int, str] = field(default_factory=dict)
 
     def run(self, rows: Sequence[Row], on_error: OnError) -> list[Explanation | Failure]:
         """A batch; if it fails and failures are to be skipped, its rows one by one, to find the one at fault."""
@@ -202,6 +203,8 @@ class BatchExplainer:
             token_log_probs=_result(found.log_probs[0, i, :t]),
             token_reliance=_result(found.reliance[i, :t]),
             token_maps=_result(found.maps[0, :t, i]) if found.maps is not None else None,
+            token_channels=None if found.channels is None else _result(found.channels[:t, i]),
+            channel_names=self.channel_names,
             parsed_phrases=parsed.phrases,
             span_maps=self._span_maps(found, i, parsed.mapped),
             pixel_maps=None if found.pixels is None else _pixel_maps(found, i, parsed.mapped, t),

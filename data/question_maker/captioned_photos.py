@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ...core.spans import parse_all
 from ...models.vocabulary import split_words
-from ..readers.flickr_entities import Box, Sentence, read_entities
+from ..readers.flickr_entities import Sentence, read_entities
 from ..readers.question_record import OnSkip
+from ..readers.voc_annotation import Box
 from .caption_grammar import CaptionFacts, Thing, caption_facts
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .flickr_entities import Box
+from .voc_annotation import Box
 
 # Words for people in captions, which hardly ever say COCO's "person".
 _PEOPLE = """

@@ -8,18 +8,15 @@ photo's name before `_`.
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.json_object import read_utf8
 from ...models.vocabulary import split_words
-
-Box = tuple[float, float, float, float]
+from .voc_annotation import Box, read_objects
 
 _PHRASE = re.compile(r"\[/EN#(?P<chain>\d+)(?P<types>(?:/\w+)+)\s(?P<words>[^\[\]]*)\]")
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True)
@@ -94,35 +91,8 @@ def _pieces(line: str) -> Iterator[tuple[str, re.Match[str] | None]]:
 
 
 def _read_boxes(path: Path) -> dict[str, tuple[Box, ...]]:
-    try:
-        root = ET.parse(path).getroot()
-    except ET.ParseError as error:  # its message holds line and column
-        raise ValueError(f"{path} is not well-formed XML: {error}") from None
-    size = root.find("size")
-    if size is None:
-        raise ValueError(f"{path}: expected <size> with the photo's <width> and <height>")
-    width, height = (_number(size, tag, path) for tag in ("width", "height"))
-    if min(width, height) <= 0:
-        raise ValueError(f"{path}: a photo of {width:g} x {height:g} pixels")
     boxes: dict[str, list[Box]] = {}
-    for thing in root.iter("object"):
-        drawn = [_read_box(box, width, height, path) for box in thing.iter("bndbox")]
-        for name in thing.iter("name"):
-            boxes.setdefault((name.text or "").strip(), []).extend(drawn)
+    for chains, drawn in read_objects(path):
+        for chain in chains:
+            boxes.setdefault(chain, []).extend(drawn)
     return {chain: tuple(drawn) for chain, drawn in boxes.items()}
-
-
-def _read_box(element: ET.Element, width: float, height: float, path: Path) -> Box:
-    x0, y0, x1, y1 = (_number(element, tag, path) for tag in _CORNERS)
-    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
-        box = f"{x0:g} {y0:g} {x1:g} {y1:g}"
-        raise ValueError(f"{path}: a box {box} does not lie on a photo of {width:g} x {height:g} pixels")
-    return x0 / width, y0 / height, x1 / width, y1 / height
-
-
-def _number(element: ET.Element, tag: str, path: Path) -> float:
-    text = element.findtext(tag)
-    try:
-        return float(text or "")
-    except ValueError:
-        raise ValueError(f"{path}: expected a number in <{element.tag}><{tag}>, got {text!r}") from None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .flickr_entities import Box
+from .voc_annotation import Box
 
 OnSkip = Callable[[str], None]  # called with one sentence about each record that is skipped
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -39,6 +40,7 @@ class BundledAdapter:
     network: Captioner | VQANetwork
     head_input_layer = FollowedPart()
     familiarity_fit: FamiliarityFit | None = None
+    folder: Path | None = None
 
     def __init__(self, network: Captioner | VQANetwork, vocabulary: Vocabulary, name: str, sha256: str) -> None:
         self.network, self.vocabulary, self.name = network, vocabulary, name

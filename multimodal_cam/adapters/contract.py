@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from PIL.Image import Image
@@ -81,6 +82,13 @@ class HasAttention(Protocol):
 
     def attention(self, inputs: Inputs, ids: Tensor, activations: Tensor) -> Tensor:
         """Attention of each token over the grid of `layer`, `(b, t, h, w)`; each map sums to 1."""
+
+
+@runtime_checkable
+class HasFolder(Protocol):
+    """A model that came from a folder of ours, which may hold more than its weights: names of channels."""
+
+    folder: Path | None
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from .bundled import BundledAdapter
     from .contract import TaskAdapter
 
 
@@ -252,5 +253,6 @@ def _load_trained(folder: Path, name: str) -> TaskAdapter:
 
     trained = load_model(folder)
     module, _, class_name = trained.spec.adapter.partition(":")
-    adapter: TaskAdapter = getattr(importlib.import_module(module), class_name).from_trained(trained, name)
-    return adapter
+    adapter: BundledAdapter = getattr(importlib.import_module(module), class_name).from_trained(trained, name)
+    adapter.folder = folder
+    return adapter  # type: ignore[return-value]

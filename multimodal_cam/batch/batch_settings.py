@@ -14,6 +14,7 @@ from typing import Any, Literal
 from ..adapters.contract import TaskAdapter
 from ..adapters.network_state import checksums
 from ..core.files import photos_in
+from ..metrics.overlap import BoxRule
 from ..results.records import Scale
 
 RUN = "run.json"
@@ -44,6 +45,7 @@ class BatchSettings:
         figure: Draw a PNG of each explanation (`html` only).
         scale: Colour scale of the PNG.
         phrases: Add noun phrases to the records.
+        boxes: Rule of the boxes that records, pages and figures show; None for none.
         batch_size: Photos that are explained together, which is also what a killed run may lose.
     """
 
@@ -56,6 +58,7 @@ class BatchSettings:
     scale: Scale = "caption"
     phrases: bool = False
     batch_size: int = 32
+    boxes: BoxRule | None = None
 
 
 def run_record(settings: BatchSettings, model: TaskAdapter, asked: Sequence[str]) -> dict[str, Any]:
@@ -63,7 +66,8 @@ def run_record(settings: BatchSettings, model: TaskAdapter, asked: Sequence[str]
     give equal results for equal photos, up to rounding."""
     loading = {name: value for name, value in settings.loading.items() if name != "device"}
     chosen = {"model": settings.model, "weights": weights_of(model), **loading, **settings.options}
-    drawn = {"figure": settings.figure, "scale": settings.scale} if settings.format == "html" else {}
+    drawn: dict[str, Any] = {"figure": settings.figure, "scale": settings.scale} if settings.format == "html" else {}
+    drawn |= {} if settings.boxes is None else {"boxes": settings.boxes}
     return {
         "format": FORMAT,
         "command": settings.command,

@@ -67,7 +67,7 @@ class ExplanationWorker:
             progress(1)
 
     def _result(self, item: BatchItem, found: ExplanationData | Failure) -> ItemResult:
-        told = record(item.image, found, phrases=self.settings.phrases)
+        told = record(item.image, found, phrases=self.settings.phrases, boxes=self.settings.boxes)
         if isinstance(found, Failure):
             asked = {} if item.question is None else {"question": item.question}
             return ItemResult(item, told | asked, error=found.error)
@@ -94,14 +94,16 @@ def _sendable(result: ItemResult) -> ItemResult:
 
 def _page_result(item: BatchItem, told: dict[str, Any], found: ExplanationData, settings: BatchSettings) -> ItemResult:
     """What the folder of a photo holds: explanation, its photo at display size, page, thumbnail and, if wanted, figure."""
-    small = shrink(found, PHOTO_SIDE)
+    small = replace(
+        shrink(found, PHOTO_SIDE), token_channels=None
+    )  # as large as the layer for each word; records name the strongest
     copy = PhotoCopy(jpeg(small.image), found.image.size, fingerprint(found.image))
     files = {
-        PAGE: page([small], index=INDEX_LINK, photo=COPY).encode(),
+        PAGE: page([small], index=INDEX_LINK, photo=COPY, boxes=settings.boxes).encode(),
         THUMBNAIL: jpeg(shrink(small, THUMBNAIL_SIDE).image, quality=75),
     }
     if settings.figure:
         from ..render.figure_picture import figure_png  # loads matplotlib
 
-        files[FIGURE] = figure_png(small, scale=settings.scale)
+        files[FIGURE] = figure_png(small, scale=settings.scale, boxes=settings.boxes)
     return ItemResult(item, told, small, copy, files)

@@ -14,12 +14,14 @@ from .data_commands import data
 from .evaluation_commands import evaluate
 from .help_pages import HelpfulTyper
 from .listing_commands import layers, methods, models
+from .neuron_commands import neurons
 from .output import print_diagnostic
 from .process import tidy_process
 from .study_commands import study
 from .training_commands import train
 from .usage_errors import usage_errors_in_a_line, usage_errors_of
 from .vqa_command import vqa
+from .wsol_command import wsol
 
 
 class Commands(TyperGroup):
@@ -57,10 +59,12 @@ app = HelpfulTyper(
 )
 for command in (caption, vqa, classify, models, layers, methods, check):
     app.command()(command)
+study.command("wsol")(wsol)
 app.add_typer(train, name="train")
 app.add_typer(evaluate, name="eval")
 app.add_typer(data, name="data")
 app.add_typer(study, name="study")
+app.add_typer(neurons, name="neurons")
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ def caption(
     method: o.Method = None,
     score: o.Score = None,
     layer: o.Layer = None,
+    channels: o.Channels = False,
     out: o.Out = None,
     as_json: o.JsonOnly = False,
     phrases: Annotated[bool, typer.Option("--phrases", help="Also give maps of noun phrases.")] = False,
@@ -35,6 +36,8 @@ def caption(
     overwrite: o.Overwrite = False,
     format: o.Format = o.OutputFormat.html,
     figure: o.Figure = True,
+    boxes: o.Boxes = False,
+    box_rule: o.RuleOfBoxes = o.BoxRule.segment,
     device: o.Device = "auto",
     dtype: o.ModelDType = None,
     batch_size: o.BatchSize = 32,
@@ -52,7 +55,7 @@ def caption(
     from multimodal_cam.batch.batch_settings import BatchSettings, photo_items
 
     options = o.attribution_options(method, score, layer, n_steps, method_options)
-    options |= o.drop_none(text=text, beam=beam, unknown=unknown.value)
+    options |= o.drop_none(text=text, beam=beam, unknown=unknown.value, channels=channels or None)
     items = photo_items(photos)
     settings = BatchSettings(
         "caption",
@@ -64,6 +67,7 @@ def caption(
         scale=scale.value,
         phrases=phrases,
         batch_size=batch_size,
+        boxes=box_rule.value if boxes else None,
     )
     write_explanations(
         Batch(settings, items, photos, lambda: o.load_model(model, device, dtype=dtype)),

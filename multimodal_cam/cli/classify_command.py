@@ -31,6 +31,7 @@ def classify(
     method: o.Method = None,
     score: o.Score = None,
     layer: o.Layer = None,
+    channels: o.Channels = False,
     out: o.Out = None,
     as_json: o.JsonOnly = False,
     n_steps: o.StepsOrMore = None,
@@ -39,6 +40,8 @@ def classify(
     overwrite: o.Overwrite = False,
     format: o.Format = o.OutputFormat.html,
     figure: o.Figure = True,
+    boxes: o.Boxes = False,
+    box_rule: o.RuleOfBoxes = o.BoxRule.segment,
     device: o.Device = "auto",
     batch_size: o.BatchSize = 32,
     engine: o.Engine = o.EngineName.local,
@@ -55,7 +58,7 @@ def classify(
     from multimodal_cam.batch.batch_settings import BatchSettings, photo_items
 
     options = o.attribution_options(method, score, layer, n_steps, method_options)
-    options |= o.drop_none(text=text, instead_of=instead_of, counterfactual=counterfactual)
+    options |= o.drop_none(text=text, instead_of=instead_of, counterfactual=counterfactual, channels=channels or None)
     items = photo_items(photos)
     settings = BatchSettings(
         "classify",
@@ -66,6 +69,7 @@ def classify(
         figure=figure,
         scale=scale.value,
         batch_size=batch_size,
+        boxes=box_rule.value if boxes else None,
     )
 
     def load_classifier() -> TaskAdapter:

@@ -144,6 +144,7 @@ def print_words(record: dict[str, Any]) -> None:
         rows.append([span["text"], *map(_number_text, [*numbers, *_peak(span)])])
     score = [_score_label(record)] if has_score_column else []
     print_table(["", "probability", *score, "reliance", "peak x", "peak y"], rows)
+    _print_reasons(record)
     print_line("reliance: nats that the photo adds; peak: in fractions of the photo from its top left corner")
 
 
@@ -168,6 +169,7 @@ def print_answers(record: dict[str, Any]) -> None:
     print_table(["", "probability", _score_label(record), "peak x", "peak y"], rows)
     _print_question_words(record)
     (answer,) = record["words"]
+    _print_reasons(record)
     print_line(f"the photo adds {answer['reliance']:+.2f} nats to {answer['text']}")
     print_line("peak: in fractions of the photo from its top left corner")
 
@@ -177,6 +179,13 @@ def _warn_of_unfamiliar_photo(record: dict[str, Any]) -> None:
     warning = record.get("familiarity", {}).get("warning")
     if warning is not None:
         print_diagnostic(f"{record['image']}: {warning}")
+
+
+def _print_reasons(record: dict[str, Any]) -> None:
+    """The channels behind each word, where they were asked for."""
+    for word in record["words"]:
+        if "because" in word:
+            print_line(word["because"])
 
 
 def _print_question_words(record: dict[str, Any]) -> None:

@@ -14,10 +14,10 @@ from .usage_errors import usage_errors_of
 
 GROUPS = {  # heading: names of options; all others come first
     "Model": ("model", "network", "encoder", "weights", "device", "dtype"),
-    "Map": ("method", "score", "layer", "n_steps", "scale", "counterfactual", "instead_of", "unknown"),
+    "Map": ("method", "score", "layer", "n_steps", "scale", "counterfactual", "instead_of", "unknown", "channels"),
     "Method": tuple(OPTIONS),
     "Run": ("batch_size", "workers", "engine", "on_error", "limit", "shard_size", "seed", "dry_run"),
-    "Output": ("out", "as_json", "overwrite", "format", "figure"),
+    "Output": ("out", "as_json", "overwrite", "format", "figure", "boxes", "box_rule"),
 }
 EXAMPLES = {
     "caption": (
@@ -56,6 +56,12 @@ EXAMPLES = {
         "study doubt --images DIR --captions captions.txt --train train.txt --split dev.txt --model FOLDER --out DIR --save",
     ),
     "study report": ("study report DIR",),
+    "study wsol": (
+        "study wsol --ilsvrc DIR --models efficientnet_lite0 --out DIR",
+        "study wsol --images DIR --entities DIR --split dev.txt --models nic,sat --out DIR",
+    ),
+    "neurons label": ("neurons label --model nic --images DIR --entities DIR --split train.txt",),
+    "neurons score": ("neurons score --model nic --images DIR --entities DIR --split dev.txt",),
 }
 
 

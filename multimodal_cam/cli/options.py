@@ -29,6 +29,11 @@ class UnknownWords(StrEnum):
     unk = "unk"
 
 
+class BoxRule(StrEnum):
+    segment = "segment"
+    otsu = "otsu"
+
+
 class OnError(StrEnum):
     skip = "skip"
     stop = "stop"
@@ -81,6 +86,10 @@ StepsOrMore = Annotated[
     ),
 ]
 
+Channels = Annotated[
+    bool, typer.Option("--channels", help="Also list the layer's channels that speak most for and against each word.")
+]
+
 # ---- where results go --------------------------------------------------------------------------------------
 
 Out = Annotated[
@@ -100,6 +109,11 @@ Format = Annotated[
     ),
 ]
 Figure = Annotated[bool, typer.Option("--figure/--no-figure", help="Draw a PNG of each explanation (html).")]
+
+Boxes = Annotated[bool, typer.Option("--boxes", help="Draw the box around what each map marks; records have it in pixels.")]
+RuleOfBoxes = Annotated[
+    BoxRule, typer.Option("--box-rule", help="What --boxes keeps of a map: 15 % of its maximum (segment), or Otsu's foreground.")
+]
 
 # ---- data files --------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ def vqa(
     method: o.Method = None,
     score: o.Score = None,
     layer: o.Layer = None,
+    channels: o.Channels = False,
     out: o.Out = None,
     as_json: o.JsonOnly = False,
     n_steps: o.StepsOrMore = None,
@@ -31,6 +32,8 @@ def vqa(
     overwrite: o.Overwrite = False,
     format: o.Format = o.OutputFormat.html,
     figure: o.Figure = True,
+    boxes: o.Boxes = False,
+    box_rule: o.RuleOfBoxes = o.BoxRule.segment,
     device: o.Device = "auto",
     dtype: o.ModelDType = None,
     batch_size: o.BatchSize = 32,
@@ -48,7 +51,7 @@ def vqa(
     from multimodal_cam.batch.batch_settings import BatchSettings, photo_items
 
     options = o.attribution_options(method, score, layer, n_steps, method_options)
-    options |= o.drop_none(text=answer, instead_of=instead_of, counterfactual=counterfactual)
+    options |= o.drop_none(text=answer, instead_of=instead_of, counterfactual=counterfactual, channels=channels or None)
     items = photo_items([photo], questions)
     settings = BatchSettings(
         "vqa",
@@ -59,6 +62,7 @@ def vqa(
         figure=figure,
         scale=scale.value,
         batch_size=batch_size,
+        boxes=box_rule.value if boxes else None,
     )
     write_explanations(
         Batch(settings, items, [photo, *questions], lambda: o.load_model(model, device, dtype=dtype)),

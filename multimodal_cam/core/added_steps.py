@@ -55,4 +55,7 @@ def _with_tokens_of(found: TokenMaps, row: int, tokens: Tensor, finer: TokenMaps
         maps[column, same, row] = finer.maps[column, same, 0]
     if unplaced is not None and finer.unplaced is not None:
         unplaced[row, tokens] = finer.unplaced[0, tokens]
-    return replace(found, maps=maps, unplaced=unplaced)
+    channels = None if found.channels is None else found.channels.clone()
+    if channels is not None and finer.channels is not None:
+        channels[tokens, row] = finer.channels[tokens, 0]
+    return replace(found, maps=maps, channels=channels, unplaced=unplaced)

@@ -88,16 +88,17 @@ def _attribute_layer(
         forward = run_forward(model, contrast_ids, activations, log)
         baseline = baseline.to(forward.activations)
         logits_without_photo = model.logits_from(baseline.expand_as(forward.activations))
-    kind, maps, gradients, unplaced = request.method.kind, None, None, None
+    kind, maps, channels, gradients, unplaced = request.method.kind, None, None, None, None
     if kind == "attention":
         maps = _attention_maps(model, forward)
     elif kind == "path":
-        maps, unplaced = integrate_path(model, forward, baseline, log)
+        maps, channels, unplaced = integrate_path(model, forward, baseline, log)
     elif kind == "perturbation":
         found = perturb(model, forward, baseline)
         maps, gradients = (found, None) if request.method.linear else (None, found)
     elif request.method.linear:
-        (maps,) = forward.reduced
+        maps, *by_channel = forward.reduced
+        channels = by_channel[0][0] if by_channel else None
     else:
         gradients = view.cells(forward.reduced[0])
     if kind in ("gradient", "path"):
@@ -117,6 +118,7 @@ def _attribute_layer(
         log_probs=log_probs,
         reliance=reliance,
         maps=maps,
+        channels=channels,
         gradients=gradients,
         unplaced=unplaced,
         changes=scores[0] - columns[0].scores(logits_without_photo) if kind == "path" else None,

@@ -35,6 +35,7 @@ class AttributionRequest:
     adds_steps: bool = False  # whether tokens whose evidence does not add up get more steps than `n_steps`
     options: Mapping[str, Any] = field(default_factory=dict)  # the method's own, all of them
     report: Callable[[int, int], None] = lambda _done, _total: None  # told how many perturbed passes of how many are done
+    by_channel: bool = False  # whether the maps of each channel are kept; of a method that is `by_channel`
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,9 @@ class ForwardPass:
     activations: Tensor  # (b, ...), as the view extracts them
     logits: Tensor  # (b, t, v)
     columns: list[ScoredTokens]
-    reduced: tuple[Tensor, ...]  # gradient methods: the gradients (a, t, b, ...), or a linear method's maps (a, t, b, h, w)
+    reduced: tuple[
+        Tensor, ...
+    ]  # gradient methods: the gradients (a, t, b, ...), or a linear method's maps (a, t, b, h, w), then those by channel
     question_embeddings: Tensor | None  # (b, q, d)
 
 
@@ -166,11 +169,18 @@ def rows_that_read(logits_from: Callable[[Tensor], Tensor], activations: Tensor)
     return leaf.new_zeros(len(leaf)).bool() if gradient is None else gradient.flatten(1).ne(0).any(dim=1)
 
 
-def _linear_maps(model: CutModel, cells: Tensor, log: ProductLog, gradients: Tensor) -> tuple[Tensor]:
-    """Reduce gradients `(m, b, ...)` to a linear method's maps `(m, b, h, w)`: gradients of many words are large."""
-    maps = torch.stack([model.request.method.maps(cells, model.view.cells(token)) for token in gradients])
+def _linear_maps(model: CutModel, cells: Tensor, log: ProductLog, gradients: Tensor) -> tuple[Tensor, ...]:
+    """Reduce gradients `(m, b, ...)` to a linear method's maps `(m, b, h, w)`: gradients of many words are large.
+
+    If they are wanted, maps by channel follow, `(m, b, c, h, w)`.
+    """
+    method = model.request.method
+    maps = torch.stack([method.maps(cells, model.view.cells(token)) for token in gradients])
     log.check(gradients, maps)
-    return (model.view.to_image(maps),)
+    if not model.request.by_channel:
+        return (model.view.to_image(maps),)
+    by_channel = torch.stack([method.channel_maps(cells, model.view.cells(token)) for token in gradients])
+    return model.view.to_image(maps), model.view.to_image(by_channel)
 
 
 def _columns(model: CutModel, logits: Tensor, contrast_ids: Tensor | None) -> list[ScoredTokens]:

@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..adapters.contract import ReadsQuestionsInPrompts
-from ..methods.path import integrated_gradients, mean_gradients
+from ..methods.path import channel_integrated_gradients, integrated_gradients, mean_gradients
 from .forward_pass import CutModel, ForwardPass, ScoredTokens
 from .gradients import ProductLog, Reduction, score_gradients, wide
 from .hooks import HeadInputTap, ReadoutTap
-from .layer_view import LayerView
 
 QUESTION_PATH_POWER = 4  # the question's path runs as u**4: networks that normalise their input change most near 0
 MAX_GRAPH_NUMEL = 2**25  # numbers that the graphs of a path's points may keep at once: 128 MB in float32
 
 
-def integrate_path(model: CutModel, forward: ForwardPass, baseline: Tensor, log: ProductLog) -> tuple[Tensor, Tensor | None]:
-    """Integrated gradients of all scores from `baseline` to the photo's activations.
+class PathMaps(NamedTuple):
+    """Integrated gradients: maps, and what activations without a place add to the tokens' own scores, if there are any."""
 
-    Returns maps `(a, t, b, h, w)` and, if some activations have no place on the image, what these add to the tokens' own scores,
-    `(b, t)`.
-    """
-    reduction = partial(_integrated_maps, model.view, wide(forward.activations), wide(baseline), log)
-    maps, *unplaced = mean_gradients(
+    maps: Tensor  # (a, t, b, h, w)
+    channels: Tensor | None  # (t, b, c, h, w): of the tokens themselves, by channel, if they are wanted
+    unplaced: Tensor | None  # (b, t)
+
+
+def integrate_path(model: CutModel, forward: ForwardPass, baseline: Tensor, log: ProductLog) -> PathMaps:
+    """Integrated gradients of all scores from `baseline` to the photo's activations."""
+    reduction = partial(_integrated_maps, model, wide(forward.activations), wide(baseline), log)
+    maps, *others = mean_gradients(
         partial(_summed_gradients, model, forward.columns, reduction, log),
         forward.activations,
         baseline,
         n_steps=model.request.n_steps,
         steps_at_once=partial(points_at_once, log),
     )
-    return maps, unplaced[0][0].T if unplaced else None
+    channels = others.pop(0)[0] if model.request.by_channel else None
+    return PathMaps(maps, channels, others[0][0].T if others else None)
 
 
 def _summed_gradients(
@@ -60,17 +65,22 @@ def _summed_gradients(
 
 
 def _integrated_maps(
-    view: LayerView, activations: Tensor, baseline: Tensor, log: ProductLog, gradients: Tensor
+    model: CutModel, activations: Tensor, baseline: Tensor, log: ProductLog, gradients: Tensor
 ) -> tuple[Tensor, ...]:
-    """Reduce gradients `(m, b, ...)` to integrated gradients: maps `(m, b, h, w)` and, if there are any, unplaced sums `(m, b)`.
+    """Reduce gradients `(m, b, ...)` to integrated gradients: maps `(m, b, h, w)`, if they are wanted those by channel
+    `(m, b, c, h, w)` and, if there are any, unplaced sums `(m, b)`.
 
     Integrated gradients are linear in the gradients, so averaging what they are reduced to suffices.
     """
+    view = model.view
     maps = integrated_gradients(view.cells(activations), view.cells(baseline), view.cells(gradients))
     log.check(gradients, maps)
     change, slopes = view.unplaced(activations - baseline), view.unplaced(gradients)
     unplaced = () if change is None or slopes is None else ((change * slopes).sum(dim=(-2, -1)),)
-    return (view.to_image(maps), *unplaced)
+    if not model.request.by_channel:
+        return (view.to_image(maps), *unplaced)
+    by_channel = channel_integrated_gradients(view.cells(activations), view.cells(baseline), view.cells(gradients))
+    return (view.to_image(maps), view.to_image(by_channel), *unplaced)
 
 
 def points_at_once(log: ProductLog) -> int:

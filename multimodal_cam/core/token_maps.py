@@ -30,6 +30,7 @@ class TokenMaps:
     log_probs: Tensor  # (a, b, t)
     reliance: Tensor  # (b, t)
     maps: Tensor | None = None  # (a, t, b, h, w)
+    channels: Tensor | None = None  # (t, b, c, h, w): the tokens' own maps by channel, where they were asked for
     gradients: Tensor | None = None  # (a, t, b, c, h, w)
     changes: Tensor | None = None  # (b, t), path methods only
     unplaced: Tensor | None = None  # (b, t), path methods only; None if every activation has a place

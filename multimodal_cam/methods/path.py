@@ -57,4 +57,9 @@ def mean_over_points(
 
 def integrated_gradients(activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor:
     """Maps `(..., b, h, w)` in the unit of the score, from mean gradients `(..., b, c, h, w)`."""
-    return ((activations - baseline) * gradients).sum(dim=-3)
+    return channel_integrated_gradients(activations, baseline, gradients).sum(dim=-3)
+
+
+def channel_integrated_gradients(activations: Tensor, baseline: Tensor, gradients: Tensor) -> Tensor:
+    """The same by channel, `(..., b, c, h, w)`."""
+    return (activations - baseline) * gradients

@@ -57,6 +57,7 @@ class MethodSpec:
         pixels: Rule of a `pixels` method; None for the other kinds.
         options: Options of this method alone, which `explain`, the command line and the study take.
         weigh: Import path of what makes maps of a `perturbation` method's numbers of channels, in the place of gradients.
+        by_channel: Whether words add up and a map is the sum of one for each channel, which depends on that channel alone.
     """
 
     name: str
@@ -68,6 +69,7 @@ class MethodSpec:
     pixels: PixelRule | None = None
     options: tuple[MethodOption, ...] = ()
     weigh: str | None = None
+    by_channel: bool = False
 
     @property
     def uses_layer(self) -> bool:
@@ -113,6 +115,12 @@ class MethodSpec:
         if callable(self.function):
             _check_maps(self.name, maps, activations)
         return maps
+
+    def channel_maps(self, activations: Tensor, gradients: Tensor) -> Tensor:
+        """Maps `(m, c, h, w)` of a `by_channel` method of gradients, one for each channel: together they are `maps`."""
+        m, c, h, w = activations.shape
+        alone = (m * c, 1, h, w)
+        return self.maps(activations.reshape(alone), gradients.reshape(alone)).view(m, c, h, w)
 
 
 def _imported(path: str) -> Callable[..., Any]:
@@ -202,6 +210,7 @@ _SPECS = (
         linear=True,
         paper="Integrated gradients at the layer, Sundararajan et al., ICML 2017, eq. 1",
         aliases=("integrated_gradients",),
+        by_channel=True,
     ),
     _pixel_spec(
         "gradient",
@@ -216,7 +225,7 @@ _SPECS = (
         PixelRule(times="pixels"),
         "input_x_gradient",
     ),
-    MethodSpec("grad_cam", "gradient", True, "Selvaraju et al., ICCV 2017, eq. 1 and 2", "gradient:grad_cam"),
+    MethodSpec("grad_cam", "gradient", True, "Selvaraju et al., ICCV 2017, eq. 1 and 2", "gradient:grad_cam", by_channel=True),
     MethodSpec(
         "grad_cam_pp",
         "gradient",
@@ -236,7 +245,7 @@ _SPECS = (
         "Guided Grad-CAM, Selvaraju et al., ICCV 2017, sec. 3.1: `guided_backprop` times Grad-CAM, on pixels",
         PixelRule(relu="guided", times="grad_cam"),
     ),
-    MethodSpec("hires_cam", "gradient", True, "HiResCAM, Draelos and Carin, 2020, eq. 4", "gradient:hires_cam"),
+    MethodSpec("hires_cam", "gradient", True, "HiResCAM, Draelos and Carin, 2020, eq. 4", "gradient:hires_cam", by_channel=True),
     MethodSpec("layer_cam", "gradient", False, "LayerCAM, Jiang et al., TIP 2021, eq. 5 and 6", "gradient:layer_cam"),
     _pixel_spec(
         "pixel_integrated_gradients",
@@ -257,7 +266,7 @@ _SPECS = (
         ("occlusion_sensitivity",),
         options=(WHERE, WINDOW, STRIDE, FILL),
     ),
-    MethodSpec("xgrad_cam", "gradient", True, "XGrad-CAM, Fu et al., BMVC 2020, eq. 8", "gradient:xgrad_cam"),
+    MethodSpec("xgrad_cam", "gradient", True, "XGrad-CAM, Fu et al., BMVC 2020, eq. 8", "gradient:xgrad_cam", by_channel=True),
 )
 
 METHODS: Mapping[str, MethodSpec] = {spec.name: spec for spec in sorted(_SPECS, key=lambda spec: spec.name)}

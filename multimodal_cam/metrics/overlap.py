@@ -8,6 +8,7 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from .localization import DRAWN, WHOLE, Box, coverage, drawn, grid_of
 
+BoxRule = Literal["segment", "otsu"]  # what of a map a box is drawn around: 15 % of its maximum, or Otsu's foreground
+HIT = 0.5  # overlap from which a box counts as found, as in ILSVRC (Russakovsky et al., IJCV 2015, section 4.2)
 THRESHOLD = 0.15  # of the map's maximum, as in the Grad-CAM paper
 THRESHOLDS = tuple(i / 20 for i in range(1, 20))
 _NEIGHBOURS = np.zeros((3, 3, 3), dtype=bool)  # connects cells that share an edge, but not the maps of a stack
@@ -35,10 +38,40 @@ def boxes_around(maps: Tensor, frame: Box = WHOLE, threshold: float = THRESHOLD,
     return _around(_marked(maps, [threshold], size)[0], frame)
 
 
+def boxes_on(drawn: Tensor, rule: BoxRule = "segment") -> Tensor:
+    """The tightest box around the largest connected part of what `rule` leaves of maps that are drawn already.
+
+    `segment` is the rule of `boxes_around`; `otsu` takes what lies above Otsu's threshold of the positive relevance.
+
+    Args:
+        drawn: `(..., H, W)`, at the resolution at which they are to be cut.
+
+    Returns:
+        Boxes `(..., 4)` float64 in fractions of the maps' sides; NaN for a map with nothing positive.
+    """
+    fine = drawn.relu()
+    return _around(_foreground(fine) if rule == "otsu" else _reaching(fine, THRESHOLD), WHOLE)
+
+
+def otsu_box_iou(maps: Tensor, boxes: Sequence[Box], frame: Box = WHOLE, size: int = DRAWN) -> Tensor:
+    """`box_iou` of the box around the largest connected part above Otsu's threshold: maps `(..., h, w)` -> `(...)` in 0..1."""
+    return best_iou(_around(_foreground(drawn(maps.relu(), size)), frame), boxes)
+
+
 def box_iou(maps: Tensor, boxes: Sequence[Box], frame: Box = WHOLE, threshold: float = THRESHOLD, size: int = DRAWN) -> Tensor:
     """Intersection over union of `boxes_around` with that one of `boxes` that it meets best: maps `(..., h, w)` -> `(...)` in
     0..1, 0 for a map with nothing positive. The papers call 0.5 a hit."""
-    return _best_iou(boxes_around(maps, frame, threshold, size), boxes)
+    return best_iou(boxes_around(maps, frame, threshold, size), boxes)
+
+
+def box_hits(maps: Tensor, boxes: Sequence[Box], frame: Box = WHOLE) -> Tensor:
+    """Whether `box_iou` is at least .5, what ILSVRC counts as localised: maps `(..., h, w)` -> `(...)`, 0 or 1."""
+    return (box_iou(maps, boxes, frame) >= HIT).double()
+
+
+def otsu_box_hits(maps: Tensor, boxes: Sequence[Box], frame: Box = WHOLE) -> Tensor:
+    """The same of `otsu_box_iou`."""
+    return (otsu_box_iou(maps, boxes, frame) >= HIT).double()
 
 
 def best_box_iou(
@@ -52,14 +85,24 @@ def best_box_iou(
 
     An upper bound of MaxBoxAcc's (Choe et al., CVPR 2020), which chooses one threshold for a whole dataset.
     """
-    return _best_iou(_around(_marked(maps, thresholds, size), frame), boxes).amax(dim=0)
+    return best_iou(_around(_marked(maps, thresholds, size), frame), boxes).amax(dim=0)
 
 
 def _marked(maps: Tensor, thresholds: Sequence[float], size: int) -> Tensor:
     """The cells that reach each of `thresholds` times the map's maximum: `(n, ..., size, size)`."""
     fine = drawn(maps.relu(), size)
+    return torch.stack([_reaching(fine, threshold) for threshold in thresholds])
+
+
+def _reaching(fine: Tensor, threshold: float) -> Tensor:
+    """The cells of maps `(..., H, W)` that reach `threshold` times their maximum; none where nothing is positive."""
     top = fine.amax(dim=(-2, -1), keepdim=True)
-    return torch.stack([(fine >= threshold * top) & (top > 0) for threshold in thresholds])
+    return (fine >= threshold * top) & (top > 0)
+
+
+def _foreground(fine: Tensor) -> Tensor:
+    """The cells of maps `(..., H, W)` above Otsu's threshold."""
+    return fine > otsu(fine.flatten(-2))[..., None, None]
 
 
 def _around(marked: Tensor, frame: Box) -> Tensor:
@@ -95,7 +138,8 @@ def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:
     return marks.argmax(dim=1), marks.shape[1] - marks.flip(1).argmax(dim=1)
 
 
-def _best_iou(found: Tensor, boxes: Sequence[Box]) -> Tensor:
+def best_iou(found: Tensor, boxes: Sequence[Box]) -> Tensor:
+    """Intersection over union of boxes `(..., 4)` float64 with that one of `boxes` that each meets best `(...)`, 0 for NaN."""
     own, others = found[..., None, :], torch.tensor(boxes, dtype=torch.float64)
     sides = (torch.minimum(own[..., 2:], others[:, 2:]) - torch.maximum(own[..., :2], others[:, :2])).clamp(min=0)
     shared = sides.prod(dim=-1)
@@ -136,7 +180,7 @@ def obj_iou(maps: Tensor, boxes: Sequence[Box], frame: Box = WHOLE, size: int = 
     the paper's. The foreground is what Otsu's threshold leaves of the drawn map.
     """
     fine = drawn(maps.relu(), size)
-    marked = (fine > otsu(fine.flatten(-2))[..., None, None]).double()
+    marked = _foreground(fine).double()
     covered = coverage(boxes, grid_of(fine), frame).to(marked.device)
     shared = (marked * covered).sum(dim=(-2, -1))
     return (shared / (marked + covered - marked * covered).sum(dim=(-2, -1))).nan_to_num(0)

@@ -23,7 +23,7 @@ mounts.answer = (article, data) => {
       pairs.splice(1, 0, ["without the photo", without], ["nats from the photo", nats]);
     }
     return {
-      map: part.map, title: titled(part.text), pairs, said: [...said, ...balance(part, data)],
+      map: part.map, boxes: part.boxes, title: titled(part.text), pairs, said: [...said, ...balance(part, data)],
       label: `Heatmap of “${part.text}”: ${strongest(part.map) > 0 ? place(part.map, data) : "empty"}`,
       ends: settings.signed ? [`${other} “${part.text}”`, `${side} “${part.text}”`] : ["", `${side} “${part.text}”`],
     };
@@ -71,7 +71,7 @@ mounts.answer = (article, data) => {
       select.value = rival ?? "";
       for (const option of select.options) option.disabled = option.value === String(kept);
     }
-    show(view.map, top, view.label);
+    show(view.map, top, view.label, view.boxes);
     legend.replaceChildren(...view.ends.map((text) => element("span", text)));
     find(".readout h3").textContent = view.title;
     find(".figures").replaceChildren(...rows(view.pairs));

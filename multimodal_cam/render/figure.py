@@ -11,6 +11,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from ..core.graphemes import text_width
 from ..core.spans import join
+from ..metrics.overlap import BoxRule
 from ..results.explanation_data import ExplanationData
 from ..results.records import QuestionWord, Scale
 from .figure_content import (
@@ -25,22 +26,23 @@ from .figure_content import (
     strongest_share,
 )
 from .fonts import fit_fonts
-from .overlay import overlay, shrink
+from .overlay import outlined, overlay, shrink
 from .remarks import note, share_note, shortened
 
 SIDE = 480  # pixels: sharp in print, small in a file
 LINE = 20  # characters of a question under each column
 
 
-def figure(explanation: ExplanationData, *, scale: Scale = "caption") -> Figure:
+def figure(explanation: ExplanationData, *, scale: Scale = "caption", boxes: BoxRule | None = None) -> Figure:
     """The photo and one overlay per word, in rows; under each word the nats that the photo added to it.
 
     Of a question, one overlay per answer, each over its probability, and under them what the question's words add to the score.
-    `scale` as in `Explanation.heatmap`: one for the whole caption or all answers, or each its own. Belongs to no pyplot state:
+    `scale` as in `Explanation.heatmap`: one for the whole caption or all answers, or each its own. `boxes` draws, by this rule,
+    the box of each map. Belongs to no pyplot state:
     save it with `savefig`.
     """
     small = shrink(explanation, SIDE)
-    content = figure_content(small, scale)
+    content = figure_content(small, scale, boxes)
     rows, columns = content.grid
     height = min(4.0, max(0.5, 2.2 * small.image.height / small.image.width)) + 0.75
     words = _lines(content.question_words, LINE * columns)
@@ -60,12 +62,15 @@ def figure(explanation: ExplanationData, *, scale: Scale = "caption") -> Figure:
     return canvas
 
 
-def draw_on(axis: Axes, explanation: ExplanationData, word: str | int | None, scale: Scale) -> Figure:
+def draw_on(
+    axis: Axes, explanation: ExplanationData, word: str | int | None, scale: Scale, boxes: BoxRule | None = None
+) -> Figure:
     """Draw the overlay of a word, or of the whole text, on `axis`; returns the figure of that axis."""
     small = shrink(explanation, SIDE)
     span = join(small.words, small.text) if word is None else small.find(word)
     heat = small.heatmap(span, "word" if word is None else scale)
-    _panel(axis, FigurePanel(overlay(small.image, heat), shortened(span.text, TITLE), note(small.part(span))))
+    picture = outlined(overlay(small.image, heat), small, small.map(span), boxes)
+    _panel(axis, FigurePanel(picture, shortened(span.text, TITLE), note(small.part(span))))
     drawn = axis.get_figure(root=True)
     assert drawn is not None  # removed axes have none
     return drawn

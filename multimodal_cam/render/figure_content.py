@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..metrics.overlap import BoxRule
 from ..results.explanation_data import ExplanationData
 from ..results.heat_scale import full_heat, positive_on_photo
 from ..results.records import QuestionWord, Scale, SpanExplanation
 from .colour import COOL, OPACITY, WARM, colours, cover
-from .overlay import outlines, overlay
+from .overlay import outlined, outlines, overlay
 from .remarks import aim, cell_name, heading, note, percent, remarks, shortened, source
 
 COLUMNS = 5
@@ -59,9 +60,9 @@ class FigureContent:
         return rows, math.ceil(len(self.panels) / rows)
 
 
-def figure_content(explanation: ExplanationData, scale: Scale) -> FigureContent:
-    """Content of the figure, whose panels have as many pixels as the explanation's photo."""
-    panels = [FigurePanel(explanation.image, "photo", ""), *_overlays(explanation, scale)]
+def figure_content(explanation: ExplanationData, scale: Scale, boxes: BoxRule | None = None) -> FigureContent:
+    """Content of the figure, whose panels have as many pixels as the explanation's photo; with the maps' boxes by a rule."""
+    panels = [FigurePanel(explanation.image, "photo", ""), *_overlays(explanation, scale, boxes)]
     columns = FigureContent("", tuple(panels), (), "", "", ()).grid[1]
     return FigureContent(
         heading=heading(explanation, 26 * columns),
@@ -91,13 +92,14 @@ def shade(word: QuestionWord, most: float) -> tuple[str, float]:
     return WARM[6] if strength > 0 else COOL[5], 0.7 * abs(strength)
 
 
-def _overlays(explanation: ExplanationData, scale: Scale) -> Iterator[FigurePanel]:
+def _overlays(explanation: ExplanationData, scale: Scale, boxes: BoxRule | None) -> Iterator[FigurePanel]:
     """The panel of each answer or each word."""
     answers = explanation.answer_parts
     parts = answers or tuple(map(explanation.part, explanation.words))
     for part, heat in zip(parts, _heats(explanation, parts, scale), strict=True):
         below = percent(math.exp(part.log_prob)) + (", nothing positive" if part.is_empty else "") if answers else note(part)
-        yield FigurePanel(overlay(explanation.image, heat), shortened(part.text, TITLE), below)
+        picture = outlined(overlay(explanation.image, heat), explanation, part.map, boxes)
+        yield FigurePanel(picture, shortened(part.text, TITLE), below)
 
 
 def _heats(explanation: ExplanationData, parts: Sequence[SpanExplanation], scale: Scale) -> Iterator[Tensor]:

@@ -9,6 +9,7 @@ from itertools import chain
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..metrics.overlap import BoxRule
 from ..results.explanation_data import ExplanationData
 from ..results.records import QuestionWord, Scale
 from .figure_content import (
@@ -34,10 +35,10 @@ BAR = 14  # pixels: height of the colour bar
 RUNS = 3  # zlib's Z_RLE: as small for photos as its search for repetitions, in half the time
 
 
-def figure_png(explanation: ExplanationData, *, scale: Scale = "caption") -> bytes:
+def figure_png(explanation: ExplanationData, *, scale: Scale = "caption", boxes: BoxRule | None = None) -> bytes:
     """What `figure` shows, as a PNG file with panels of a screen's size, packed fast."""
     ratio = explanation.image.height / explanation.image.width
-    content = figure_content(fit(explanation, min(max(PHOTO, round(PHOTO * ratio)), TALLEST)), scale)
+    content = figure_content(fit(explanation, min(max(PHOTO, round(PHOTO * ratio)), TALLEST)), scale, boxes)
     file = io.BytesIO()
     figure_picture(content).save(file, "PNG", compress_level=1, compress_type=RUNS)
     return file.getvalue()

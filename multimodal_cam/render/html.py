@@ -19,8 +19,10 @@ from torch import Tensor
 
 from ..core.geometry import LINE
 from ..core.spans import Span, join
+from ..metrics.overlap import BoxRule
 from ..results.explanation_data import ExplanationData
 from ..results.heat_scale import OUTLIERS
+from ..results.photo_boxes import photo_boxes
 from ..results.records import SpanExplanation
 from .answers import bars, question
 from .assets import BESIDE, asset, policy
@@ -38,19 +40,24 @@ COLUMNS = {
 
 
 def page(
-    explanations: Sequence[ExplanationData], title: str | None = None, *, index: str | None = None, photo: str | None = None
+    explanations: Sequence[ExplanationData],
+    title: str | None = None,
+    *,
+    index: str | None = None,
+    photo: str | None = None,
+    boxes: BoxRule | None = None,
 ) -> str:
     """A whole HTML document: per explanation the photo, its caption as words to point at, and their maps.
 
     Of a question there are its words and the answers to choose from. The document forbids itself every request
     (Content-Security-Policy) and every script but its own. `index` is the address of a page of many explanations to go back to,
     beside which `index-entries.js` names the neighbours; `photo` is that of the only explanation's photo, where it lies beside
-    the page instead of in it.
+    the page instead of in it. `boxes` draws the box of each map that is shown, by this rule.
     """
     kinds = {_kind(explanation) for explanation in explanations} or {"word"}
-    boxes = {"boxes"} if any(explanation.placement.boxes for explanation in explanations) else set()
+    regions = {"boxes"} if any(explanation.placement.boxes for explanation in explanations) else set()
     pixels = {"pixels"} if any(explanation.pixel_maps is not None for explanation in explanations) else set()
-    script = _script(kinds | boxes | pixels) + (asset("neighbours.js") if index else "")
+    script = _script(kinds | regions | pixels) + (asset("neighbours.js") if index else "")
     style, images = asset("page.css"), f"{BESIDE} data:" if photo else "data:"
     return Template(asset("page.html")).substitute(
         title=escape(title or TITLE.format("each answer" if kinds == {"answer"} else "each word")),
@@ -63,15 +70,17 @@ def page(
         data=_json(
             {
                 "colour": {"warm": WARM, "cool": COOL, "knee": KNEE, "opacity": OPACITY, "line": LINE},
-                "explanations": [_data(explanation) for explanation in explanations],
+                "explanations": [_data(explanation, boxes) for explanation in explanations],
             }
         ),
     )
 
 
-def save_page(explanations: Sequence[ExplanationData], path: str | Path, title: str | None = None) -> Path:
+def save_page(
+    explanations: Sequence[ExplanationData], path: str | Path, title: str | None = None, *, boxes: BoxRule | None = None
+) -> Path:
     """Write the page to `path` atomically."""
-    path, html = Path(path), page(explanations, title)
+    path, html = Path(path), page(explanations, title, boxes=boxes)
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with open(handle, "w", encoding="utf-8") as file:
@@ -104,7 +113,7 @@ def _script(parts: Set[str]) -> str:
 # ---- data for the script ---------------------------------------------------------------------------------
 
 
-def _data(explanation: ExplanationData) -> dict[str, Any]:
+def _data(explanation: ExplanationData, boxes: BoxRule | None) -> dict[str, Any]:
     """Data of one explanation for the script, without the photo: its answers, or its words, noun phrases and whole text."""
     answers = _answers(explanation)
     parts = answers or [explanation.part(span) for span in _spans(explanation)]
@@ -118,7 +127,7 @@ def _data(explanation: ExplanationData) -> dict[str, Any]:
         "unit": explanation.unit,
         "score": explanation.score,
         "counterfactual": explanation.counterfactual,
-        "parts": [_part(part, explanation.words) for part in parts],
+        "parts": [_part(part, explanation.words) | _drawn_boxes(part, explanation, boxes) for part in parts],
         "count": len(answers or explanation.words),
         **({"first": _first(answers)} if answers else {}),
     }
@@ -160,6 +169,15 @@ def _part(part: SpanExplanation, words: Sequence[Span]) -> dict[str, Any]:
         "map": _grid(map) if bool(map.isfinite().all()) else None,
         **({"doubtful": True} if part.is_doubtful else {}),
     }
+
+
+def _drawn_boxes(part: SpanExplanation, explanation: ExplanationData, rule: BoxRule | None) -> dict[str, Any]:
+    """The boxes of a map in fractions of the photo, if they are asked for."""
+    if rule is None:
+        return {}
+    sides = [explanation.placement.width, explanation.placement.height] * 2
+    boxes = photo_boxes(explanation, part.map, rule).tolist()
+    return {"boxes": [[_number(x / side) for x, side in zip(box, sides, strict=True)] for box in boxes]}
 
 
 def _grid(map: Tensor) -> dict[str, Any]:

@@ -9,13 +9,16 @@ from functools import cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..core.geometry import Placement, paint_boxes
+from ..metrics.overlap import BoxRule
 from ..results.explanation_data import ExplanationData
+from ..results.photo_boxes import photo_boxes
 from .colour import OPACITY, colours, cover
 
+FRAME = ("#000000", 4), ("#ffffff", 2)  # colours and widths in pixels of a box's line: white on black shows on any photo
 LEVELS = 4096  # of heat on either side of 0: more than 8 bits of colour tell apart
 
 
@@ -47,6 +50,20 @@ def _shades() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 def outlines(values: Tensor, placement: Placement) -> Tensor:
     """Heat `(H, W)` for `overlay` of regions `(r, 1)` in [0, 1]: the boxes' outlines, wide and bright where a value is high."""
     return paint_boxes(values[:, 0], placement, outlines=True)
+
+
+def outlined(picture: Image.Image, explanation: ExplanationData, map: Tensor, rule: BoxRule | None) -> Image.Image:
+    """A picture of an explanation's photo with the box of a map `(h, w)` by `rule`; without a rule the picture itself."""
+    if rule is None:
+        return picture
+    canvas = picture.copy()
+    placement = explanation.placement
+    scale = canvas.width / placement.width, canvas.height / placement.height
+    for x0, y0, x1, y1 in photo_boxes(explanation, map, rule).tolist():
+        corners = x0 * scale[0], y0 * scale[1], max(x1 * scale[0] - 1, x0 * scale[0]), max(y1 * scale[1] - 1, y0 * scale[1])
+        for colour, width in FRAME:
+            ImageDraw.Draw(canvas).rectangle(corners, outline=colour, width=width)
+    return canvas
 
 
 def opaque(image: Image.Image) -> Image.Image:

@@ -52,6 +52,14 @@ const draw = (canvas, map, { frame, boxes }, top) => {
   if (map && top > 0 && boxes.length) drawBoxes(context, map, boxes, top);  // in boxes.js, on pages that have some
 };
 
+const outline = (canvas, boxes) => {  // white on black, as in figures
+  const context = canvas.getContext("2d"), { width, height } = canvas;
+  for (const [style, line] of [["#000", 5], ["#fff", 2.5]]) {
+    Object.assign(context, { strokeStyle: style, lineWidth: line });
+    for (const [x0, y0, x1, y1] of boxes) context.strokeRect(x0 * width, y0 * height, (x1 - x0) * width, (y1 - y0) * height);
+  }
+};
+
 const spot = (map, { frame, boxes }, better) => {
   const cells = shownCells(map), peak = cells.reduce((best, cell, i) => (better(cell, cells[best]) ? i : best), 0);
   const [left, top, right, bottom] = boxes[peak] ?? frame;
@@ -105,8 +113,9 @@ const stage = (article, data) => {
   find(".stage").style.setProperty("--ratio", ratio);
   canvas.width = Math.max(1, Math.round(side * Math.min(1, ratio)));
   canvas.height = Math.max(1, Math.round(side * Math.min(1, 1 / ratio)));
-  return (map, top, label) => {
+  return (map, top, label, boxes = []) => {
     draw(canvas, map, data, top);
+    outline(canvas, boxes);
     canvas.setAttribute("aria-label", label);
     const context = find(".legend canvas").getContext("2d"), strip = context.createImageData(256, 1), both = map ? sides(map) : settings.signed;
     for (let i = 0; i < 256; i++) strip.data.set(paint(both ? i / 127.5 - 1 : i / 255), 4 * i);

@@ -12,7 +12,8 @@ mounts.word = (article, data) => {
     if (same || !indices.length) return same;
     const known = indices.map((i) => words[i]).filter((word) => word.map);
     const sums = Object.fromEntries(["reliance", "logProb", "score", "gap", "unplaced"].map((name) => [name, sum(known, name)]));
-    return { text: indices.map((i) => words[i].text).join(" + "), map: total(known.map((word) => word.map)), ...sums };
+    return { text: indices.map((i) => words[i].text).join(" + "), map: total(known.map((word) => word.map)), ...sums,
+      boxes: known.flatMap(({ boxes }) => boxes ?? []) };
   };
 
   const remark = (part, top) => {
@@ -46,7 +47,7 @@ mounts.word = (article, data) => {
     if (!part) return;
     const compared = settings.own ? [] : words.filter((word) => word.map).map((word) => strongest(word.map));
     const top = part.map ? Math.max(strongest(part.map), ...compared) : 0;
-    show(part.map, top, `Heatmap of “${part.text}”: ` + (part.map && strongest(part.map) > 0 ? place(part.map, data) : "empty"));
+    show(part.map, top, `Heatmap of “${part.text}”: ` + (part.map && strongest(part.map) > 0 ? place(part.map, data) : "empty"), part.boxes);
     describe(part, top);
   };
 

@@ -40,8 +40,10 @@ class ExplanationData:
     `instead_of` says which word was compared with which other one (`score="contrast"`).
 
     `counterfactual`: the sign of `score` is reversed, so that what is positive speaks against the text (Selvaraju et al., IJCV
-    2020, sec. 3.3). `parsed_phrases` are the noun phrases where they are known already; else `phrase_spans` finds them.
-    `familiarity` says whether the model was trained on photos like this one; None for a model that cannot tell.
+    2020, sec. 3.3). `token_channels` `(t, c, h, w)` are the tokens' maps by channel of the layer, kept on request, and
+    `channel_names` what some channels are called. `parsed_phrases` are the noun phrases where they are known already; else
+    `phrase_spans` finds them. `familiarity` says whether the model was trained on photos like this one; None for a model that
+    cannot tell.
     """
 
     image: Image
@@ -73,6 +75,8 @@ class ExplanationData:
     counterfactual: bool = False
     parsed_phrases: tuple[Span, ...] | None = None
     pixel_maps: PixelMaps | None = None
+    token_channels: Tensor | None = None
+    channel_names: Mapping[int, str] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     familiarity: Familiarity | None = None
 
@@ -179,7 +183,7 @@ class ExplanationData:
         if self.pixel_maps is None:
             return None
         tokens = self.pixel_maps.tokens
-        return self.pixel_maps.spans[span.start, span.stop] if tokens is None else self._known_sum(tokens, span)
+        return self.pixel_maps.spans[span.start, span.stop] if tokens is None else self.known_sum(tokens, span)
 
     def _doubt(self, span: Span) -> float | None:
         """Doubt of a word; None for longer runs, other words than nouns, and models that do not tell."""
@@ -209,7 +213,7 @@ class ExplanationData:
     def map(self, span: Span) -> Tensor:
         """The map `(h, w)` of a run of tokens. Raises WordError when the method is not linear and has none for this run."""
         if self.token_maps is not None:
-            return self._known_sum(self.token_maps, span)
+            return self.known_sum(self.token_maps, span)
         try:
             return self.span_maps[span.start, span.stop]
         except KeyError:
@@ -217,16 +221,17 @@ class ExplanationData:
                 f"{self.method} is not linear: it has maps of words, noun phrases and the whole text, not of {span.text!r}"
             ) from None
 
-    def _known_sum(self, values: Tensor, span: Span) -> Tensor:
+    def known_sum(self, values: Tensor, span: Span) -> Tensor:
+        """The sum `(...)` of values `(t, ...)` over those tokens of a run that the model knows; NaN where it knows none."""
         unknown = {i for word in self.words if not word.known for i in range(word.start, word.stop)}
         summed = [i for i in range(span.start, span.stop) if i not in unknown]
         return values[summed].sum(dim=0) if summed else torch.full_like(values[0], torch.nan)
 
     def _sum(self, values: Tensor, span: Span) -> float:
-        return float(self._known_sum(values, span))
+        return float(self.known_sum(values, span))
 
     def _per_word(self, values: Tensor) -> Tensor:
-        return torch.stack([self._known_sum(values, word) for word in self.words])
+        return torch.stack([self.known_sum(values, word) for word in self.words])
 
     # ---- a question and its answers ------------------------------------------------------------------------------------
 
@@ -279,7 +284,7 @@ class ExplanationData:
         """The words of the question, each with what it adds to the score of the whole text: signed, in `unit`."""
         if self.token_question is None:
             return ()
-        shares = self._known_sum(self.token_question, join(self.words))
+        shares = self.known_sum(self.token_question, join(self.words))
         return tuple(
             QuestionWord(word.text, float(shares[word.start : word.stop].sum()), word.known) for word in self.question_spans
         )
@@ -299,7 +304,7 @@ class ExplanationData:
     # ---- on the photo ------------------------------------------------------------------------------------------------------
 
     @property
-    def boxes(self) -> Tensor | None:
+    def region_boxes(self) -> Tensor | None:
         """Boxes of the regions `(r, 4)`, x0, y0, x1, y1 in pixels of the photo; None where maps are grids."""
         width, height = self.placement.width, self.placement.height
         sides = torch.tensor([width, height, width, height], dtype=torch.float64)

@@ -33,6 +33,7 @@ TENSORS = {  # axes: tokens, alternatives, question's tokens, spans, rows and co
     "alternative_scores": "ta",
     "alternative_maps": "tahw",
     "span_maps": "shw",
+    "token_channels": "tchw",
     **PIXEL_TENSORS,
 }
 NEEDED = ("token_scores", "token_log_probs", "token_reliance")
@@ -57,6 +58,7 @@ def manifest_of(explanation: ExplanationData) -> dict[str, Any]:
         "question_words": [asdict(word) for word in explanation.question_spans],
         "alternatives": explanation.alternatives,
         "instead_of": dict(explanation.instead_of),
+        "channel_names": {str(channel): name for channel, name in explanation.channel_names.items()},
         "provenance": dict(explanation.provenance),
         **({} if explanation.familiarity is None else {"familiarity": asdict(explanation.familiarity)}),
     }
@@ -105,11 +107,19 @@ def fields_of(manifest: JSONObject, tensors: dict[str, Tensor], tensor_path: Pat
         "question_spans": question_spans,
         "alternatives": tuple(map(tuple, alternatives)),
         "instead_of": manifest.text_table("instead_of", {}),
+        "channel_names": _channel_names(manifest),
         "provenance": manifest.text_table("provenance"),
         "pixel_maps": _pixel_maps(tensors, spans),
         "familiarity": _familiarity(manifest),
     }
     return fields | {name: value for name, value in tensors.items() if name not in ("span_maps", *PIXEL_TENSORS)}
+
+
+def _channel_names(manifest: JSONObject) -> dict[int, str]:
+    names = manifest.text_table("channel_names", {})
+    if not all(channel.isdecimal() for channel in names):
+        raise manifest.broken("channel_names", "an object of texts by channel number")
+    return {int(channel): name for channel, name in names.items()}
 
 
 def _pixel_maps(tensors: dict[str, Tensor], spans: list[tuple[int, int]]) -> PixelMaps | None:

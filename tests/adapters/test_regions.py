@@ -111,7 +111,7 @@ def test_a_captioner_has_a_value_for_each_box_and_word(method, expected):
     for word, values in expected.items():
         torch.testing.assert_close(e[word].map, torch.tensor(values)[:, None])
     torch.testing.assert_close(e.whole().map, e["red"].map + e["green"].map)
-    assert e.boxes.tolist() == BOXES
+    assert e.region_boxes.tolist() == BOXES
 
 
 def test_values_add_up_to_the_change_of_the_score_from_features_of_zeros():

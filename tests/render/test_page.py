@@ -18,6 +18,7 @@ from toys import hot_cell, region_explanation, toy_explanation
 
 from multimodal_cam import Explanation
 from multimodal_cam.core.geometry import center_crop, letterbox, paint_boxes, place
+from multimodal_cam.metrics.overlap import BoxRule
 from multimodal_cam.render.colour import colours, cover
 from multimodal_cam.render.html import page
 
@@ -45,9 +46,9 @@ def visit(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Opens a page of explanations; afterwards it must have raised no error and asked nobody for anything."""
     requests, errors, contexts = [], [], []
 
-    def visit(*explanations: Explanation, **options: Any) -> Any:
+    def visit(*explanations: Explanation, boxes: BoxRule | None = None, **options: Any) -> Any:
         file = tmp_path / "page.html"
-        file.write_text(page(explanations), encoding="utf-8")
+        file.write_text(page(explanations, boxes=boxes), encoding="utf-8")
         contexts.append(browser.new_context(**{"viewport": {"width": 1200, "height": 900}} | options))
         tab = contexts[-1].new_page()
         tab.on("request", lambda request: requests.append(request.url))
@@ -369,3 +370,14 @@ def test_regions_are_outlines_of_their_boxes(visit: Callable[..., Any]) -> None:
         assert np.array_equal(got[..., 3] > 0, heat.numpy() > 0)
     assert tab.get_attribute(".stage canvas", "aria-label").endswith("strongest 65 % from the left and 32 % from the top")
     assert tab.inner_text(".legend .ticks").endswith("a region")
+
+
+def test_boxes_of_maps_are_drawn_on_request(visit: Callable[..., Any]) -> None:
+    e = toy_explanation()
+    tab = visit(e, boxes="segment")
+    tab.hover(f"{WORDS} >> nth=2")
+    got = drawn(tab)
+    ratio = got.shape[1] / e.image.width
+    x0, y0, x1, y1 = (e.boxes("dog")[0] * ratio).round().int().tolist()
+    assert (got[(y0 + y1) // 2, [x0, min(x1, got.shape[1] - 1)]] == 255).all()  # white, opaque
+    assert (got[[y0, min(y1, got.shape[0] - 1)], (x0 + x1) // 2] == 255).all()

@@ -56,8 +56,8 @@ def test_with_the_photo_everything_is_as_before(tmp_path: Path, photo: Path, of:
 def test_boxes_are_in_pixels_of_the_image_that_is_there(tmp_path: Path) -> None:
     e = region_explanation()
     folder = save(e, tmp_path / "saved")
-    assert torch.allclose(mc.Explanation.load(folder).boxes, e.boxes / 2)
-    assert torch.equal(mc.Explanation.load(folder, photo=e.image).boxes, e.boxes)
+    assert torch.allclose(mc.Explanation.load(folder).region_boxes, e.region_boxes / 2)
+    assert torch.equal(mc.Explanation.load(folder, photo=e.image).region_boxes, e.region_boxes)
 
 
 @pytest.mark.parametrize("change", [lambda image: image.rotate(180), lambda image: image.resize((320, 240))])

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ...core.geometry import Placement
-from ...data.readers.flickr_entities import Box
+from ...data.readers.voc_annotation import Box
 from ...metrics.localization import Tolerance, attention_correctness, average_precision, energy_in_boxes, in_out_ratio, inside
-from ...metrics.overlap import best_box_iou, box_iou, obj_iou
+from ...metrics.overlap import best_box_iou, box_hits, box_iou, obj_iou, otsu_box_hits
 from .metric_spec import MetricSpec
 
 Measure = Callable[[Tensor, Sequence[Box], Placement], Tensor]  # maps (k, h, w) of a photo, boxes of one thing -> (k,)
@@ -96,6 +96,20 @@ METRICS: Mapping[str, MetricSpec] = {
             "overlap of the box around what reaches 15 % of the maximum",
             "Grad-CAM, Selvaraju et al., IJCV 2020",
             default=True,
+        ),
+        MetricSpec(
+            "box_hit",
+            on_frame(box_hits),
+            "0 or 1",
+            "whether that box overlaps one of the thing's by .5 or more: 1 less the localisation error",
+            "ILSVRC, Russakovsky et al., IJCV 2015",
+        ),
+        MetricSpec(
+            "otsu_box_hit",
+            on_frame(otsu_box_hits),
+            "0 or 1",
+            "the same of the box around what lies above Otsu's threshold",
+            "ILSVRC, Russakovsky et al., IJCV 2015",
         ),
         MetricSpec(
             "best_box_iou",

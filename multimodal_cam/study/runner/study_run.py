@@ -16,6 +16,7 @@ from typing import Any
 from ...adapters.layer_choice import resolve_layer
 from ...adapters.load import load
 from ...batch.engines import ENGINES
+from ...core.channel_names import weights_sha256
 from ...core.parquet import pq
 from ...core.signatures import sha256
 from ...core.spans import require_parser
@@ -129,8 +130,4 @@ def _weights(name: str, settings: Settings) -> str:
         raise ValueError(f"{name} has no {', '.join(settings.methods)}: give it another of the --methods, or leave it out")
     for method in settings.methods:
         resolve_layer(model, parse_method(method).layer if settings.wanted(name, method, settings.scores[0]) else None)
-    digest = hashlib.sha256()
-    for key, tensor in model.module.state_dict().items():
-        digest.update(key.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().numpy().tobytes())
-    return digest.hexdigest()
+    return weights_sha256(model.module)

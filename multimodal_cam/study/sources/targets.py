@@ -15,14 +15,16 @@ from ...adapters.inputs import PAD
 from ...core.images import load_image
 from ...core.spans import Span, parse_all, regroup
 from ...data.readers.coco import CocoObject
-from ...data.readers.flickr_entities import Box, Phrase, Sentence, read_entities
+from ...data.readers.flickr_entities import Phrase, Sentence, read_entities
 from ...data.readers.question_record import Question
+from ...data.readers.voc_annotation import Box
 from ...models.vocabulary import split_words
 from ..config import Settings
 from .photo_list import StudyPhoto
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, Token
+    from spacy.tokens import Span as DocSpan
 
 NOUNS = ("NOUN", "PROPN")
 LeftOut = Counter[tuple[str, str]]  # number of phrases that are no targets, by (image, reason)
@@ -112,21 +114,26 @@ def targets_of(
 
 
 def _marked(phrases: Sequence[Phrase], text: PhotoText, doc: Doc, image: str, left_out: LeftOut) -> list[WordTarget]:
-    """Annotated phrases; the head is spaCy's root of the phrase, or the last noun if the root is no noun."""
+    """Annotated phrases with their head nouns."""
     found = []
     for phrase in phrases:
         part = doc[phrase.start : phrase.stop]
-        nouns = [token.i for token in part if token.pos_ in NOUNS]
+        head = head_noun(part)
         if phrase.stop > len(text.words):
             left_out[image, "after the last word that fits"] += 1
         elif not phrase.boxes:
             left_out[image, "no box"] += 1
-        elif not nouns:
+        elif head is None:
             left_out[image, "no noun"] += 1
         else:
-            head = part.root.i if part.root.i in nouns else nouns[-1]
-            found.append(WordTarget(phrase.start, phrase.stop, head, phrase.chain, phrase.types[0], phrase.boxes))
+            found.append(WordTarget(phrase.start, phrase.stop, head.i, phrase.chain, phrase.types[0], phrase.boxes))
     return found
+
+
+def head_noun(phrase: DocSpan) -> Token | None:
+    """spaCy's root of a phrase, or its last noun if the root is none; None for a phrase without nouns."""
+    nouns = [token for token in phrase if token.pos_ in NOUNS]
+    return phrase.root if phrase.root.pos_ in NOUNS else nouns[-1] if nouns else None
 
 
 def _aligned(things: Sequence[CocoObject], doc: Doc, image: str, left_out: LeftOut) -> list[WordTarget]:
