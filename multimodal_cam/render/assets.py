@@ -12,8 +12,12 @@ BESIDE = "'self' file:"  # what a policy allows of the files beside a page, on a
 
 @cache
 def asset(name: str) -> str:
-    """Text of a file beside this module."""
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+    """Text of a file beside this module; of scripts and styles without indentation and lines of comment, which no page needs."""
+    text = (Path(__file__).parent / name).read_text(encoding="utf-8")
+    if not name.endswith((".js", ".css")):
+        return text
+    lines = (line.strip() for line in text.splitlines())
+    return "".join(f"{line}\n" for line in lines if line and not line.startswith("//"))
 
 
 def policy(style: str, script: str, *, images: str = "data:", scripts: str = "") -> str:
