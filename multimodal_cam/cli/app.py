@@ -13,6 +13,7 @@ from .classify_command import classify
 from .data_commands import data
 from .evaluation_commands import evaluate
 from .help_pages import HelpfulTyper
+from .humanstudy_commands import humanstudy
 from .listing_commands import layers, methods, models
 from .neuron_commands import neurons
 from .output import print_diagnostic
@@ -65,6 +66,7 @@ app.add_typer(evaluate, name="eval")
 app.add_typer(data, name="data")
 app.add_typer(study, name="study")
 app.add_typer(neurons, name="neurons")
+app.add_typer(humanstudy, name="humanstudy")
 
 
 def main() -> None:

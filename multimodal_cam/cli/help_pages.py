@@ -62,6 +62,13 @@ EXAMPLES = {
     ),
     "neurons label": ("neurons label --model nic --images DIR --entities DIR --split train.txt",),
     "neurons score": ("neurons score --model nic --images DIR --entities DIR --split dev.txt",),
+    "humanstudy make": (
+        "humanstudy make class maps/grad_cam maps/evidence --out study",
+        "humanstudy make class --images photos/ --methods grad_cam,guided_grad_cam --out study",
+        "humanstudy make reliability --images photos/ --models nic,sat --methods grad_cam --out study",
+        "humanstudy make word maps/grad_cam maps/evidence --truth truth.csv --photo-alone --out study",
+    ),
+    "humanstudy score": ("humanstudy score answers/ --study study", "humanstudy score answers/*.json --study study --json"),
 }
 
 

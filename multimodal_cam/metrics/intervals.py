@@ -66,14 +66,10 @@ def crossed_bootstrap(
     (row_codes, row_count), (column_codes, column_count) = _codes(rows), _codes(columns)
     if len(row_codes) != len(column_codes):
         raise ValueError(f"columns: {len(column_codes)} names for {len(row_codes)} rows")
-    draws = []
-    for i in range(n):
-        weights = np.ones(len(row_codes))
-        for kind, (codes, count) in enumerate(((row_codes, row_count), (column_codes, column_count))):
-            if count > 1:
-                drawn = np.random.default_rng((seed, i, kind)).integers(count, size=count)
-                weights = weights * np.bincount(drawn, minlength=count)[codes]
-        draws.append(statistic(weights))
+    by_row, by_column = (
+        _draws(*kind, n, seed + i) for i, kind in enumerate(((row_codes, row_count), (column_codes, column_count)))
+    )
+    draws = [statistic(one * other) for one, other in zip(by_row, by_column, strict=True)]
     value, several = statistic(np.ones(len(row_codes))), max(row_count, column_count) > 1
     interval = _interval(value, np.array(draws), len(row_codes), 2 if several else 1, level)
     return replace(interval, groups=row_count)
@@ -155,6 +151,11 @@ def _weights(groups: int, n: int, seed: int) -> Iterator[Floats]:
         m = min(at_once, n - start)
         drawn = generator.integers(groups, size=(m, groups)) + np.arange(m)[:, None] * groups
         yield np.bincount(drawn.ravel(), minlength=m * groups).reshape(m, groups).astype(np.float64)
+
+
+def _draws(codes: NDArray[np.intp], count: int, n: int, seed: int) -> Iterator[Floats]:
+    """Yield weights `(rows,)` of `n` draws of groups; of a single group it is always itself."""
+    return (weights[codes] for chunk in _weights(count, n, seed) for weights in chunk)
 
 
 def _interval(value: float, draws: Floats, rows: int, groups: int, level: float) -> Interval:

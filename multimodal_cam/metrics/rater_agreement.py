@@ -47,7 +47,7 @@ def krippendorff_alpha(values: ArrayLike, units: ArrayLike, scale: RatingScale =
     by_chance = float(totals @ distances @ totals)
     if by_chance == 0:
         return math.nan
-    return 1 - (totals.sum() - 1) * float((coincidences * distances).sum()) / by_chance
+    return 1 - (float(totals.sum()) - 1) * float((coincidences * distances).sum()) / by_chance
 
 
 def _coincidences(counts: Floats) -> Floats:

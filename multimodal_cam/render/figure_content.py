@@ -96,13 +96,13 @@ def _overlays(explanation: ExplanationData, scale: Scale, boxes: BoxRule | None)
     """The panel of each answer or each word."""
     answers = explanation.answer_parts
     parts = answers or tuple(map(explanation.part, explanation.words))
-    for part, heat in zip(parts, _heats(explanation, parts, scale), strict=True):
+    for part, heat in zip(parts, heats(explanation, parts, scale), strict=True):
         below = percent(math.exp(part.log_prob)) + (", nothing positive" if part.is_empty else "") if answers else note(part)
         picture = outlined(overlay(explanation.image, heat), explanation, part.map, boxes)
         yield FigurePanel(picture, shortened(part.text, TITLE), below)
 
 
-def _heats(explanation: ExplanationData, parts: Sequence[SpanExplanation], scale: Scale) -> Iterator[Tensor]:
+def heats(explanation: ExplanationData, parts: Sequence[SpanExplanation], scale: Scale) -> Iterator[Tensor]:
     """Each map in [0, 1] as its overlay shows it: cells interpolated on the photo, regions as outlines of their boxes."""
     placement = explanation.placement
     drawn, of_pixels = [part.map.nan_to_num(0).clamp(min=0) for part in parts], explanation.pixel_maps is not None
