@@ -117,7 +117,8 @@ def made_explanations(
     """
     from .._explain import explain
 
-    left, texts = list(photos), None
+    left: list[str] = list(photos)
+    texts: list[str] | None = None
     for model in models:
         for method in methods:
             results = explain(model, left, text=texts, question=question, method=method, on_error="skip")

@@ -95,7 +95,7 @@ def score_answers(key: StudyKey, answers: Sequence[RaterAnswers], *, share: floa
         raise ValueError(f"no rater is left to be scored: {reasons}")
     table = _Table(rows, "ordinal" if key.task == COMPARISONS else "nominal", seed)
     seen = [condition for condition in key.conditions if any(row.condition == condition for row in rows)]
-    pairs = [] if key.task == COMPARISONS and len(seen) == 2 else combinations(seen, 2)
+    pairs: list[tuple[str, str]] = [] if key.task == COMPARISONS and len(seen) == 2 else list(combinations(seen, 2))
     return StudyScores(
         "reliability" if key.task == COMPARISONS else "accuracy",
         tuple(table.score(condition) for condition in seen),
