@@ -205,7 +205,7 @@ def test_an_encoder_may_give_boxes_beside_features():
 
 def test_a_grid_of_the_same_network_has_no_boxes():
     e = mc.explain(colour_captioner(QUARTERS), colour_photo(), text="red", layer="encoder.grid")
-    assert (e.boxes, tuple(e.maps.shape), e.placement.boxes) == (None, (1, 32, 32), ())
+    assert (e.region_boxes, tuple(e.maps.shape), e.placement.boxes) == (None, (1, 32, 32), ())
 
 
 # ---- on the photo, on disk, in JSON ------------------------------------------------------------------------------------------
