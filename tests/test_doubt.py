@@ -26,7 +26,7 @@ DOUBTED = replace(toy_explanation("a dog chases a ball"), token_doubt=torch.tens
 @pytest.fixture(scope="module")
 def adapter():
     torch.manual_seed(0)
-    network = NIC(NICConfig(8, width=32, max_words=4, merge=True, image_size=64)).eval()
+    network = NIC(NICConfig(8, width=32, max_words=4, image_size=64)).eval()
     with torch.no_grad():
         network.embedding.weight.mul_(8)
     return NICAdapter(network, VOCABULARY)

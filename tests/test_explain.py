@@ -99,7 +99,7 @@ def test_methods_that_are_not_linear_have_maps_of_phrases_too(model, method):
         (
             {"method": "nonsense"},
             ValueError,
-            "unknown method 'nonsense'; choose from attention, deconvnet, deconvolution_grad_cam, eigen_grad_cam",
+            "unknown method 'nonsense'; choose from ablation_cam, attention, ",
         ),
         ({"score": "logprob"}, ValueError, "unknown score 'logprob'; choose from contrast, log_prob, logit"),
         (

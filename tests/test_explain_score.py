@@ -170,7 +170,7 @@ def test_what_is_refused(network, pixels, fn, layer, message):
 
 
 def test_bad_methods_are_refused(network, pixels):
-    with pytest.raises(ValueError, match="unknown method 'nonsense'; choose from eigen_grad_cam, evidence, grad_cam"):
+    with pytest.raises(ValueError, match="unknown method 'nonsense'; choose from ablation_cam, "):
         mc.explain_score(network, network.layer4, pixels, method="nonsense")
     with pytest.raises(ValueError, match="pass baseline=, the inputs that stand for nothing"):
         mc.explain_score(network, network.layer4, pixels, method="evidence")

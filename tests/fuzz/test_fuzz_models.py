@@ -160,4 +160,4 @@ def test_loading_draws_no_random_numbers() -> None:
 
 def test_tied_weights_are_one_parameter() -> None:
     network = load_model(model_folder("nic")).network
-    assert network.readout.weight is network.embedding.weight
+    assert network.readout.from_state.weight is network.embedding.weight

@@ -91,8 +91,8 @@ def test_training_writes_a_model_that_loads_and_a_log(dataset):
 def test_the_same_seed_gives_the_same_weights_another_seed_others(dataset):
     first, second = (load_model(train(dataset, out)).network for out in ("run", "again"))
     other = load_model(train(dataset, "other", TrainingOptions(**vars(TINY) | {"seed": 1}))).network
-    assert torch.equal(first.readout.weight, second.readout.weight)
-    assert not torch.equal(first.readout.weight, other.readout.weight)
+    assert torch.equal(first.readout.from_state.weight, second.readout.from_state.weight)
+    assert not torch.equal(first.readout.from_state.weight, other.readout.from_state.weight)
 
 
 def test_stopped_and_resumed_equals_uninterrupted(dataset):
@@ -306,8 +306,8 @@ def test_a_checkpoint_without_room_leaves_the_last_one(dataset, monkeypatch):
     monkeypatch.setattr(torch, "save", save)
     with pytest.raises(OSError, match=r"cannot write .*checkpoint.pt.*free some space and repeat.*after epoch 1"):
         train(dataset, "full")
-    assert (dataset / "full" / "checkpoint.pt").is_file()
-    assert not (dataset / "full" / "checkpoint.partial").exists()
+    assert (dataset / "full" / "cells" / "checkpoint.pt").is_file()
+    assert not (dataset / "full" / "cells" / "checkpoint.partial").exists()
     monkeypatch.undo()
     train(dataset, "full")
 

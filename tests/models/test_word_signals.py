@@ -17,7 +17,7 @@ FIT = DoubtFit((0.0, 1.0, 0.0, 2.0), (1.0, 2.0, 1.0, 1.0), (-1.0, 0.0, 0.0, 0.5)
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return NIC(NICConfig(vocabulary_size=9, width=16, merge=True)).eval()
+    return NIC(NICConfig(vocabulary_size=9, width=16)).eval()
 
 
 def test_confidence_is_the_best_cells_probability(network, monkeypatch):

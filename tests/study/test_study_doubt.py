@@ -58,7 +58,7 @@ def test_the_command_fits_saves_and_reports(tmp_path):
     from typer.testing import CliRunner
 
     torch.manual_seed(0)
-    network = NIC(NICConfig(len(WORDS), width=16, max_words=6, merge=True, image_size=32)).eval()
+    network = NIC(NICConfig(len(WORDS), width=16, max_words=6, image_size=32)).eval()
     (tmp_path / "model").mkdir()
     with torch.no_grad():
         network.embedding.weight.mul_(8)
