@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..batch.record_log import RecordLog
+from ..core.files import MANIFEST
 from ..core.json_object import read_object
 from ..core.spans import WordError
 from ..render.overlay import shrink
 from ..results.explanation_data import ExplanationData
-from ..results.io import MANIFEST, read_explanation
+from ..results.io import read_explanation
 from ..results.manifest import ADVICE
 from ..results.photo_copy import ORIGINAL, fingerprint
 from ..results.records import SpanExplanation

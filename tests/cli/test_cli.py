@@ -94,7 +94,14 @@ def test_one_photo_gets_a_table_a_page_and_a_picture(photo: Path) -> None:
     assert [line.split()[0] for line in lines[2:-2]] == [word.text for word in e.words]
     assert lines[-1] == str(Path("multimodal-cam-out") / "index.html")
     written = Path(lines[-1]).parent
-    assert {path.name for path in written.iterdir()} == {*HIDDEN, "run.json", "index.html", "index-entries.js", "results.jsonl", "dog"}
+    assert {path.name for path in written.iterdir()} == {
+        *HIDDEN,
+        "run.json",
+        "index.html",
+        "index-entries.js",
+        "results.jsonl",
+        "dog",
+    }
     assert (written / "dog" / "figure.png").is_file()
     assert mc.Explanation.load(written / "dog").text == e.text
     assert run("caption", photo, *MODEL).stdout.splitlines()[-1] == str(Path("multimodal-cam-out-2") / "index.html")
