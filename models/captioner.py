@@ -37,6 +37,7 @@ class Captioner(nn.Module, ABC):
     """
 
     tied_weights: ClassVar[Mapping[str, str]] = {"readout.weight": "embedding.weight"}  # stored once
+    reads_mean_cell: ClassVar[bool] = False  # and nothing else of the cells: smoothing them then changes maps, not what is said
 
     def __init__(self, config: CaptionerConfig) -> None:
         super().__init__()

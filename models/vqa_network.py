@@ -41,6 +41,7 @@ class VQANetwork(nn.Module, ABC):
     """
 
     tied_weights: ClassVar[Mapping[str, str]] = {}
+    reads_mean_cell: ClassVar[bool] = False  # and nothing else of the cells: smoothing them then changes maps, not what is said
 
     def __init__(self, config: VQAConfig) -> None:
         super().__init__()

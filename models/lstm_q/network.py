@@ -27,6 +27,8 @@ class LSTMQConfig(VQAConfig):
 class LSTMQ(VQANetwork):
     """`forward(pixels, question)` -> logits `(b, answers)`."""
 
+    reads_mean_cell = True
+
     def __init__(self, config: LSTMQConfig) -> None:
         super().__init__(config)
         self.pool = nn.AdaptiveAvgPool2d(1)

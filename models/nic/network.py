@@ -56,6 +56,7 @@ class NIC(Captioner):
     """The image vector is the LSTM's first input, and is read once more beside each of its states."""
 
     tied_weights: ClassVar[Mapping[str, str]] = {"readout.from_state.weight": "embedding.weight"}
+    reads_mean_cell = True
     readout: ReadoutOfTwo  # type: ignore[assignment]
 
     def __init__(self, config: NICConfig) -> None:

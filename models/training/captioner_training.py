@@ -69,7 +69,7 @@ class TrainingOptions:
     train_stride: int = 32
     size: int = 448  # of the saved network, as the two that follow; the weights are the same
     stride: int = 16
-    smoothing: int = 4
+    smoothing: int = 4  # of networks that read the mean cell alone
     encoder: str = "tf_efficientnet_lite0"  # name in timm, with ImageNet weights, or a captioner whose encoder is reused
     network: str = "nic"
     attention_weight: float = 1.0  # weight of the doubly stochastic penalty (Xu et al.), with attention only
@@ -260,7 +260,8 @@ def new_network(options: TrainingOptions, lender: Captioner | None, words: int) 
 def averaged_network(run: TrainingRun, model: Captioner, photos: Sequence[Path]) -> Captioner:
     """Network to save: averaged weights, stride and image size of inference, and the mean cell of `photos` as the baseline."""
     options = run.options
-    config = replace(model.config, output_stride=options.stride, image_size=options.size, smoothing=options.smoothing)
+    smoothing = options.smoothing if model.reads_mean_cell else 0
+    config = replace(model.config, output_stride=options.stride, image_size=options.size, smoothing=smoothing)
     final = type(model)(config).to(model.baseline.device).eval()
     final.load_state_dict(run.average)
     final.baseline.copy_(mean_cell(cells_of(final, photos)))

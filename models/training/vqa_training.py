@@ -64,7 +64,7 @@ class VQAOptions:
     train_stride: int = 32
     size: int = 448  # of the saved network, as the two that follow; the weights are the same
     stride: int = 16
-    smoothing: int = 4
+    smoothing: int = 4  # of networks that read the mean cell alone
     encoder: str = "nic"  # captioner whose encoder and cells are reused
     network: str = "lstm-q"
     seed: int = 0
@@ -265,7 +265,8 @@ def new_network(options: VQAOptions, lender: Captioner, words: int, answers: int
 def averaged_network(run: TrainingRun, model: VQANetwork, corpus: QuestionCorpus) -> VQANetwork:
     """Network to save: averaged weights, sizes of inference, baselines from the training photos and questions."""
     device, options = model.baseline.device, run.options
-    config = replace(model.config, output_stride=options.stride, image_size=options.size, smoothing=options.smoothing)
+    smoothing = options.smoothing if model.reads_mean_cell else 0
+    config = replace(model.config, output_stride=options.stride, image_size=options.size, smoothing=smoothing)
     final = type(model)(config).to(device).eval()
     final.load_state_dict(run.average)
     final.baseline.copy_(mean_cell(cells_of(final, corpus, device)))
