@@ -18,7 +18,7 @@ def main() -> None:
     words = sorted(explanation.words, key=lambda word: (word.text in WORDS, explanation.part(word).reliance))
     shown = replace(explanation, words=tuple(sorted(words[-len(WORDS) :], key=lambda word: word.start)))
     TARGET.parent.mkdir(exist_ok=True)
-    shown.figure().savefig(TARGET, dpi=92, pil_kwargs={"optimize": True})
+    shown.figure(scale="word").savefig(TARGET, dpi=92, pil_kwargs={"optimize": True})
     print(f"{TARGET}: {explanation.text} ({TARGET.stat().st_size // 1024} KB)")
 
 

@@ -24,6 +24,8 @@ from .methods.path import integrated_gradients, mean_gradients
 from .methods.pixels import times_grad_cam
 from .methods.spec import METHODS, CamMethod, MethodSpec, find_method
 
+INDEPENDENT = "fn: the scores do not depend on the layer, {}: choose one that they come from"
+
 
 def explain_score(
     fn: Callable[..., Tensor],
@@ -120,9 +122,20 @@ class _Asked:
 
 def _maps(scored: ScoredLayer, inputs: Any, asked: _Asked) -> Tensor:
     """Maps of the scores' shape and the grid behind it."""
-    perturbs = asked.spec.kind == "perturbation"
-    maps = _perturbed_maps(scored, inputs, asked) if perturbs else _gradient_maps(scored, inputs, asked)
-    return _result(maps)
+    kind = asked.spec.kind
+    if kind == "activations":
+        return _result(_activation_maps(scored, inputs, asked.spec))
+    return _result(_perturbed_maps(scored, inputs, asked) if kind == "perturbation" else _gradient_maps(scored, inputs, asked))
+
+
+def _activation_maps(scored: ScoredLayer, inputs: Any, spec: MethodSpec) -> Tensor:
+    run = ScorePass.of(scored, inputs, None)
+    if torch.equal(run.with_layer(1 - run.activations), run.table(run.scores)):
+        raise ValueError(INDEPENDENT.format(scored.name))
+    cells = wide(scored.view.cells(run.activations))
+    maps = spec.maps(cells, torch.zeros_like(cells))
+    each = maps[:, None].expand(-1, run.scores[:1].numel() if run.scores.ndim else 1, -1, -1)
+    return each.reshape(*run.scores.shape, *scored.grid_shape(cells, run.activations))
 
 
 def _perturbed_maps(scored: ScoredLayer, inputs: Any, asked: _Asked) -> Tensor:
@@ -136,7 +149,7 @@ def _perturbed_maps(scored: ScoredLayer, inputs: Any, asked: _Asked) -> Tensor:
         if not maps.isfinite().all():
             raise ValueError("fn: the scores of perturbed inputs are not finite: check the weights and the inputs")
         if not maps.any() and torch.equal(run.with_layer(1 - run.activations), run.table(run.scores)):
-            raise ValueError(f"fn: the scores do not depend on the layer, {scored.name}: choose one that they come from")
+            raise ValueError(INDEPENDENT.format(scored.name))
     on_layer = maps.shape[-2:] == cells.shape[-2:]
     grid = scored.grid_shape(maps, run.activations) if on_layer else maps.shape[2:]
     return maps.transpose(0, 1).reshape(*run.scores.shape, *grid)
@@ -146,7 +159,7 @@ def _gradient_maps(scored: ScoredLayer, inputs: Any, asked: _Asked) -> Tensor:
     spec, baseline, n_steps = asked.spec, asked.baseline, asked.n_steps
     log = ProductLog(
         "fn: the gradient of the scores is not finite: check the weights and the inputs",
-        f"fn: the scores do not depend on the layer, {scored.name}: choose one that they come from",
+        INDEPENDENT.format(scored.name),
     )
     activations, scores, leaf = scored.run(inputs)
     rows = ScoreRows.of(scores, leaf, images=rows_and_size(inputs)[0] if has_pictures(inputs) else None, frames=scored.frames)
@@ -199,7 +212,7 @@ def _result(maps: Tensor) -> Tensor:
 
 def _method(method: str | CamMethod, baseline: Any) -> MethodSpec:
     """The method's entry. Raises ValueError for attention, and for a path without a baseline."""
-    spec = find_method(method, ("gradient", "path", "pixels", "perturbation"))
+    spec = find_method(method, ("gradient", "path", "activations", "pixels", "perturbation"))
     along_path = spec.kind == "path" or (spec.pixels is not None and spec.pixels.at == "path")
     if along_path and baseline is None:
         raise ValueError(f"{spec.name} is counted from something: pass baseline=, the inputs that stand for nothing")

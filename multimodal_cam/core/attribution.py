@@ -96,6 +96,9 @@ def _attribute_layer(
     elif kind == "perturbation":
         found = perturb(model, forward, baseline)
         maps, gradients = (found, None) if request.method.linear else (None, found)
+    elif kind == "activations":
+        cells = view.cells(forward.activations)
+        gradients = cells.new_zeros(()).expand(len(forward.columns), ids.shape[1], *cells.shape)
     elif request.method.linear:
         maps, *by_channel = forward.reduced
         channels = by_channel[0][0] if by_channel else None
@@ -103,7 +106,7 @@ def _attribute_layer(
         gradients = view.cells(forward.reduced[0])
     if kind in ("gradient", "path"):
         _require_dependence(model, forward, log)
-    elif kind == "perturbation":
+    elif kind in ("activations", "perturbation"):
         _require_change(model, forward, logits_without_photo)
     columns, embeddings, log_prob = forward.columns, forward.question_embeddings, log_prob_of(adapter)
     scores = torch.stack([column.scores(forward.logits) for column in columns])

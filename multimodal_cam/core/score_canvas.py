@@ -42,8 +42,8 @@ class ScorePass:
         images = len(scores) if scores.ndim else 1
         if len(tap.activations) != images or scored.frames:
             raise ValueError(
-                f"fn: expected one row of the layer for each of {images} scored images, got {len(tap.activations)}: perturbation "
-                "methods take no frames of clips; choose a method of gradients"
+                f"fn: expected one row of the layer for each of {images} scored images, got {len(tap.activations)}: methods "
+                "without gradients take no frames of clips; choose a method of gradients"
             )
         return cls(scored, inputs, baseline, tap.activations, scores)
 

@@ -44,13 +44,24 @@ def layer_cam(activations: Tensor, gradients: Tensor) -> Tensor:
 
 
 def eigen_grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
-    """Eigen-Grad-CAM (pytorch-grad-cam, after Muhammad and Yeasin, IJCNN 2020): `A G` on its first principal component.
+    """Eigen-Grad-CAM (pytorch-grad-cam, after Muhammad and Yeasin, IJCNN 2020): `A G` on its first principal component."""
+    return _principal_maps(activations * gradients)
 
-    The cells' `A G` vectors are centred; the component's sign, arbitrary in an SVD, is the one that correlates positively with
-    `sum_c A_c G_c`.
+
+def eigen_cam(activations: Tensor, gradients: Tensor) -> Tensor:  # noqa: ARG001
+    """Eigen-CAM, Muhammad and Yeasin, IJCNN 2020: `A` on its first principal component, the same map for every score.
+
+    The cells' `A` vectors are centred, as in pytorch-grad-cam; the paper's eq. 3 leaves them where they are.
     """
-    product = activations * gradients
-    cells = product.flatten(2).transpose(1, 2).float()  # (m, h w, c)
+    return _principal_maps(activations)
+
+
+def _principal_maps(values: Tensor) -> Tensor:
+    """Maps `(m, h, w)`: the cells' vectors `(m, c, h, w)`, centred, on their first principal component.
+
+    The component's sign, arbitrary in an SVD, is the one that correlates positively with the sum over the channels.
+    """
+    cells = values.flatten(2).transpose(1, 2).float()  # (m, h w, c)
     scale = cells.abs().amax(dim=(1, 2), keepdim=True)
     cells = cells / torch.where(scale > 0, scale, 1)  # gradients of confident words are tiny: the SVD needs a scale
     cells = cells - cells.mean(dim=1, keepdim=True)
@@ -58,4 +69,4 @@ def eigen_grad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     projected = (cells * principal).sum(dim=2)
     sign = torch.where((projected * cells.sum(dim=2)).sum(dim=1, keepdim=True) < 0, -1, 1)
     maps = projected * sign * scale[..., 0]
-    return maps.view_as(product[:, 0]).to(product.dtype)
+    return maps.view_as(values[:, 0]).to(values.dtype)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .canvas import Canvas
 
 CamMethod = Callable[["Tensor", "Tensor"], "Tensor"]
-MethodKind = Literal["gradient", "path", "attention", "pixels", "perturbation"]
+MethodKind = Literal["gradient", "path", "activations", "attention", "pixels", "perturbation"]
 ReluRule = Literal["guided", "deconvnet"]
 
 
@@ -46,11 +46,13 @@ class MethodSpec:
     Attributes:
         name: What `explain(method=)` and `--method` take.
         kind: `gradient` (a function of activations and gradients at the photo), `path` (gradients averaged from the baseline to
-            the photo), `attention` (the model's own, no gradient), `pixels` (gradients with respect to the photo's pixels) or
-            `perturbation` (scores of perturbed photos, no gradient).
+            the photo), `activations` (of these alone, no gradient: one map for all words), `attention` (the model's own, no
+            gradient), `pixels` (gradients with respect to the photo's pixels) or `perturbation` (scores of perturbed photos,
+            no gradient).
         linear: Whether the map of a phrase is the sum of its tokens' maps.
         paper: Title or name, authors, venue and equation.
-        function: `(activations (m, c, h, w), gradients (m, c, h, w)) -> maps (m, h, w)` of a `gradient` method, or its import
+        function: `(activations (m, c, h, w), gradients (m, c, h, w)) -> maps (m, h, w)` of a `gradient` method, and of an
+            `activations` method, which does not read gradients (they are zeros), or its import
             path `module:name` within `multimodal_cam.methods`; None for `path` and `attention`. Of a `perturbation` method it is
             `(canvas, options) -> ` maps `(s, b, h, w)`, or numbers of the channels `(s, b, c, 1, 1)` if the method has `weigh`.
         aliases: Other names that are accepted.
@@ -196,6 +198,13 @@ _SPECS = (
         "deconvolution_grad_cam",
         "Deconvolution Grad-CAM, Selvaraju et al., IJCV 2020, sec. 3.2: `deconvnet` times Grad-CAM, on pixels",
         PixelRule(relu="deconvnet", times="grad_cam"),
+    ),
+    MethodSpec(
+        "eigen_cam",
+        "activations",
+        False,
+        "Eigen-CAM, Muhammad and Yeasin, IJCNN 2020, centred as in pytorch-grad-cam: no gradient, the same for every word",
+        "gradient:eigen_cam",
     ),
     MethodSpec(
         "eigen_grad_cam",

@@ -15,7 +15,7 @@ from multimodal_cam.core import call_scope, gradients
 from multimodal_cam.scores import log_prob
 
 TEXT = "a red dog runs"
-METHODS = [name for name, spec in mc.METHODS.items() if spec.kind not in ("attention", "perturbation")]
+METHODS = [name for name, spec in mc.METHODS.items() if spec.kind not in ("activations", "attention", "perturbation")]
 LAYER_METHODS = [name for name, spec in mc.METHODS.items() if spec.kind in ("gradient", "path")]
 
 
