@@ -53,8 +53,8 @@ def explain_score(
         method: A name of `METHODS`, or a function `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`.
         baseline: For `evidence` and `pixel_integrated_gradients`: the inputs that stand for nothing (a black screen, a mean
             image). The maps add up to `fn(*inputs) - fn(*baseline)`, but for what tokens without a place (CLS) add.
-        n_steps: Steps of the path of `evidence` and `pixel_integrated_gradients`, noisy copies of `smooth_grad`; one forward pass
-            each.
+        n_steps: Steps of the path of `evidence` and `pixel_integrated_gradients`, noisy copies of `smooth_grad` and
+            `smooth_grad_cam_pp`; one forward pass each.
         layout: What the layer's axes are (`channels_last`, `tokens`, `regions`, or letters such as `bhwc`, `b1+nc`, `bcthw`);
             `tchw` for rows that are the frames of one clip. None: they are measured, by changing parts of the pixels.
         call: Which run is explained of a layer that runs several times, from 0 (siamese networks: the first or second image);
@@ -170,8 +170,9 @@ def _gradient_maps(scored: ScoredLayer, inputs: Any, asked: _Asked) -> Tensor:
         begin = scored.view.cells(start.expand_as(activations))
         maps = integrated_gradients(cells, begin, scored.view.cells(gradients))
     else:
-        gradients = scored.view.cells(_gradients(scores, leaf, log))
-        at = cells.to(gradients.dtype).expand_as(gradients)
+        noisy = spec.kind == "noise"
+        gradients = _noisy_gradients(scored, inputs, asked, log) if noisy else scored.view.cells(_gradients(scores, leaf, log))
+        at = cells.to(gradients.dtype).expand(len(gradients), *cells.shape)
         maps = spec.maps(at.flatten(0, 1), gradients.flatten(0, 1)).view(*gradients.shape[:2], *cells.shape[-2:])
     nothing = log.depends is None or not log.depends.any()
     reason = scored.lost_gradient(inputs) if nothing else None
@@ -212,7 +213,7 @@ def _result(maps: Tensor) -> Tensor:
 
 def _method(method: str | CamMethod, baseline: Any) -> MethodSpec:
     """The method's entry. Raises ValueError for attention, and for a path without a baseline."""
-    spec = find_method(method, ("gradient", "path", "activations", "pixels", "perturbation"))
+    spec = find_method(method, ("gradient", "path", "noise", "activations", "pixels", "perturbation"))
     along_path = spec.kind == "path" or (spec.pixels is not None and spec.pixels.at == "path")
     if along_path and baseline is None:
         raise ValueError(f"{spec.name} is counted from something: pass baseline=, the inputs that stand for nothing")
@@ -246,6 +247,13 @@ def _path_gradients(
         gradients_at, activations, start.expand_as(activations), n_steps=n_steps, steps_at_once=lambda: 1
     )
     return gradients
+
+
+def _noisy_gradients(scored: ScoredLayer, inputs: Any, asked: _Asked, log: ProductLog) -> Tensor:
+    """Gradients `(m, r, n c, h, w)` of each score at the layer of noisy copies of the picture, one after the other."""
+    picture = ScoredPixels.of(scored.fn, inputs, asked.spec.name)
+    runs = (scored.run(picture.noisy_inputs(i)) for i in range(asked.n_steps))
+    return torch.cat([scored.view.cells(_gradients(scores, leaf, log)) for _, scores, leaf in runs], dim=-3)
 
 
 def _gradients(scores: Tensor, leaf: Tensor, log: ProductLog) -> Tensor:

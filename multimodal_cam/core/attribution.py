@@ -22,6 +22,7 @@ from ..methods import METHODS
 from .forward_pass import AttributionRequest, CutModel, ForwardPass, ScoredTokens, rows_that_read, run_forward
 from .gradient_diagnosis import lost_gradient_reason
 from .gradients import ProductLog, wide
+from .noisy_gradients import noisy_gradients
 from .path_attribution import attribute_question, integrate_path
 from .perturbed_passes import perturb
 from .pixel_attribution import PixelModel, attribute_pixels
@@ -96,6 +97,8 @@ def _attribute_layer(
     elif kind == "perturbation":
         found = perturb(model, forward, baseline)
         maps, gradients = (found, None) if request.method.linear else (None, found)
+    elif kind == "noise":
+        gradients = noisy_gradients(model, forward.columns, log)
     elif kind == "activations":
         cells = view.cells(forward.activations)
         gradients = cells.new_zeros(()).expand(len(forward.columns), ids.shape[1], *cells.shape)
@@ -104,7 +107,7 @@ def _attribute_layer(
         channels = by_channel[0][0] if by_channel else None
     else:
         gradients = view.cells(forward.reduced[0])
-    if kind in ("gradient", "path"):
+    if kind in ("gradient", "noise", "path"):
         _require_dependence(model, forward, log)
     elif kind in ("activations", "perturbation"):
         _require_change(model, forward, logits_without_photo)

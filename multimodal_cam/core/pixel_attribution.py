@@ -72,8 +72,10 @@ class PixelModel:
 
 
 def chunks_of_rows(rows: list[int], request: AttributionRequest) -> Iterator[list[int]]:
-    """Rows that run together: all of them, or few where graphs of the whole network, or maps of all channels, are kept."""
-    size = ROWS if request.by_channel or request.method.pixels is not None else len(rows)
+    """Rows that run together: all of them, or few where graphs of the whole network, maps of all channels or gradients of many
+    copies are kept."""
+    keeps_much = request.by_channel or request.method.pixels is not None or request.method.kind == "noise"
+    size = ROWS if keeps_much else len(rows)
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..methods.pixels import noisy_copies
 from ..methods.spec import MethodSpec
 from .gradients import ProductLog
 from .layout_measurement import pictures_in
@@ -57,6 +58,10 @@ class ScoredPixels:
         if spec.pixels.relu is None and (self.log.depends is None or not self.log.depends.any()):
             raise ValueError(INDEPENDENT)
         return gradients.transpose(0, 1).reshape(*self.shape, *self.pixels.shape[1:])
+
+    def noisy_inputs(self, number: int) -> Any:
+        """The inputs with copy `number` of noisy ones in the place of the picture."""
+        return with_part(self.inputs, self.path, noisy_copies(self.pixels, number, number + 1)[0])
 
     def _run(self, points: Tensor) -> tuple[Any, Tensor]:
         return run_with(self.fn, with_part(self.inputs, self.path, points)), points

@@ -26,6 +26,19 @@ def grad_cam_pp(activations: Tensor, gradients: Tensor) -> Tensor:
     return torch.einsum("mc,mchw->mhw", (alpha * gradients.relu()).sum(dim=(2, 3)), activations)
 
 
+def smooth_grad_cam_pp(activations: Tensor, gradients: Tensor) -> Tensor:
+    """Smooth Grad-CAM++, Omeiza et al., 2019: Grad-CAM++ with means of `G`, `G^2`, `G^3` over `n` noisy copies of the photo.
+
+    `gradients` `(m, n c, h, w)` holds those of all copies, one after the other; the activations are the photo's own. `G^2` stands
+    in the numerator of `alpha`, as in Grad-CAM++; the paper's `G` there is a slip.
+    """
+    copies = gradients.reshape(len(activations), -1, *activations.shape[1:])
+    first, square, cube = ((copies**power).mean(dim=1) for power in (1, 2, 3))
+    denominator = 2 * square + activations.sum(dim=(2, 3), keepdim=True) * cube
+    alpha = torch.where(denominator != 0, square / torch.where(denominator != 0, denominator, 1), 0)
+    return torch.einsum("mc,mchw->mhw", (alpha * first.relu()).sum(dim=(2, 3)), activations)
+
+
 def xgrad_cam(activations: Tensor, gradients: Tensor) -> Tensor:
     """XGrad-CAM, Fu et al., BMVC 2020, eq. 8: `w_c = sum_ij G_c A_c / sum_ij A_c`, 0 for a channel that sums to 0."""
     total = activations.sum(dim=(2, 3))

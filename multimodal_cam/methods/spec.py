@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .canvas import Canvas
 
 CamMethod = Callable[["Tensor", "Tensor"], "Tensor"]
-MethodKind = Literal["gradient", "path", "activations", "attention", "pixels", "perturbation"]
+MethodKind = Literal["gradient", "path", "noise", "activations", "attention", "pixels", "perturbation"]
 ReluRule = Literal["guided", "deconvnet"]
 
 
@@ -46,14 +46,14 @@ class MethodSpec:
     Attributes:
         name: What `explain(method=)` and `--method` take.
         kind: `gradient` (a function of activations and gradients at the photo), `path` (gradients averaged from the baseline to
-            the photo), `activations` (of these alone, no gradient: one map for all words), `attention` (the model's own, no
-            gradient), `pixels` (gradients with respect to the photo's pixels) or `perturbation` (scores of perturbed photos,
-            no gradient).
+            the photo), `noise` (a function of the gradients at noisy copies of the photo), `activations` (of these alone, no
+            gradient: one map for all words), `attention` (the model's own, no gradient), `pixels` (gradients with respect to
+            the photo's pixels) or `perturbation` (scores of perturbed photos, no gradient).
         linear: Whether the map of a phrase is the sum of its tokens' maps.
         paper: Title or name, authors, venue and equation.
-        function: `(activations (m, c, h, w), gradients (m, c, h, w)) -> maps (m, h, w)` of a `gradient` method, and of an
-            `activations` method, which does not read gradients (they are zeros), or its import
-            path `module:name` within `multimodal_cam.methods`; None for `path` and `attention`. Of a `perturbation` method it is
+        function: `(activations (m, c, h, w), gradients (m, c, h, w)) -> maps (m, h, w)` of a `gradient` method, or its import
+            path `module:name` within `multimodal_cam.methods`; None for `path` and `attention`. Gradients are those of all `n`
+            copies for `noise`, `(m, n c, h, w)`, and zeros for `activations`. Of a `perturbation` method it is
             `(canvas, options) -> ` maps `(s, b, h, w)`, or numbers of the channels `(s, b, c, 1, 1)` if the method has `weigh`.
         aliases: Other names that are accepted.
         pixels: Rule of a `pixels` method; None for the other kinds.
@@ -100,7 +100,7 @@ class MethodSpec:
     @property
     def takes_steps(self) -> bool:
         """Whether gradients are averaged over several points, as many as `n_steps` says."""
-        return self.kind == "path" or (self.pixels is not None and self.pixels.at != "photo")
+        return self.kind in ("path", "noise") or (self.pixels is not None and self.pixels.at != "photo")
 
     def maps(self, activations: Tensor, gradients: Tensor) -> Tensor:
         """Maps `(m, h, w)`, signed and raw, from activations and gradients `(m, c, h, w)`.
@@ -267,6 +267,13 @@ _SPECS = (
         PixelRule(at="noise"),
     ),
     MethodSpec(
+        "smooth_grad_cam_pp",
+        "noise",
+        False,
+        "Smooth Grad-CAM++, Omeiza et al., 2019: Grad-CAM++ over noisy copies of the photo",
+        "gradient:smooth_grad_cam_pp",
+    ),
+    MethodSpec(
         "occlusion",
         "perturbation",
         True,
@@ -284,7 +291,13 @@ _ALIASES = {alias: spec.name for spec in _SPECS for alias in spec.aliases}
 
 _SPELLINGS = {  # as other libraries write them, without capitals and marks
     name.replace("_", ""): own.name for own in _SPECS for name in (own.name, *own.aliases)
-} | {"gradcam++": "grad_cam_pp", "gradcamplusplus": "grad_cam_pp", "ig": "evidence", "integratedgradients": "evidence"}
+} | {
+    "smoothgradcam++": "smooth_grad_cam_pp",
+    "gradcam++": "grad_cam_pp",
+    "gradcamplusplus": "grad_cam_pp",
+    "ig": "evidence",
+    "integratedgradients": "evidence",
+}
 
 METHOD_NAMES = (*METHODS, *_ALIASES)  # all that `find_method` takes by name
 

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from ...methods import METHODS, MethodSpec, find_method
 
-OPTIONS = "layer=NAME, n_steps=N (evidence, smooth_grad, pixel_integrated_gradients), pool=max or pool=abs (grad_cam), relu=no"
+OPTIONS = (
+    "layer=NAME, n_steps=N (evidence, smooth_grad, smooth_grad_cam_pp, pixel_integrated_gradients), pool=max or pool=abs "
+    "(grad_cam), relu=no"
+)
 
 
 def max_pooled(activations: Tensor, gradients: Tensor) -> Tensor:
