@@ -17,11 +17,13 @@ from ._channel_request import channel_names, with_channels
 from ._contrast import check_instead_of
 from ._explain_batch import BatchExplainer, OnError
 from ._explanation import Explanation
+from ._layer_request import listed_layers, without_repeats
 from .adapters.contract import HasAttention, TaskAdapter, Unknown, score_of
 from .adapters.layer_choice import resolve_layer
 from .core.call_scope import unchanged_state
 from .core.decoding_options import check_decoding
 from .core.forward_pass import AttributionRequest
+from .core.layer_fusion import Fusion
 from .methods.method_options import MethodOptions
 from .methods.spec import METHODS, CamMethod, find_method
 from .results.records import Failure
@@ -56,7 +58,8 @@ class ExplainedOptions(GenerationOptions, MethodOptions, total=False):
     counterfactual: bool
     method: str | CamMethod | None
     score: str | ScoreFn | None
-    layer: str | nn.Module | None
+    layer: str | nn.Module | Sequence[str | nn.Module] | None
+    fuse: Fusion | None
     n_steps: int | None
     channels: bool | str | Path
     unknown: Unknown
@@ -156,7 +159,8 @@ def explain(
     counterfactual: bool = False,
     method: str | CamMethod | None = None,
     score: str | ScoreFn | None = None,
-    layer: str | nn.Module | None = None,
+    layer: str | nn.Module | Sequence[str | nn.Module] | None = None,
+    fuse: Fusion | None = None,
     n_steps: int | None = None,
     channels: bool | str | Path = False,
     unknown: Unknown = "error",
@@ -181,10 +185,13 @@ def explain(
             pixels (`gradient`, `guided_backprop`, `guided_grad_cam`, ...) are as large as the pixels that the network takes.
         score: A name of `SCORES` or a function `(logits (b, t, v), ids (b, t)) -> (b, t)` whose value at a position depends on
             the logits there only; the model's default for None.
-        layer: A module of the model or its dotted name; the backbone's last spatial layer for None.
+        layer: A module of the model or its dotted name; the backbone's last spatial layer for None. The maps of a list
+            of layers become one on the finest grid, where each keeps its sum.
+        fuse: How: `"mean"` (for None), or `"product"`, the geometric mean of their positive parts.
         n_steps: Steps of the path of `evidence`, exactly so many. None takes 16, and 48 or 144 for a word whose map misses the
             change of its score by more than 2 % of it, or by more than .02; `provenance["n_steps_added"]` then names it. Also
-            the steps of `pixel_integrated_gradients` and the noisy copies of `smooth_grad`, 16 for None.
+            the steps of `pixel_integrated_gradients` and the noisy copies of `smooth_grad` and
+            `smooth_grad_cam_pp`, 16 for None.
         channels: True keeps the maps of each channel of the layer, for `e.channels` and `e.explanation_text`, by methods whose
             maps are sums over channels (`evidence`, `grad_cam`, `hires_cam`, `xgrad_cam`); those of a word are as large as the
             layer's activations. Channels have names where `channels.json` lies beside the weights, or at the path that is given.
@@ -222,9 +229,15 @@ def explain(
     if instead_of is not None:
         score = "contrast"
     _check_options(n_steps, batch_size, unknown, on_error)
-    request = _resolve_request(model, method, score, layer, n_steps, counterfactual)
+    spec = find_method(model.default_method if method is None else method)
+    first, *rest = listed_layers(layer, fuse, spec)
+    request = _resolve_request(model, method, score, first, n_steps, counterfactual)
+    _, *further = without_repeats([(request.layer, request.layer_name), *(resolve_layer(model, one) for one in rest)])
+    request = replace(request, other_layers=tuple(further), fuse=fuse or "mean")
     request = replace(request, options=request.method.read_options(method_options))
     names: Mapping[int, str] = {}
+    if channels is not False and request.other_layers:
+        raise ValueError("channels: expected one layer, whose channels they are, got a list of them")
     if channels is not False:
         request, names = with_channels(request), channel_names(model, request, channels)
     explainer = BatchExplainer(model, request, instead_of, unknown, generation, names)

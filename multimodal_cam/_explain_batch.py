@@ -33,12 +33,12 @@ from .core.forward_pass import AttributionRequest, rows_of_tap
 from .core.geometry import Placement
 from .core.hooks import LayerTap
 from .core.images import load_image
+from .core.layer_fusion import fuse_layers
 from .core.layer_layout import has_regions
 from .core.pixel_attribution import chunks_of_rows
 from .core.spans import Span, join, noun_phrases, sentence
 from .core.token_maps import TokenMaps
 from .extras import MissingPackageError
-from .methods.spec import MethodSpec
 from .results.records import PIXELS, Failure, PixelMaps
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class _ParsedText:
     phrases: tuple[Span, ...] | None = None  # None: not parsed
 
     @classmethod
-    def of(cls, words: Sequence[Span], method: MethodSpec) -> Self:
-        return cls(words, method.linear, None if method.linear else _phrases(words))
+    def of(cls, words: Sequence[Span], adds_up: bool) -> Self:
+        return cls(words, adds_up, None if adds_up else _phrases(words))
 
     @property
     def mapped(self) -> list[Span]:
@@ -116,21 +116,35 @@ class BatchExplainer:
             ids, activations = self._ids(inputs, texts)
             tokens = [[id for id in row if id != PAD] for row in ids.tolist()]
             words = [model.spans(row, text) for row, text in zip(tokens, texts, strict=True)]
-            parsed = [_ParsedText.of(own, self.request.method) for own in words]
+            parsed = [_ParsedText.of(own, self.request.adds_up) for own in words]
             contrasts = None if self.instead_of is None else contrast_tokens(model, ids, words, self.instead_of)
-            known = {"contrast_ids": contrasts, "activations": activations}
-            maps = attribute(model, inputs, ids, self.request, spans=[one.mapped for one in parsed], **known)
+            asked = _AskedGroup([images[i] for i in group], questions, ids, contrasts, activations)
+            maps = self._token_maps(inputs, asked, [one.mapped for one in parsed])
             familiarity = self._familiarity(inputs, maps)
-            if self.request.adds_steps and self.request.method.kind == "path":
-                asked = _AskedGroup([images[i] for i in group], questions, ids, contrasts, activations)
-                maps = add_steps(maps, partial(self._explain_row, asked))
             doubts = self._doubts(inputs, maps) if texts[0] is None else None
+            maps = self._fused(maps, inputs, asked)
             for row, i in enumerate(group):
                 _, text, question = rows[i]
                 explanation = self._explanation((images[i], text, question), parsed[row], inputs.placements[row], maps, row)
                 explanation = replace(explanation, familiarity=familiarity[row])
                 found[i] = explanation if doubts is None else replace(explanation, token_doubt=doubts[row, : len(tokens[row])])
         return [found[i] for i in range(len(rows))]
+
+    def _token_maps(self, inputs: Inputs, asked: _AskedGroup, spans: Sequence[Sequence[Span]] = ()) -> TokenMaps:
+        """Maps of the request's layer, with more steps of the path for the words that need them."""
+        known = {"contrast_ids": asked.contrasts, "activations": asked.activations}
+        maps = attribute(self.model, inputs, asked.ids, self.request, spans=spans, **known)
+        if self.request.adds_steps and self.request.method.kind == "path":
+            maps = add_steps(maps, partial(self._explain_row, asked))
+        return maps
+
+    def _fused(self, first: TokenMaps, inputs: Inputs, asked: _AskedGroup) -> TokenMaps:
+        """The maps of all layers in one; those of the request's own layer are known."""
+        request, parts = self.request, [first]
+        for module, name in request.other_layers:
+            other = replace(self, request=replace(request, layer=module, layer_name=name, other_layers=()))
+            parts.append(other._token_maps(inputs, replace(asked, activations=None)))
+        return first if len(parts) == 1 else fuse_layers(parts, request.layer_names, request.fuse)
 
     def _familiarity(self, inputs: Inputs, maps: TokenMaps) -> Sequence[Familiarity | None]:
         """Familiarity of each row's photo, None where the model does not tell; only another layer than its own costs a pass."""
@@ -198,7 +212,7 @@ class BatchExplainer:
             score=request.score.name,
             counterfactual=request.counterfactual,
             unit=request.score.unit,
-            layer=request.layer_name if request.method.uses_layer else PIXELS,
+            layer=" + ".join(request.layer_names) if request.method.uses_layer else PIXELS,
             token_scores=_result(found.scores[0, i, :t]),
             token_log_probs=_result(found.log_probs[0, i, :t]),
             token_reliance=_result(found.reliance[i, :t]),
@@ -219,6 +233,7 @@ class BatchExplainer:
             | self.model.provenance
             | found.notes
             | {"n_steps": str(request.n_steps)}
+            | ({"fuse": request.fuse} if request.other_layers else {})
             | {name: _written(value) for name, value in request.options.items() if value is not None}
             | _added_steps_note(found, i, words),
         )

@@ -9,10 +9,12 @@ from typing import Any, Literal, Unpack
 import torch
 from torch import Tensor, nn
 
+from ._layer_request import listed_layers
 from .adapters.unwrapping import refuse_torchscript
 from .core.call_scope import eval_mode_of_called_modules, unchanged_state
 from .core.gradients import ProductLog, score_gradients, wide
 from .core.hooks import ReadoutTap
+from .core.layer_fusion import Fusion, fuse_maps
 from .core.layout_measurement import has_pictures, rows_and_size
 from .core.module_claims import exclusive
 from .core.score_canvas import ScorePass, score_canvas
@@ -29,12 +31,13 @@ INDEPENDENT = "fn: the scores do not depend on the layer, {}: choose one that th
 
 def explain_score(
     fn: Callable[..., Tensor],
-    layer: nn.Module | str | None,
+    layer: nn.Module | str | Sequence[nn.Module | str] | None,
     inputs: Tensor | Sequence[Any] | Mapping[str, Any],
     *,
     method: str | CamMethod = "grad_cam",
     baseline: Tensor | Sequence[Any] | Mapping[str, Any] | None = None,
     n_steps: int = 16,
+    fuse: Fusion | None = None,
     layout: str | None = None,
     call: int | Literal["all"] | None = None,
     **options: Unpack[MethodOptions],
@@ -48,13 +51,15 @@ def explain_score(
         fn: Runs the network once and returns a score for each of `b` images, `(b,)`, or several, `(b, m)`; a plain number is one
             image's. The scores of a row may depend on that image, or clip of frames, only.
         layer: A module that outputs a grid or tokens, or its dotted name in the network that `fn` runs. None for methods of
-            pixels, except `guided_grad_cam` and `deconvolution_grad_cam`.
+            pixels, except `guided_grad_cam` and `deconvolution_grad_cam`. The maps of a list of layers become one on the finest
+            grid, where each keeps its sum.
         inputs: The arguments of `fn`: a tensor is its only one, a dict holds them by name.
         method: A name of `METHODS`, or a function `(activations (m, c, h, w), gradients (m, c, h, w)) -> (m, h, w)`.
         baseline: For `evidence` and `pixel_integrated_gradients`: the inputs that stand for nothing (a black screen, a mean
             image). The maps add up to `fn(*inputs) - fn(*baseline)`, but for what tokens without a place (CLS) add.
         n_steps: Steps of the path of `evidence` and `pixel_integrated_gradients`, noisy copies of `smooth_grad` and
             `smooth_grad_cam_pp`; one forward pass each.
+        fuse: How: `"mean"` (for None), or `"product"`, the geometric mean of their positive parts.
         layout: What the layer's axes are (`channels_last`, `tokens`, `regions`, or letters such as `bhwc`, `b1+nc`, `bcthw`);
             `tchw` for rows that are the frames of one clip. None: they are measured, by changing parts of the pixels.
         call: Which run is explained of a layer that runs several times, from 0 (siamese networks: the first or second image);
@@ -75,6 +80,14 @@ def explain_score(
             grid, does not run, or runs more than once.
     """
     spec = _method(method, baseline)
+    first, *others = listed_layers(layer, fuse, spec)
+    if others:
+        each = [
+            explain_score(fn, one, inputs, method=method, baseline=baseline, n_steps=n_steps, layout=layout, call=call, **options)
+            for one in (first, *others)
+        ]
+        return _fused(fn, inputs, each, fuse or "mean")
+    layer = first
     asked = _Asked(spec, baseline, n_steps, spec.read_options(options))
     if not (call is None or call == "all" or isinstance(call, int)):
         raise TypeError(f'call: expected the number of a run, from 0, or "all", got {call!r}')
@@ -101,6 +114,16 @@ def explain_score(
         shapes = ", ".join(str(tuple(one.shape)) for one in maps)
         raise ValueError(f'call="all": the maps of the runs differ in size, {shapes}: explain them one by one, call=0 and so on')
     return torch.stack(maps)
+
+
+def _fused(fn: Callable[..., Tensor], inputs: Any, maps: Sequence[Tensor], fuse: Fusion) -> Tensor:
+    """Maps of several layers in one. Raises ValueError unless all are grids `(h, w)` behind the scores."""
+    with unchanged_state(), eval_mode_of_called_modules(), torch.no_grad():
+        scores = run_with(fn, inputs).shape
+    if any(one.shape[:-2] != scores for one in maps):
+        shapes = " and ".join(str(tuple(one.shape)) for one in maps)
+        raise ValueError(f"layer: expected layers with one grid (h, w) for each of the scores {tuple(scores)}, got maps {shapes}")
+    return fuse_maps(maps, fuse)
 
 
 def _runs(scored: ScoredLayer, inputs: Any) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,18 @@ class AttributionRequest:
     adds_steps: bool = False  # whether tokens whose evidence does not add up get more steps than `n_steps`
     options: Mapping[str, Any] = field(default_factory=dict)  # the method's own, all of them
     report: Callable[[int, int], None] = lambda _done, _total: None  # told how many perturbed passes of how many are done
+    other_layers: tuple[tuple[nn.Module, str], ...] = ()  # whose maps are fused with those of `layer`
+    fuse: Literal["mean", "product"] = "mean"
     by_channel: bool = False  # whether the maps of each channel are kept; of a method that is `by_channel`
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the map of a phrase is the sum of its tokens' maps."""
+        return self.method.linear and not (self.other_layers and self.fuse == "product")
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        return (self.layer_name, *(name for _, name in self.other_layers))
 
 
 @dataclass(frozen=True)

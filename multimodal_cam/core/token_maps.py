@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -37,6 +38,7 @@ class TokenMaps:
     question: Tensor | None = None  # (t, b, q): what each token of the question adds to the score
     pixels: Tensor | None = None  # (a, t, b, c, H, W); a linear method's `maps` are their sums over the channels
     span_pixels: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)  # (row, start, stop) -> (c, H, W)
+    fused_spans: Callable[[int, slice, MethodSpec, int], Tensor] | None = None  # maps of runs of tokens, fused over layers
     steps: Tensor | None = None  # (b, t): steps of the path of each token, if some were added
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -46,6 +48,8 @@ class TokenMaps:
             return self.maps[column, tokens, row].sum(dim=0)
         if self.pixels is not None:
             return self.span_of_pixels(row, tokens, column).sum(dim=0)
+        if self.fused_spans is not None:
+            return self.fused_spans(row, tokens, method, column)
         assert self.gradients is not None
         gradients = self.gradients[column, tokens, row].sum(dim=0, keepdim=True)
         return self.view.to_image(method.maps(wide(self.activations[row : row + 1]), gradients))[0]
