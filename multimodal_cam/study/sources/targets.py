@@ -131,9 +131,11 @@ def _marked(phrases: Sequence[Phrase], text: PhotoText, doc: Doc, image: str, le
 
 
 def head_noun(phrase: DocSpan) -> Token | None:
-    """spaCy's root of a phrase, or its last noun if the root is none; None for a phrase without nouns."""
+    """spaCy's root of a phrase, or its last noun if the root is none; None for a phrase without nouns, such as an empty one."""
     nouns = [token for token in phrase if token.pos_ in NOUNS]
-    return phrase.root if phrase.root.pos_ in NOUNS else nouns[-1] if nouns else None
+    if not nouns:
+        return None
+    return phrase.root if phrase.root.pos_ in NOUNS else nouns[-1]
 
 
 def _aligned(things: Sequence[CocoObject], doc: Doc, image: str, left_out: LeftOut) -> list[WordTarget]:
