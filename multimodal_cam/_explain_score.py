@@ -80,27 +80,27 @@ def explain_score(
             grid, does not run, or runs more than once.
     """
     spec = _method(method, baseline)
-    first, *others = listed_layers(layer, fuse, spec)
-    if others:
-        each = [
+    layers = listed_layers(layer, fuse, spec)
+    if len(layers) > 1:
+        to_fuse = [
             explain_score(fn, one, inputs, method=method, baseline=baseline, n_steps=n_steps, layout=layout, call=call, **options)
-            for one in (first, *others)
+            for one in layers
         ]
-        return _fused(fn, inputs, each, fuse or "mean")
-    layer = first
+        return _fused(fn, inputs, to_fuse, fuse or "mean")
+    one_layer: nn.Module | str | None = layers[0]
     asked = _Asked(spec, baseline, n_steps, spec.read_options(options))
     if not (call is None or call == "all" or isinstance(call, int)):
         raise TypeError(f'call: expected the number of a run, from 0, or "all", got {call!r}')
     if n_steps < 1:
         raise ValueError(f"n_steps: expected 1 or more, got {n_steps}")
     if spec.pixels is not None:
-        _check_pixel_options(spec, layer, layout, call)
-    elif layer is None:
+        _check_pixel_options(spec, one_layer, layout, call)
+    elif one_layer is None:
         raise ValueError(f"layer: {spec.name} explains one of a network's: pass the module or its name")
     with unchanged_state(), eval_mode_of_called_modules():
-        if layer is None:
+        if one_layer is None:
             return _result(ScoredPixels.of(fn, inputs, spec.name).maps(spec, baseline, n_steps))
-        module = find_module(fn, layer, inputs) if isinstance(layer, str) else layer
+        module = find_module(fn, one_layer, inputs) if isinstance(one_layer, str) else one_layer
         refuse_torchscript(module, "layer")
         with exclusive(module):
             if spec.pixels is not None and call != "all":
